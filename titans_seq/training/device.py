@@ -1,0 +1,40 @@
+"""Where to compute."""
+
+from __future__ import annotations
+
+import torch
+
+from titans_seq.exceptions import DeviceError
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """Return the device that ``name`` stands for.
+
+    Parameters
+    ----------
+    name
+        ``auto`` (CUDA if there, else the CPU), ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+
+    Raises
+    ------
+    DeviceError
+        If the name is unknown, or this machine has no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise DeviceError(f"device {name!r}: choose auto, cpu, cuda, cuda:1 or mps") from error
+    if device.type == "cpu":
+        return device
+    if device.type == "cuda":
+        count = torch.cuda.device_count()
+        if (device.index or 0) < count:
+            return device
+        raise DeviceError(f"device {name!r}: torch sees {count} CUDA devices here; use cpu")
+    if device.type == "mps":
+        if torch.backends.mps.is_available():
+            return device
+        raise DeviceError(f"device {name!r}: torch sees no Apple GPU here; use cpu")
+    raise DeviceError(f"device {name!r}: choose auto, cpu, cuda, cuda:1 or mps")

@@ -1,0 +1,216 @@
+"""The Lightning side of a training: one loss, one optimizer, one record an epoch."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+
+from titans_seq.exceptions import DivergedError
+from titans_seq.training.history import EpochRecord
+from titans_seq.training.optimizer import build_optimizer, rate_factor, set_rate
+from titans_seq.training.settings import TrainSettings
+from titans_seq.training.weights import RunningMean, snapshot
+
+Loss = Callable[[Any, Any], Tensor]
+"""``loss(network, batch)``: a scalar, the mean over the batch."""
+
+ValidationLoss = Callable[[Any, Any], tuple[Any, Any]]
+"""``validation_loss(network, batch)``: sum of the errors, and how many they are."""
+
+
+class Mean:
+    """A mean that is fed sums; it stays on the device until it is read."""
+
+    def __init__(self) -> None:
+        self.total: Any = 0.0
+        self.count: Any = 0.0
+
+    def add(self, total: Any, count: Any) -> None:
+        """Take in a sum of ``count`` values."""
+        self.total = self.total + total
+        self.count = self.count + count
+
+    @property
+    def value(self) -> float:
+        """The mean so far; NaN of nothing."""
+        return float(self.total) / float(self.count) if float(self.count) else math.nan
+
+
+class Task(LightningModule):
+    """A network with its loss, as ``lightning.pytorch.Trainer`` wants it.
+
+    It keeps the best weights itself (in memory: a training writes no files), lets the rate
+    follow the schedule, and turns a non-finite loss or gradient into ``DivergedError``.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        loss: Loss,
+        validation_loss: ValidationLoss | None,
+        settings: TrainSettings,
+        total_steps: int,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.loss = loss
+        self.validation_loss = validation_loss
+        self.settings = settings
+        self.total_steps = total_steps
+        self.records: list[EpochRecord] = []
+        self.best_epoch = 0
+        self.steps = 0
+        self.stopped_by = ""
+        self.kept = snapshot(network)
+        self.mean: RunningMean | None = None
+        self._train = Mean()
+        self._validation = Mean()
+        self._began = time.monotonic()
+        self._rate = 0.0
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Return AdamW over the network's parameter groups."""
+        return build_optimizer(self.network, self.settings)
+
+    def on_train_start(self) -> None:
+        """Start the clock and, if asked for, the mean of the weights."""
+        self._began = time.monotonic()
+        if self.settings.average_weights:
+            self.mean = RunningMean(self.network)
+
+    def on_train_epoch_start(self) -> None:
+        """Forget the last epoch's mean."""
+        self._train = Mean()
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Set the rate of the step to come."""
+        self._rate = self.settings.learning_rate * rate_factor(
+            self.settings, min(self._done(), 1.0), self.current_epoch
+        )
+        optimizer = self.optimizers()
+        assert not isinstance(optimizer, list)
+        set_rate(optimizer, self._rate)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Return the loss of one batch.
+
+        Raises
+        ------
+        DivergedError
+            If it is not finite.
+        """
+        loss = self.loss(self.network, batch)
+        if not torch.isfinite(loss.detach()):
+            raise self._diverged("loss")
+        size = batch_size(batch)
+        self._train.add(loss.detach() * size, size)
+        return loss
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        """Bound the gradient.
+
+        Raises
+        ------
+        DivergedError
+            If its length is not finite.
+        """
+        bound = self.settings.gradient_clip or math.inf
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), bound)
+        if not torch.isfinite(norm):
+            raise self._diverged("gradient")
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Take the step into the mean of the weights; stop after the last one."""
+        self.steps += 1
+        if self.mean is not None:
+            self.mean.update(self.network)
+        if self._done() < 1:
+            return
+        if self.steps < self.total_steps:
+            self._stop("max_seconds")
+        elif self.total_steps == self.settings.max_steps:
+            self._stop("max_steps")
+        else:
+            self._stop("max_epochs")
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Score one validation batch."""
+        if self.validation_loss is not None:
+            self._validation.add(*self.validation_loss(self.network, batch))
+        else:
+            size = batch_size(batch)
+            self._validation.add(self.loss(self.network, batch) * size, size)
+
+    def on_validation_start(self) -> None:
+        """Score the mean of the weights, if there is one."""
+        self._validation = Mean()
+        if self.mean is not None:
+            self.mean.swap(self.network)
+
+    def on_validation_end(self) -> None:
+        """Close the epoch with its score, and go on with the weights that are trained."""
+        if not math.isfinite(self._validation.value):
+            raise self._diverged("validation loss")
+        self._close_epoch(self._validation.value)
+        if self.mean is not None:
+            self.mean.swap(self.network)
+
+    def on_train_epoch_end(self) -> None:
+        """Close the epoch if no validation has done so."""
+        if len(self.records) > self.current_epoch:
+            return
+        if self.mean is not None:
+            self.mean.swap(self.network)
+        self._close_epoch(None)
+        if self.mean is not None:
+            self.mean.swap(self.network)
+
+    def _close_epoch(self, validation_loss: float | None) -> None:
+        """Record the epoch that ends; keep the weights as they stand if none were better."""
+        epoch = self.current_epoch + 1
+        best = self.records[self.best_epoch - 1].validation_loss if self.best_epoch else None
+        if best is None or validation_loss is None or validation_loss < best:
+            self.best_epoch = epoch
+            self.kept = snapshot(self.network)
+        seconds = time.monotonic() - self._began
+        self.records.append(
+            EpochRecord(epoch, self._train.value, validation_loss, self._rate, seconds)
+        )
+        patience = self.settings.patience
+        if validation_loss is not None and patience is not None:
+            if epoch - self.best_epoch >= patience:
+                self._stop("patience")
+
+    def _done(self) -> float:
+        """Return the share of training that lies behind, by steps or by the clock."""
+        done = self.steps / self.total_steps
+        if self.settings.max_seconds is not None:
+            done = max(done, (time.monotonic() - self._began) / self.settings.max_seconds)
+        return done
+
+    def _stop(self, reason: str) -> None:
+        self.stopped_by = self.stopped_by or reason
+        self.trainer.should_stop = True
+
+    def _diverged(self, what: str) -> DivergedError:
+        return DivergedError(
+            f"training diverged: the {what} is not finite in epoch {self.current_epoch + 1}, "
+            f"step {self.steps + 1}; try a learning rate below {self.settings.learning_rate:g}"
+        )
+
+
+def batch_size(batch: Any) -> int:
+    """Return the length of the first tensor of a batch, however it is nested."""
+    if isinstance(batch, Tensor):
+        return batch.shape[0]
+    values = batch.values() if isinstance(batch, dict) else batch
+    for value in values:
+        if isinstance(value, Tensor | dict | list | tuple):
+            return batch_size(value)
+    raise TypeError("a batch must hold a tensor")
