@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from typing import Any
 
 import torch
 from torch import nn
@@ -51,7 +52,7 @@ def rate_factor(settings: TrainSettings, done: float, epoch: int) -> float:
     return 0.5**epoch if settings.schedule == "halving" else 1.0
 
 
-def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Give every group of ``optimizer`` its share of ``rate``."""
-    for group in optimizer.param_groups:
+def set_rate(groups: list[dict[str, Any]], rate: float) -> None:
+    """Give every parameter group its share of ``rate``."""
+    for group in groups:
         group["lr"] = rate * group["lr_scale"]

@@ -30,9 +30,11 @@ class ProgressBar(Callback):
         """Go on by one step."""
         self.bar.update()
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Show what the epoch came to."""
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show what the last epoch came to."""
         assert isinstance(pl_module, Task)
+        if not pl_module.records:
+            return
         record = pl_module.records[-1]
         losses = {"train": record.train_loss, "validation": record.validation_loss}
         self.bar.set_postfix({key: f"{v:.4g}" for key, v in losses.items() if v is not None})

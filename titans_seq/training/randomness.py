@@ -17,7 +17,6 @@ def seeded(seed: int) -> Iterator[None]:
     seed
         Any non-negative integer below 2**63.
     """
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else range(0)
-    with torch.random.fork_rng(devices=list(devices)):
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         yield

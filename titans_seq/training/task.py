@@ -95,7 +95,7 @@ class Task(LightningModule):
         )
         optimizer = self.optimizers()
         assert not isinstance(optimizer, list)
-        set_rate(optimizer, self._rate)
+        set_rate(optimizer.param_groups, self._rate)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the loss of one batch.
@@ -183,9 +183,9 @@ class Task(LightningModule):
             EpochRecord(epoch, self._train.value, validation_loss, self._rate, seconds)
         )
         patience = self.settings.patience
-        if validation_loss is not None and patience is not None:
-            if epoch - self.best_epoch >= patience:
-                self._stop("patience")
+        waited = epoch - self.best_epoch
+        if validation_loss is not None and patience is not None and waited >= patience:
+            self._stop("patience")
 
     def _done(self) -> float:
         """Return the share of training that lies behind, by steps or by the clock."""
