@@ -1,0 +1,277 @@
+"""Files that are written whole or not at all, and the folder that a trained model lives in.
+
+A model bundle is five files: ``config.json`` (what kind of model, which settings),
+``model.safetensors`` (weights), ``preprocess.json`` (what was learnt about the data: scales,
+labels), ``metrics.json`` (how training went) and ``card.md`` (the same for a reader). None
+is a pickle, so that loading one runs no code of it; weights are stored for the CPU.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from titans_seq.exceptions import BundleError, ConfigError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+BUNDLE_VERSION = 1
+"""Layout of a bundle; one that was written by a later layout is refused."""
+
+CONFIG, WEIGHTS, PREPROCESS, METRICS, CARD = (
+    "config.json",
+    "model.safetensors",
+    "preprocess.json",
+    "metrics.json",
+    "card.md",
+)
+
+
+@contextmanager
+def write_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary name to write to; move what was written to ``path`` at the end.
+
+    If the body fails, ``path`` stays as it was. The temporary file lies beside ``path`` and
+    has the same suffix. What is no regular file (``/dev/stdout``, a pipe) is copied into.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder of ``path`` does not exist.
+    IsADirectoryError
+        If ``path`` is a folder.
+    """
+    target = Path(path).resolve()
+    if target.is_dir():
+        raise IsADirectoryError(f"{path} is a folder, not a file")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"{path}: there is no folder {target.parent}")
+    special = target.exists() and not target.is_file()
+    folder = Path(tempfile.gettempdir()) if special else target.parent
+    temporary = folder / f".{secrets.token_hex(4)}.{target.name}"
+    try:
+        yield temporary
+        if special:
+            with temporary.open("rb") as source, target.open("wb") as sink:
+                shutil.copyfileobj(source, sink)
+        else:
+            _flush(temporary)
+            temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def write_whole_folder(
+    path: str | os.PathLike[str], *, force: bool = False, marker: str | None = None
+) -> Iterator[Path]:
+    """Give an empty temporary folder; move it to ``path`` once it is filled.
+
+    Parameters
+    ----------
+    path
+        Where the folder shall be; missing parents are made. An empty folder may stand there.
+    force
+        Replace a folder that holds something.
+    marker
+        File that a folder must hold to be replaced: ``force`` alone may not take away what
+        someone else put there.
+
+    Raises
+    ------
+    ConfigError
+        If something stands at ``path`` that may not be replaced.
+    """
+    target = Path(path).resolve()
+    check_new_folder(path, force=force, marker=marker)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    temporary.mkdir()
+    try:
+        yield temporary
+        for file in temporary.rglob("*"):
+            if file.is_file():
+                _flush(file)
+        if target.exists():
+            old = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+            target.rename(old)
+            temporary.rename(target)
+            shutil.rmtree(old)
+        else:
+            temporary.rename(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_new_folder(
+    path: str | os.PathLike[str], *, force: bool = False, marker: str | None = None
+) -> None:
+    """Refuse early what :func:`write_whole_folder` would refuse, before the long work.
+
+    Raises
+    ------
+    ConfigError
+        If something stands at ``path`` that may not be replaced.
+    """
+    target = Path(path)
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return
+    if not target.is_dir():
+        raise ConfigError(f"{path} is a file; name a new folder")
+    if not force:
+        raise ConfigError(f"{path} exists already; name a new folder, or force it")
+    if marker is not None and not (target / marker).is_file():
+        raise ConfigError(f"{path} holds other files (no {marker}) and is not replaced")
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Write plain values as JSON, whole or not at all; NaN and infinities become null."""
+    with write_whole(path) as temporary:
+        temporary.write_text(json.dumps(_plain(value), indent=2, allow_nan=False) + "\n", "utf-8")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bundle:
+    """What a model folder holds."""
+
+    config: dict[str, Any]
+    """Settings of the estimator."""
+
+    tensors: dict[str, Tensor]
+    """Weights by name, on the CPU."""
+
+    preprocess: dict[str, Any]
+    """What was learnt about the data besides the weights."""
+
+    metrics: dict[str, Any]
+    """How training went."""
+
+
+def save_bundle(
+    folder: str | os.PathLike[str],
+    *,
+    kind: str,
+    config: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    preprocess: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    card: str,
+    force: bool = False,
+) -> None:
+    """Write a model folder, whole or not at all.
+
+    Parameters
+    ----------
+    folder
+        A new or empty folder, or with ``force`` a model folder to replace.
+    kind
+        What :func:`load_bundle` must be asked for, such as ``"forecaster"``.
+    config, tensors, preprocess, metrics
+        See :class:`Bundle`; values that JSON can hold.
+    card
+        The model card, in Markdown.
+    force
+        Replace the model that is there.
+
+    Raises
+    ------
+    BundleError
+        If ``folder`` holds something that may not be replaced.
+    """
+    from safetensors.torch import save_file
+
+    try:
+        with write_whole_folder(folder, force=force, marker=CONFIG) as target:
+            head = {"format": kind, "version": BUNDLE_VERSION, "config": dict(config)}
+            write_json(target / CONFIG, head)
+            write_json(target / PREPROCESS, dict(preprocess))
+            write_json(target / METRICS, dict(metrics))
+            (target / CARD).write_text(card, "utf-8")
+            whole = {
+                name: value.detach().to("cpu", copy=True).contiguous()
+                for name, value in tensors.items()
+            }
+            save_file(whole, target / WEIGHTS)
+    except ConfigError as error:
+        raise BundleError(str(error)) from error
+
+
+def load_bundle(folder: str | os.PathLike[str], kind: str) -> Bundle:
+    """Read a model folder that holds a ``kind``.
+
+    Raises
+    ------
+    BundleError
+        If it is no model folder, holds another kind, was written by a later version, or a
+        file of it is missing or damaged; the message names the folder and the file.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    place = Path(folder)
+    if not place.is_dir():
+        what = "is a file" if place.exists() else "does not exist"
+        raise BundleError(f"model folder {folder} {what}; name the folder that `fit` wrote")
+    if not (place / CONFIG).is_file():
+        raise BundleError(f"{folder} is not a model folder: it has no {CONFIG}")
+    head = _read_json(place / CONFIG)
+    found, version = head.get("format"), head.get("version")
+    if found != kind:
+        raise BundleError(f"{folder} holds a model of kind {found!r}, not {kind!r}")
+    if version != BUNDLE_VERSION:
+        raise BundleError(
+            f"{folder} has layout {version!r}, this titans-seq reads {BUNDLE_VERSION}: update it"
+        )
+    if not isinstance(head.get("config"), dict):
+        raise BundleError(f"{place / CONFIG} is damaged: no table 'config'")
+    preprocess, metrics = _read_json(place / PREPROCESS), _read_json(place / METRICS)
+    try:
+        tensors = load_file(place / WEIGHTS, device="cpu")
+    except FileNotFoundError as error:
+        raise BundleError(f"{folder}: {WEIGHTS} is missing") from error
+    except (SafetensorError, OSError) as error:
+        raise BundleError(f"{place / WEIGHTS} is damaged: {error}") from error
+    return Bundle(config=head["config"], tensors=tensors, preprocess=preprocess, metrics=metrics)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise BundleError(f"{path.parent}: {path.name} is missing") from error
+    except ValueError as error:
+        raise BundleError(f"{path} is damaged: {error}") from error
+    if not isinstance(value, dict):
+        raise BundleError(f"{path} is damaged: a table was expected")
+    return value
+
+
+def _plain(value: Any) -> Any:
+    """Return ``value`` as JSON can hold it: tables, lists, texts, numbers, null."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item) for item in value]
+    if hasattr(value, "tolist"):  # arrays, tensors and their scalars
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return value
+
+
+def _flush(path: Path) -> None:
+    """Have the file on the disk before its name is given to it."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
