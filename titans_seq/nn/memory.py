@@ -1,0 +1,224 @@
+"""The neural long-term memory as a layer."""
+
+from __future__ import annotations
+
+from typing import Literal, overload
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from titans_seq.exceptions import ConfigError
+from titans_seq.nn.convolution import CausalConvolution
+from titans_seq.nn.gates import MemoryGates
+from titans_seq.nn.packing import from_grid, grid, pack, to_grid, unpack
+from titans_seq.nn.rules import LearningRule, check_depth, find_rule
+from titans_seq.nn.state import MemoryState
+from titans_seq.ops.chunk_network import read_at
+from titans_seq.ops.memory import learn_and_read
+from titans_seq.ops.memory_chunked import Rows
+from titans_seq.ops.rule import OutputNorm, Rates
+from titans_seq.ops.state import Carry, first_carry, split_start
+
+
+class NeuralMemory(nn.Module):
+    """A network whose weights go on learning while it reads (arXiv 2501.00663, section 3).
+
+    Each head is a small network of its own. A token writes its key and value into it by a
+    step along the gradient of ``1/2 |f(key) - value|^2``, then reads it with its query.
+    Queries, keys and values pass a depthwise causal convolution and SiLU, queries and keys
+    are l2-normalised, and what is read is normalised and gated before its projection
+    (section 4.4).
+
+    Parameters
+    ----------
+    dim
+        Width of a token.
+    heads
+        Independent memories, each on ``dim / heads`` of the width.
+    depth
+        Layers of each memory, 1 to 4; 1 is a linear memory.
+    expansion
+        Hidden width of a deep memory over its input's width.
+    chunk_size
+        Tokens between two refreshes of the point where gradients are taken. For rules with
+        the gradient at every token it changes speed only.
+    rule
+        A name from :data:`titans_seq.nn.rules.RULES`, or a rule of one's own.
+
+    Raises
+    ------
+    ConfigError
+        If the sizes do not fit each other or the rule.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int = 4,
+        depth: int = 2,
+        expansion: float = 2.0,
+        chunk_size: int = 64,
+        rule: str | LearningRule = "titans",
+    ) -> None:
+        super().__init__()
+        if dim < 1 or heads < 1 or dim % heads:
+            raise ConfigError(f"dim={dim} cannot be shared among heads={heads}")
+        if chunk_size < 1:
+            raise ConfigError(f"chunk_size={chunk_size}: at least 1")
+        self.rule = find_rule(rule)
+        check_depth(self.rule, depth)
+        self.dim, self.heads, self.depth, self.chunk_size = dim, heads, depth, chunk_size
+        width = dim // heads
+        hidden = max(1, round(expansion * width))
+        widths = [width, *[hidden] * (depth - 1), width]
+        self.project = nn.Linear(dim, 3 * dim, bias=False)
+        self.convolve = CausalConvolution(3 * dim)
+        self.gates = MemoryGates(dim, heads, self.rule)
+        self.start = nn.ParameterList(
+            torch.randn(heads, inner, outer) * inner**-0.5
+            for inner, outer in zip(widths[:-1], widths[1:], strict=True)
+        )
+        self.gain: nn.Parameter | None = None
+        self.bias: nn.Parameter | None = None
+        if self.rule.update.residual_norm:
+            self.gain = nn.Parameter(torch.ones(heads, width))
+            self.bias = nn.Parameter(torch.zeros(heads, width))
+        self.norm = nn.Parameter(torch.ones(dim))
+        self.gate = nn.Linear(dim, dim, bias=False)
+        self.out = nn.Linear(dim, dim, bias=False)
+
+    @overload
+    def forward(
+        self,
+        x: Tensor,
+        state: MemoryState | None = None,
+        mask: Tensor | None = None,
+        *,
+        return_surprise: Literal[False] = False,
+    ) -> tuple[Tensor, MemoryState]: ...
+    @overload
+    def forward(
+        self,
+        x: Tensor,
+        state: MemoryState | None = None,
+        mask: Tensor | None = None,
+        *,
+        return_surprise: Literal[True],
+    ) -> tuple[Tensor, MemoryState, Tensor]: ...
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch time dim"],
+        state: MemoryState | None = None,
+        mask: Bool[Tensor, "batch time"] | None = None,
+        *,
+        return_surprise: bool = False,
+    ) -> tuple[Tensor, MemoryState] | tuple[Tensor, MemoryState, Tensor]:
+        """Write and read every token.
+
+        Parameters
+        ----------
+        x
+            Tokens, (batch, time, dim).
+        state
+            What the call before returned; ``None`` starts anew.
+        mask
+            (batch, time), True for a real token. Masked tokens are as if absent: they write
+            nothing, age nothing, and their outputs are zero.
+        return_surprise
+            Return also the inner loss of each token before it was written, (batch, time), a
+            mean over heads, at the weights where its gradient is taken.
+
+        Returns
+        -------
+        outputs
+            (batch, time, dim)
+        state
+            To go on from; its size does not depend on ``time``.
+        """
+        packed = pack(x, mask)
+        y, after, loss = self.read_packed(packed.tokens, packed.lengths, state)
+        y = unpack(y, packed, x.shape[1])
+        if not return_surprise:
+            return y, after
+        return y, after, unpack(loss.unsqueeze(-1), packed, x.shape[1]).squeeze(-1)
+
+    def read_packed(
+        self,
+        tokens: Float[Tensor, "batch time dim"],
+        lengths: Int[Tensor, "batch"] | None,
+        state: MemoryState | None,
+    ) -> tuple[Tensor, MemoryState, Tensor]:
+        """Write and read tokens whose rows are packed to the left; return the losses too."""
+        batch, time, _ = tokens.shape
+        state = state or self.first_state(batch, tokens)
+        mixed, tail = self.convolve(self.project(tokens), state.convolution, lengths)
+        q, k, v = rearrange(
+            F.silu(mixed), "b t (three h d) -> three b h t d", three=3, h=self.heads
+        ).unbind(0)
+        parts = [_unit(q), _unit(k), v, *self.gates(tokens)]
+
+        period = 1 if self.rule.update.gradient_point == "token" else self.chunk_size
+        places = grid(state.position, lengths, time, period)
+        rows = None
+        read = torch.full_like(state.position, time) if lengths is None else lengths
+        if lengths is not None or places.first is not None:
+            first = state.position % period
+            rows = Rows(first, first + read)
+        q, k, v, *rates = (to_grid(one, places, 2) for one in parts)
+        out, loss, carry = learn_and_read(
+            q, k, v, Rates(*rates), tuple(self.start), state.carry, self.rule.update,
+            chunk_size=self.chunk_size, norm=self._output_norm(), slot=places.slot, rows=rows,
+        )  # fmt: skip
+        out, loss = from_grid(out, places, time, 2), from_grid(loss, places, time, 2)
+        y = self._leave(out, tokens)
+        return y, MemoryState(carry, tail, state.position + read), loss.mean(1)
+
+    def first_state(self, batch: int, like: Tensor) -> MemoryState:
+        """Return the state of ``batch`` memories that have read nothing."""
+        carry = first_carry(tuple(self.start), self.rule.update, batch, self.chunk_size)
+        past = self.convolve.kernel - 1
+        return MemoryState(
+            carry=carry,
+            convolution=like.new_zeros(batch, past, 3 * self.dim),
+            position=torch.zeros(batch, dtype=torch.int64),
+        )
+
+    def weights(self, carry: Carry) -> tuple[Float[Tensor, "heads batch inner outer"], ...]:
+        """Return the memory's weights themselves, the base that forgetting leads to included."""
+        base, _ = split_start(tuple(self.start), self.rule.update)
+        return tuple(b.unsqueeze(1) + w for b, w in zip(base, carry.weights, strict=True))
+
+    def read(
+        self,
+        queries: Float[Tensor, "batch heads time dim"],
+        weights: tuple[Float[Tensor, "heads batch inner outer"], ...],
+    ) -> Float[Tensor, "batch time merged"]:
+        """Read fixed weights with queries of unit length; nothing is written (eq. 15)."""
+        head_first = rearrange(_unit(queries), "b h t d -> h b t d")
+        out = read_at(weights, head_first, self.rule.update, self._output_norm())
+        return self._normalise(rearrange(out, "h b t d -> b h t d"))
+
+    def _output_norm(self) -> OutputNorm | None:
+        """Return the learned LayerNorm of a memory that has one."""
+        if self.gain is None or self.bias is None:
+            return None
+        return OutputNorm(self.gain, self.bias)
+
+    def _normalise(self, out: Tensor) -> Tensor:
+        """Normalise each head and join them."""
+        normed = F.rms_norm(out, out.shape[-1:], eps=1e-6)
+        return rearrange(normed, "b h t d -> b t (h d)") * self.norm
+
+    def _leave(self, out: Tensor, tokens: Tensor) -> Tensor:
+        """Normalise, gate and project what was read."""
+        joined: Tensor = self.out(self._normalise(out) * F.silu(self.gate(tokens)))
+        return joined
+
+
+def _unit(x: Tensor) -> Tensor:
+    """Return vectors of unit length; a zero vector stays zero."""
+    return x * torch.rsqrt(x.square().sum(-1, keepdim=True) + 1e-12)

@@ -1,0 +1,184 @@
+"""How memory and attention are joined: the variants of section 4 of arXiv 2501.00663.
+
+Each mixer reads normalised tokens, packed to the left, and returns what the block adds to
+its residual stream, with the state to go on from.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from titans_seq.config import TitansConfig
+from titans_seq.nn.attention import SlidingAttention
+from titans_seq.nn.memory import NeuralMemory
+from titans_seq.nn.state import AttentionState, MemoryState, StackState, State
+
+
+class Mixer(Protocol):
+    """What a block needs of its mixer."""
+
+    def __call__(
+        self, tokens: Tensor, lengths: Tensor | None, state: State | None
+    ) -> tuple[Tensor, State]:
+        """Return the mixed tokens, and the state to go on from."""
+        ...
+
+
+def memory_from(config: TitansConfig) -> NeuralMemory:
+    """Build the memory of a block."""
+    return NeuralMemory(
+        config.dim,
+        heads=config.heads,
+        depth=config.memory_depth,
+        expansion=config.memory_expansion,
+        chunk_size=config.chunk_size,
+        rule=config.rule,
+    )
+
+
+class PersistentTokens(nn.Module):
+    """Learned tokens that do not depend on the input (equation 19)."""
+
+    def __init__(self, count: int, dim: int) -> None:
+        super().__init__()
+        self.tokens = nn.Parameter(torch.randn(count, dim))
+
+
+class MemoryMixer(PersistentTokens):
+    """LMM: the memory as the only mixer. Persistent tokens are what it reads first."""
+
+    def __init__(self, config: TitansConfig) -> None:
+        super().__init__(config.persistent_tokens, config.dim)
+        self.memory = memory_from(config)
+
+    def forward(
+        self,
+        tokens: Float[Tensor, "batch time dim"],
+        lengths: Int[Tensor, "batch"] | None,
+        state: State | None,
+    ) -> tuple[Tensor, MemoryState]:
+        """Return what the memory reads, and its state."""
+        assert state is None or isinstance(state, MemoryState)
+        return read_after_prefix(self.memory, self.tokens, tokens, lengths, state)
+
+
+class AttentionMixer(PersistentTokens):
+    """Sliding-window attention without a memory: the control."""
+
+    def __init__(self, config: TitansConfig) -> None:
+        super().__init__(config.persistent_tokens, config.dim)
+        self.attention = SlidingAttention(config.dim, config.heads, config.window)
+
+    def forward(
+        self,
+        tokens: Float[Tensor, "batch time dim"],
+        lengths: Int[Tensor, "batch"] | None,
+        state: State | None,
+    ) -> tuple[Tensor, AttentionState]:
+        """Return what each token attends to, and the window's state."""
+        assert state is None or isinstance(state, AttentionState)
+        mixed: tuple[Tensor, AttentionState] = self.attention(tokens, self.tokens, lengths, state)
+        return mixed
+
+
+class GateMixer(PersistentTokens):
+    """MAG: sliding-window attention and memory side by side, joined by a gate.
+
+    Equations 26 to 28; the gate is, as in the paper's experiments, both outputs normalised
+    with learned weights and a non-linearity: ``norm(attention) * silu(norm(memory))``, then
+    a projection.
+    """
+
+    def __init__(self, config: TitansConfig) -> None:
+        super().__init__(config.persistent_tokens, config.dim)
+        self.attention = SlidingAttention(config.dim, config.heads, config.window)
+        self.memory = memory_from(config)
+        self.join = GatedJoin(config.dim)
+
+    def forward(
+        self,
+        tokens: Float[Tensor, "batch time dim"],
+        lengths: Int[Tensor, "batch"] | None,
+        state: State | None,
+    ) -> tuple[Tensor, StackState]:
+        """Return the gated sum of both branches, and both states."""
+        seen, recalled = _two(state)
+        assert seen is None or isinstance(seen, AttentionState)
+        assert recalled is None or isinstance(recalled, MemoryState)
+        attended, seen = self.attention(tokens, self.tokens, lengths, seen)
+        read, recalled = read_after_prefix(self.memory, self.tokens, tokens, lengths, recalled)
+        return self.join(attended, read), StackState((seen, recalled))
+
+
+class LayerMixer(PersistentTokens):
+    """MAL: memory, then sliding-window attention on what it read (equations 29 to 31).
+
+    Each has its own residual connection, as the paper asks of every block.
+    """
+
+    def __init__(self, config: TitansConfig) -> None:
+        super().__init__(config.persistent_tokens, config.dim)
+        self.memory = memory_from(config)
+        self.norm = nn.RMSNorm(config.dim)
+        self.attention = SlidingAttention(config.dim, config.heads, config.window)
+
+    def forward(
+        self,
+        tokens: Float[Tensor, "batch time dim"],
+        lengths: Int[Tensor, "batch"] | None,
+        state: State | None,
+    ) -> tuple[Tensor, StackState]:
+        """Return memory and attention on top of it, and both states."""
+        recalled, seen = _two(state)
+        assert seen is None or isinstance(seen, AttentionState)
+        assert recalled is None or isinstance(recalled, MemoryState)
+        read, recalled = read_after_prefix(self.memory, self.tokens, tokens, lengths, recalled)
+        attended, seen = self.attention(self.norm(tokens + read), self.tokens, lengths, seen)
+        return read + attended, StackState((recalled, seen))
+
+
+class GatedJoin(nn.Module):
+    """Both inputs normalised with learned weights, the second a gate on the first."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.first = nn.RMSNorm(dim)
+        self.second = nn.RMSNorm(dim)
+        self.out = nn.Linear(dim, dim, bias=False)
+
+    def forward(self, one: Tensor, other: Tensor) -> Tensor:
+        """Return the projected product."""
+        joined: Tensor = self.out(self.first(one) * F.silu(self.second(other)))
+        return joined
+
+
+def read_after_prefix(
+    memory: NeuralMemory,
+    persistent: Float[Tensor, "prefix dim"],
+    tokens: Float[Tensor, "batch time dim"],
+    lengths: Int[Tensor, "batch"] | None,
+    state: MemoryState | None,
+) -> tuple[Tensor, MemoryState]:
+    """Read tokens with a memory; one that has read nothing reads the persistent tokens first."""
+    count = len(persistent)
+    if state is not None or not count:
+        out, after, _ = memory.read_packed(tokens, lengths, state)
+        return out, after
+    prefix = persistent.unsqueeze(0).expand(len(tokens), -1, -1)
+    longer = None if lengths is None else lengths + count
+    out, after, _ = memory.read_packed(torch.cat([prefix, tokens], dim=1), longer, None)
+    return out[:, count:], after
+
+
+def _two(state: State | None) -> tuple[State | None, State | None]:
+    """Return the two parts of a state."""
+    if state is None:
+        return None, None
+    assert isinstance(state, StackState)
+    first, second = state.layers
+    return first, second

@@ -1,0 +1,1 @@
+"""Pure functions of tensors: the mathematics of the memory and of attention."""

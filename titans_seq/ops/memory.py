@@ -1,0 +1,41 @@
+"""One call for every rule: picks the form that computes it."""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor
+
+from titans_seq.ops.memory_chunked import Rows, memory_chunked
+from titans_seq.ops.memory_exact import memory_exact
+from titans_seq.ops.rule import OutputNorm, Rates, UpdateRule
+from titans_seq.ops.state import Carry
+
+
+def learn_and_read(
+    queries: Float[Tensor, "batch heads time dim"],
+    keys: Float[Tensor, "batch heads time dim"],
+    values: Float[Tensor, "batch heads time dim"],
+    rates: Rates,
+    start: tuple[Float[Tensor, "heads inner outer"], ...],
+    carry: Carry,
+    rule: UpdateRule,
+    *,
+    chunk_size: int,
+    norm: OutputNorm | None = None,
+    slot: int = 0,
+    rows: Rows | None = None,
+) -> tuple[Tensor, Tensor, Carry]:
+    """Write and read every token by the form that fits ``rule``.
+
+    See :func:`titans_seq.ops.memory_chunked.memory_chunked` for the arguments and what is
+    returned.
+    """
+    if rule.gradient_point == "token":
+        (first,) = start
+        return memory_exact(
+            queries, keys, values, rates, (first,), carry, rule, block_size=chunk_size
+        )
+    return memory_chunked(
+        queries, keys, values, rates, start, carry, rule,
+        chunk_size=chunk_size, norm=norm, slot=slot, rows=rows,
+    )  # fmt: skip

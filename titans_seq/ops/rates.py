@@ -1,0 +1,130 @@
+"""The scalars of one chunk: how each token's write and the carried state reach each token.
+
+For the update of a chunk of C tokens (arXiv 2501.00663, equations 13 and 14)::
+
+    S[t] = momentum[t] S[t-1] - step[t] g[t]
+    W[t] = keep[t] W[t-1] + write[t] S[t]
+
+every state of the chunk is a sum over the chunk's gradients::
+
+    W[t] = keep_product[t] W[0] + carry[t] S[0] - sum over s <= t of mix[t, s] step[s] g[s]
+    S[t] = momentum_product[t] S[0]             - sum over s <= t of decay[t, s] step[s] g[s]
+
+Products of rates are made by *segment sums* of their logarithms: nothing large is ever
+subtracted or divided, so gates of exactly 0 and 1 are exact.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+class ChunkScalars(NamedTuple):
+    """Scalars of each chunk; rows are the reading token t, columns the writing token s.
+
+    Shapes
+    ------
+    ``mix`` and ``decay`` (..., chunk, chunk), lower triangular; the others (..., chunk)
+    """
+
+    mix: Float[Tensor, "*rows chunk chunk"]
+    decay: Float[Tensor, "*rows chunk chunk"]
+    keep_product: Float[Tensor, "*rows chunk"]
+    carry: Float[Tensor, "*rows chunk"]
+    momentum_product: Float[Tensor, "*rows chunk"]
+
+
+def segment_products(
+    log_rates: Float[Tensor, "*rows chunk"],
+) -> Float[Tensor, "*rows chunk chunk"]:
+    """Return ``P[t, s] = rate[s + 1] * ... * rate[t]``; 1 on the diagonal, 0 above it.
+
+    Parameters
+    ----------
+    log_rates
+        Logarithms of the rates; -inf for a rate of exactly 0.
+    """
+    chunk = log_rates.shape[-1]
+    lower = torch.ones(chunk, chunk, dtype=torch.bool, device=log_rates.device).tril()
+    columns = log_rates.unsqueeze(-1).expand(*log_rates.shape, chunk)
+    sums = columns.masked_fill(~lower.tril(-1), 0.0).cumsum(-2)
+    return sums.masked_fill(~lower, -torch.inf).exp()
+
+
+def chunk_scalars(
+    log_keep: Float[Tensor, "*rows chunk"],
+    log_momentum: Float[Tensor, "*rows chunk"],
+    write: Float[Tensor, "*rows chunk"] | None = None,
+) -> ChunkScalars:
+    """Return the scalars of the momentum schedule (design of equations 13 and 14).
+
+    Parameters
+    ----------
+    log_keep, log_momentum
+        Logarithms of the rates, in [-inf, 0].
+    write
+        1 where the token's momentum enters the weights; all ones if left out.
+    """
+    keep = segment_products(log_keep)
+    decay = segment_products(log_momentum)
+    if write is not None:
+        keep = keep * write.unsqueeze(-2)
+    momentum_product = log_momentum.cumsum(-1).exp()
+    return ChunkScalars(
+        mix=keep @ decay,
+        decay=decay,
+        keep_product=log_keep.cumsum(-1).exp(),
+        carry=(keep @ momentum_product.unsqueeze(-1)).squeeze(-1),
+        momentum_product=momentum_product,
+    )
+
+
+def mean_scalars(write: Float[Tensor, "*rows chunk"], first_slot: int) -> ChunkScalars:
+    """Return the scalars of TTT's mean schedule (arXiv 2407.04620, its dual form).
+
+    ``W[t] = W[start of chunk] + S[t] / t`` with ``S[t] = S[t-1] - step[t] g[t]``, where t
+    counts the chunk's tokens.
+
+    Parameters
+    ----------
+    write
+        1 for a real token, 0 for an empty slot, which leaves no trace.
+    first_slot
+        Slot of the first column in its chunk; the real tokens of a chunk fill its slots
+        in order.
+    """
+    chunk = write.shape[-1]
+    slots = torch.arange(1, chunk + 1, dtype=write.dtype, device=write.device) + first_slot
+    share = 1.0 / (write * slots).cummax(-1).values.clamp_min(1.0)
+    ones = torch.ones_like(write)
+    lower = torch.ones(chunk, chunk, dtype=write.dtype, device=write.device).tril()
+    lower = lower.expand(*write.shape, chunk)
+    return ChunkScalars(
+        mix=share.unsqueeze(-1) * lower,
+        decay=lower,
+        keep_product=ones,
+        carry=share,
+        momentum_product=ones,
+    )
+
+
+def before_token(scalars: ChunkScalars) -> ChunkScalars:
+    """Return the scalars of the state *before* each token instead of after it."""
+
+    def down(rows: Tensor, first: float) -> Tensor:
+        return torch.cat([torch.full_like(rows[..., :1], first), rows[..., :-1]], dim=-1)
+
+    def down_matrix(matrix: Tensor) -> Tensor:
+        return torch.cat([torch.zeros_like(matrix[..., :1, :]), matrix[..., :-1, :]], dim=-2)
+
+    return ChunkScalars(
+        mix=down_matrix(scalars.mix),
+        decay=down_matrix(scalars.decay),
+        keep_product=down(scalars.keep_product, 1.0),
+        carry=down(scalars.carry, 0.0),
+        momentum_product=down(scalars.momentum_product, 1.0),
+    )
