@@ -1,0 +1,81 @@
+"""Scores as tables: plain text for a screen, Markdown and JSON for a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Metrics = Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreTable:
+    """What was scored on one data set, one row a model."""
+
+    title: str
+    """Data set, task and rule in one line."""
+
+    columns: tuple[str, ...]
+    """Metrics to print."""
+
+    rows: tuple[tuple[str, Metrics], ...]
+    """Name of each model and its metrics; a metric that it lacks is printed as ``-``."""
+
+    def to_text(self) -> str:
+        """Return the table for a screen, with aligned columns."""
+        return f"{self.title}\n{text_table(('model', *self.columns), self._cells())}"
+
+    def to_markdown(self) -> str:
+        """Return the table in Markdown, with its title as a heading."""
+        return f"## {self.title}\n\n{markdown_table(('model', *self.columns), self._cells())}"
+
+    def to_record(self) -> dict[str, Any]:
+        """Return all metrics as plain values; what is not a number becomes None."""
+        return {
+            "title": self.title,
+            "scores": {
+                name: {key: None if value != value else value for key, value in metrics.items()}
+                for name, metrics in self.rows
+            },
+        }
+
+    def _cells(self) -> list[tuple[str, ...]]:
+        """Return the printed rows."""
+        return [
+            (name, *(format_score(metrics.get(column)) for column in self.columns))
+            for name, metrics in self.rows
+        ]
+
+
+def format_score(value: float | None) -> str:
+    """Return a score with three decimals, a whole number as it is."""
+    if value is None or value != value:
+        return "-"
+    return f"{value:,d}" if isinstance(value, int) else f"{value:.3f}"
+
+
+def text_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table of aligned columns: the first to the left, the others to the right."""
+    lines = [tuple(header), *map(tuple, rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    rule = tuple("-" * width for width in widths)
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in (lines[0], rule, *lines[1:])
+    )
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table in Markdown, all columns but the first aligned to the right."""
+    rule = ("---", *("---:" for _ in header[1:]))
+    return "\n".join(f"| {' | '.join(line)} |" for line in (tuple(header), rule, *rows))
+
+
+def to_json(value: Any) -> str:
+    """Return JSON text for a file."""
+    return json.dumps(value, indent=2, allow_nan=False) + "\n"
