@@ -137,7 +137,8 @@ def check_new_folder(
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Write plain values as JSON, whole or not at all; NaN and infinities become null."""
     with write_whole(path) as temporary:
-        temporary.write_text(json.dumps(_plain(value), indent=2, allow_nan=False) + "\n", "utf-8")
+        text = json.dumps(plain_values(value), indent=2, allow_nan=False)
+        temporary.write_text(text + "\n", "utf-8")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,14 +257,14 @@ def _read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _plain(value: Any) -> Any:
+def plain_values(value: Any) -> Any:
     """Return ``value`` as JSON can hold it: tables, lists, texts, numbers, null."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain_values(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(item) for item in value]
+        return [plain_values(item) for item in value]
     if hasattr(value, "tolist"):  # arrays, tensors and their scalars
-        return _plain(value.tolist())
+        return plain_values(value.tolist())
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, os.PathLike):

@@ -1,0 +1,38 @@
+# Needs Python 3.11 or later with venv and pip; everything else goes into .venv.
+TORCH ?= 2.13.0
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+STAMP := .venv/torch-$(TORCH).installed
+DEMO ?= demo-out
+PYTEST_ARGS ?=
+
+.PHONY: help install demo test lint check
+
+help:
+	@echo "make demo    train and score both heads on the embedded data, into $(DEMO)/"
+	@echo "make test    run the tests; PYTEST_ARGS=... is handed on"
+	@echo "make lint    ruff, mypy --strict, import-linter"
+	@echo "make check   lint and test"
+	@echo "TORCH=$(TORCH) is the version of torch that is installed"
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet torch==$(TORCH) --editable '.[all,dev]'
+	rm -f .venv/torch-*.installed
+	touch $@
+
+demo: $(STAMP)
+	$(BIN)/titans-seq demo --out $(DEMO) --force
+
+test: $(STAMP)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: lint test

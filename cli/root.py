@@ -1,0 +1,79 @@
+"""The command ``titans-seq``: its groups, its two switches, and how it fails."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import Any
+
+import click
+
+from .errors import exit_code_of, report
+from .lazy import LazyGroup
+
+LEVELS = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO}
+
+
+class Root(LazyGroup):
+    """The outermost group: every error ends here, as one line and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; say in one line what went wrong, and with ``-v`` where."""
+        try:
+            with warnings.catch_warnings():
+                warnings.showwarning = _show_warning
+                return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise
+        except (Exception, KeyboardInterrupt) as error:
+            report(error, verbose=verbosity(ctx) > 0)
+            ctx.exit(exit_code_of(error))
+
+
+def verbosity(ctx: click.Context) -> int:
+    """Return -1 after ``-q``, 1 after ``-v``, else 0."""
+    return int(ctx.find_root().meta.get("verbosity", 0))
+
+
+@click.group(
+    cls=Root,
+    lazy={
+        "demo": (".demo:demo", "Train and score both heads on the embedded data."),
+        "forecast": (".forecast:forecast", "Forecast time series: fit, predict, evaluate."),
+        "dna": (".dna:dna", "Classify DNA sequences: fit, predict, evaluate."),
+        "doctor": (".doctor:doctor", "Show versions, devices, the data folder, and what works."),
+    },
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(package_name="titans-seq", prog_name="titans-seq")
+@click.option("-v", "--verbose", is_flag=True, help="Say more; show where an error happened.")
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing but results and errors.")
+@click.pass_context
+def main(ctx: click.Context, verbose: bool, quiet: bool) -> None:
+    """Read sequences longer than a model's window, with a memory that learns while it reads.
+
+    Results go to standard output, all else to standard error. Exit codes: 0 done, 1 failed,
+    2 usage, 3 bad configuration or model folder, 4 bad data, 5 a missing package, device or
+    data set, 6 training diverged, 130 interrupted.
+    """
+    if verbose and quiet:
+        raise click.UsageError("-v and -q exclude each other")
+    ctx.meta["verbosity"] = int(verbose) - int(quiet)
+    if quiet:
+        warnings.simplefilter("ignore")
+    logger = logging.getLogger("titans_seq")
+    logger.handlers = [_ToStandardError()]
+    logger.setLevel(LEVELS[verbosity(ctx)])
+
+
+class _ToStandardError(logging.Handler):
+    """Says each record of the log as a line on standard error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(record.getMessage(), err=True)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *args: Any) -> None:
+    """Show a warning as one line; those of other packages concern their own developers."""
+    if issubclass(category, UserWarning):
+        click.echo(f"Warning: {' '.join(str(message).split())}", err=True)
