@@ -22,7 +22,7 @@ FOLDER = click.Path(path_type=Path)
 """A folder; the library says what is wrong with it."""
 
 
-class OutFile(click.ParamType):
+class OutFile(click.ParamType):  # type: ignore[type-arg]
     """A file to be written, refused before the work if it cannot be.
 
     Parameters
@@ -50,7 +50,7 @@ class OutFile(click.ParamType):
         return path
 
 
-class Words(click.ParamType):
+class Words(click.ParamType):  # type: ignore[type-arg]
     """Words parted by commas, such as names of columns."""
 
     name = "name,name"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -73,7 +73,14 @@ class _ToStandardError(logging.Handler):
         click.echo(record.getMessage(), err=True)
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *args: Any) -> None:
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     """Show a warning as one line; those of other packages concern their own developers."""
     if issubclass(category, UserWarning):
         click.echo(f"Warning: {' '.join(str(message).split())}", err=True)
