@@ -71,13 +71,16 @@ def score_classifier(
         )
     unknown = sorted(set(truth) - set(names))
     if unknown:
-        raise DataError(f"label {unknown[0]!r} is none of the model's classes: {', '.join(names)}")
+        raise DataError(
+            f"label {str(unknown[0])!r} is none of the model's classes: {', '.join(names)}"
+        )
     column = {name: number for number, name in enumerate(names)}
     actual = np.array([column[name] for name in truth])
     guess = chances.argmax(axis=1)
     right = int((guess == actual).sum())
     low, high = wilson_interval(right, len(actual))
-    mcc_low, mcc_high = _mcc_interval(actual, guess, len(names))
+    table = metrics.confusion_matrix(actual, guess, labels=np.arange(len(names)))
+    mcc_low, mcc_high = _mcc_interval(table)
     auroc, auprc = _areas(actual, chances)
     likelihood = np.clip(chances[np.arange(len(actual)), actual], 1e-12, 1)
     return {
@@ -85,7 +88,7 @@ def score_classifier(
         "accuracy_low": low,
         "accuracy_high": high,
         "f1": float(metrics.f1_score(actual, guess, average="macro", zero_division=0)),
-        "mcc": float(metrics.matthews_corrcoef(actual, guess)),
+        "mcc": _mcc(table),
         "mcc_low": mcc_low,
         "mcc_high": mcc_high,
         "auroc": auroc,
@@ -123,15 +126,12 @@ def _areas(actual: npt.NDArray[np.int64], chances: Array) -> tuple[float, float]
     return float(auroc), float(auprc)
 
 
-def _mcc_interval(
-    actual: npt.NDArray[np.int64], guess: npt.NDArray[np.int64], classes: int
-) -> tuple[float, float]:
+def _mcc_interval(table: npt.NDArray[np.int64]) -> tuple[float, float]:
     """Return the 95% interval of MCC over bootstrap samples of the records."""
-    table = metrics.confusion_matrix(actual, guess, labels=np.arange(classes))
     generator = np.random.default_rng(0)
-    # Drawing records with replacement is drawing the cells of the table.
-    samples = generator.multinomial(len(actual), table.ravel() / table.sum(), BOOTSTRAP_SAMPLES)
-    found = [_mcc(sample.reshape(classes, classes)) for sample in samples]
+    # Drawing records with replacement is drawing the cells of their confusion table.
+    samples = generator.multinomial(table.sum(), table.ravel() / table.sum(), BOOTSTRAP_SAMPLES)
+    found = [_mcc(sample.reshape(table.shape)) for sample in samples]
     low, high = np.quantile(found, (0.025, 0.975))
     return float(low), float(high)
 

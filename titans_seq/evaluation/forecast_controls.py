@@ -71,8 +71,9 @@ class SeasonalNaive:
         Rows ahead.
     season
         Rows of a season; if left out, that of the usual ones (a day, a week, a year by the step
-        of the time stamps) with the lowest squared error in the train rows. Where none is known
-        or the train rows are too few, a season is one row, which repeats the last value.
+        of the time stamps) with the lowest squared error in the train rows, a longer one only if
+        it is better by 5%. Where none is known or the train rows are too few, a season is one row,
+        which repeats the last value.
     """
 
     def __init__(self, horizon: int, season: int | None = None) -> None:
@@ -88,12 +89,11 @@ class SeasonalNaive:
     def fit(self, series: Sequence[Series], train_ends: Sequence[int]) -> None:
         """Choose the season, unless it was given."""
         if not self.chosen:
-            errors = {
-                season: self._train_error(series, train_ends, season)
-                for season in _usual_seasons(series[0].step)
-            }
-            possible = [season for season, error in errors.items() if np.isfinite(error)]
-            self.season = min(possible, key=errors.__getitem__, default=1)
+            best = float("inf")
+            for season in _usual_seasons(series[0].step):
+                error = self._train_error(series, train_ends, season)
+                if error < 0.95 * best:
+                    self.season, best = season, error
 
     def forecast(self, series: Series, starts: Rows) -> Array:
         """Return the season before each start, repeated."""
