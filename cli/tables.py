@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,12 +63,17 @@ def write_table(frame: pd.DataFrame, out: Path, *, plain: str) -> None:
 
 
 def show_scores(
-    scores: Mapping[str, Mapping[str, Any]], columns: Sequence[str], out: Path | None
+    title: str,
+    scores: Mapping[str, Mapping[str, float]],
+    columns: Sequence[str],
+    out: Path | None,
 ) -> None:
     """Print one line a model, and write all figures as JSON if asked to.
 
     Parameters
     ----------
+    title
+        What was scored, and how.
     scores
         Figures by name, by model.
     columns
@@ -78,32 +81,14 @@ def show_scores(
     out
         JSON file; ``-`` prints the JSON instead of the table.
     """
-    from titans_seq.files import plain_values, write_json
+    from titans_seq.evaluation.report import ScoreTable, to_json
+    from titans_seq.files import write_json
 
+    shown = tuple(name for name in columns if any(name in one for one in scores.values()))
+    table = ScoreTable(title, shown, tuple(scores.items()))
     if out is not None and str(out) == "-":
-        click.echo(json.dumps(plain_values(scores), indent=2))
+        click.echo(to_json(table.to_record()), nl=False)
         return
     if out is not None:
-        write_json(out, scores)
-    shown = [name for name in columns if any(name in figures for figures in scores.values())]
-    rows = [["model", *shown]]
-    rows += [
-        [model, *(_figure(figures.get(name)) for name in shown)]
-        for model, figures in scores.items()
-    ]
-    show_columns(rows)
-
-
-def show_columns(rows: Sequence[Sequence[str]]) -> None:
-    """Print rows of words in columns, the first to the left and the others to the right."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        words = [word.rjust(width) for word, width in zip(row, widths, strict=True)]
-        words[0] = row[0].ljust(widths[0])
-        click.echo("  ".join(words).rstrip())
-
-
-def _figure(value: Any) -> str:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return "-"
-    return str(value) if isinstance(value, int) else f"{value:.4f}"
+        write_json(out, table.to_record())
+    click.echo(table.to_text())

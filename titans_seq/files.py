@@ -129,7 +129,7 @@ def check_new_folder(
     if not target.is_dir():
         raise ConfigError(f"{path} is a file; name a new folder")
     if not force:
-        raise ConfigError(f"{path} exists already; name a new folder, or force it")
+        raise ConfigError(f"{path} exists already; name a new folder, or replace it by force")
     if marker is not None and not (target / marker).is_file():
         raise ConfigError(f"{path} holds other files (no {marker}) and is not replaced")
 

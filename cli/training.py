@@ -1,0 +1,56 @@
+"""What `forecast fit` and `dna fit` share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+RANDOM_STATE = (
+    click.option(
+        "--seed",
+        "random_state",
+        type=click.IntRange(min=0),
+        default=0,
+        show_default=True,
+        help="The same seed gives the same model.",
+    ),
+    click.option(
+        "--device",
+        default="auto",
+        show_default=True,
+        help="auto, cpu, cuda, cuda:1 or mps.",
+    ),
+)
+"""Options of everything that is trained."""
+
+
+def check_model_out(model: Path, *, force: bool) -> None:
+    """Refuse a model folder that could not be written, before the training."""
+    from titans_seq.exceptions import BundleError, ConfigError
+    from titans_seq.files import CONFIG, check_new_folder
+
+    try:
+        check_new_folder(model, force=force, marker=CONFIG)
+    except ConfigError as error:
+        raise BundleError(f"--model {error}") from error
+
+
+def show_progress(ctx: click.Context) -> int:
+    """Return the estimators' ``verbose``: a bar, unless ``-q`` was given."""
+    return int(ctx.find_root().meta.get("verbosity", 0) >= 0)
+
+
+def report_training(model: Path, data: str, history: Mapping[str, Any]) -> None:
+    """Print what was trained, on what, and how it went."""
+    last = history["epochs"][-1]
+    loss = history["best_loss"]
+    held_out = "" if loss is None else f", held-out loss {loss:.4f}"
+    click.echo(f"data   {data}")
+    click.echo(
+        f"train  {len(history['epochs'])} epochs in {last['seconds']:.0f} s on "
+        f"{history['device']}, kept epoch {history['best_epoch']}{held_out}"
+    )
+    click.echo(f"model  {model}")
