@@ -132,9 +132,7 @@ def record_from_table(record: type[Record], table: Mapping[str, Any], where: str
         if key not in fields:
             raise unknown_key_error(key, fields, where)
         if not _fits(value, hints[key]):
-            raise ConfigError(
-                f"{where}: {key} = {value!r} is not of type {_type_name(hints[key])}"
-            )
+            raise ConfigError(f"{where}: {key} = {value!r} is not of type {_type_name(hints[key])}")
     missing = [
         name
         for name, field in fields.items()

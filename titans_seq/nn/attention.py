@@ -84,9 +84,8 @@ class SlidingAttention(nn.Module):
             empty = k.new_zeros(*k.shape[:2], past, k.shape[3])
             state = AttentionState(empty, empty, torch.zeros(len(tokens), dtype=torch.int64))
         keys, values = torch.cat([state.keys, k], dim=2), torch.cat([state.values, v], dim=2)
-        out = sliding_attention(
-            q, keys, values, self.window, _valid(state.position, past), self.heads.prefix(persistent)
-        )
+        valid, prefix = _valid(state.position, past), self.heads.prefix(persistent)
+        out = sliding_attention(q, keys, values, self.window, valid, prefix)
         read = torch.full_like(state.position, tokens.shape[1]) if lengths is None else lengths
         after = AttentionState(
             _last(keys, past, lengths), _last(values, past, lengths), state.position + read

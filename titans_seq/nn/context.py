@@ -126,17 +126,14 @@ def _sizes(width: int, slot: int, segment_len: int) -> list[int]:
     return [size for size in (head, *[segment_len] * full, tail) if size]
 
 
-def _pieces(
-    columns: Tensor, places: Grid, sizes: list[int]
-) -> list[tuple[Tensor, Tensor | None]]:
+def _pieces(columns: Tensor, places: Grid, sizes: list[int]) -> list[tuple[Tensor, Tensor | None]]:
     """Cut the columns into segments; say which of them hold a token, if not all do."""
     cut = columns.split(sizes, dim=1)
     if places.filled is None:
         return [(piece, None) for piece in cut]
     masks = places.filled.to(columns.device).split(sizes, dim=1)
     return [
-        (piece, None if bool(mask.all()) else mask)
-        for piece, mask in zip(cut, masks, strict=True)
+        (piece, None if bool(mask.all()) else mask) for piece, mask in zip(cut, masks, strict=True)
     ]
 
 

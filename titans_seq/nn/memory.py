@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Literal, overload
 
 import torch
@@ -79,7 +80,7 @@ class NeuralMemory(nn.Module):
         self.gates = MemoryGates(dim, heads, self.rule)
         self.start = nn.ParameterList(
             torch.randn(heads, inner, outer) * inner**-0.5
-            for inner, outer in zip(widths[:-1], widths[1:], strict=True)
+            for inner, outer in itertools.pairwise(widths)
         )
         self.gain: nn.Parameter | None = None
         self.bias: nn.Parameter | None = None
@@ -154,6 +155,7 @@ class NeuralMemory(nn.Module):
     ) -> tuple[Tensor, MemoryState, Tensor]:
         """Write and read tokens whose rows are packed to the left; return the losses too."""
         batch, time, _ = tokens.shape
+        fresh = state is None
         state = state or self.first_state(batch, tokens)
         mixed, tail = self.convolve(self.project(tokens), state.convolution, lengths)
         q, k, v = rearrange(
@@ -172,6 +174,7 @@ class NeuralMemory(nn.Module):
         out, loss, carry = learn_and_read(
             q, k, v, Rates(*rates), tuple(self.start), state.carry, self.rule.update,
             chunk_size=self.chunk_size, norm=self._output_norm(), slot=places.slot, rows=rows,
+            fresh=fresh,
         )  # fmt: skip
         out, loss = from_grid(out, places, time, 2), from_grid(loss, places, time, 2)
         y = self._leave(out, tokens)

@@ -31,6 +31,18 @@ class Written(NamedTuple):
     loss: Float[Tensor, "*rows time"]
 
 
+def through(
+    x: Float[Tensor, "heads batch time inner"],
+    weight: Float[Tensor, "heads one_or_batch inner outer"],
+) -> Float[Tensor, "heads batch time outer"]:
+    """Return ``x`` through weights of each sequence, or through ones that all share."""
+    if weight.shape[1] == x.shape[1]:
+        return x @ weight
+    heads, batch, time, inner = x.shape
+    flat = x.reshape(heads, batch * time, inner) @ weight.squeeze(1)
+    return flat.reshape(heads, batch, time, -1)
+
+
 def finish(
     output: Tensor, x: Tensor, norm: OutputNorm | None
 ) -> Float[Tensor, "heads batch time dim"]:
@@ -51,9 +63,9 @@ def gradients_at(
     """Return the factors of every token's gradient, all at the same weights."""
     inputs, before = [keys], []
     for weight in weights[:-1]:
-        before.append(inputs[-1] @ weight)
+        before.append(through(inputs[-1], weight))
         inputs.append(activate(before[-1], rule.activation))
-    output = inputs[-1] @ weights[-1]
+    output = through(inputs[-1], weights[-1])
     error = finish(output, keys, norm) - values
     loss = 0.5 * error.square().sum(-1)
     if norm is not None:
@@ -61,7 +73,7 @@ def gradients_at(
     errors = [error]
     for layer in range(len(weights) - 1, 0, -1):
         slope = activate_slope(before[layer - 1], rule.activation)
-        errors.insert(0, (errors[0] @ weights[layer].mT) * slope)
+        errors.insert(0, through(errors[0], weights[layer].mT) * slope)
     return Written(inputs, errors, loss)
 
 

@@ -24,6 +24,7 @@ def learn_and_read(
     norm: OutputNorm | None = None,
     slot: int = 0,
     rows: Rows | None = None,
+    fresh: bool = False,
 ) -> tuple[Tensor, Tensor, Carry]:
     """Write and read every token by the form that fits ``rule``.
 
@@ -37,5 +38,5 @@ def learn_and_read(
         )
     return memory_chunked(
         queries, keys, values, rates, start, carry, rule,
-        chunk_size=chunk_size, norm=norm, slot=slot, rows=rows,
+        chunk_size=chunk_size, norm=norm, slot=slot, rows=rows, fresh=fresh,
     )  # fmt: skip

@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from titans_seq.ops.chunk_network import bound_gradient, finish, gradients_at
+from titans_seq.ops.chunk_network import bound_gradient, finish, gradients_at, through
 from titans_seq.ops.rates import ChunkScalars, chunk_scalars, mean_scalars
 from titans_seq.ops.rule import OutputNorm, Rates, UpdateRule, activate
 from titans_seq.ops.state import Carry, choose, split_start
@@ -78,6 +78,7 @@ def memory_chunked(
     norm: OutputNorm | None = None,
     slot: int = 0,
     rows: Rows | None = None,
+    fresh: bool = False,
 ) -> tuple[Tensor, Tensor, Carry]:
     """Write and read every token, read after write.
 
@@ -92,6 +93,8 @@ def memory_chunked(
         Place of the first token in its chunk: tokens read before, modulo ``chunk_size``.
     rows
         Where each sequence stands, if they differ; empty slots have ``rates.write`` 0.
+    fresh
+        That ``carry`` is a first one: what is known to be zero is not computed.
 
     Returns
     -------
@@ -103,6 +106,7 @@ def memory_chunked(
         State after the last token.
     """
     fixed = Fixed(split_start(start, rule)[0], norm, rule, chunk_size)
+    fresh = fresh and rule.forget_to == "start"
     time = queries.shape[2]
     sizes = _chunk_sizes(time, slot, chunk_size)
     chunks = _split(queries, keys, values, rates, fixed, sizes, slot)
@@ -113,7 +117,7 @@ def memory_chunked(
         opened = _open(carry, rule, here, slot, chunk_size, rows)
         resumes = here == slot and (slot > 0 or rows is not None)
         call: Any = _read_and_write
-        arguments = (chunk, opened, fixed, here % chunk_size, resumes)
+        arguments = (chunk, opened, fixed, here % chunk_size, resumes, fresh and here == slot)
         if keep_graph_small:
             output, loss, after = checkpoint(
                 call, *arguments, use_reentrant=False, preserve_rng_state=False
@@ -154,17 +158,18 @@ def _split(
     chunks: list[Chunk] = []
     for group, size in _equal_runs(sizes):
         span = [one.narrow(2, before, group * size) for one in head_first]
-        cut = [
-            rearrange(one, "h b (n c) ... -> n h b c ...", c=size).contiguous() for one in span
-        ]
+        cut = [rearrange(one, "h b (n c) ... -> n h b c ...", c=size).contiguous() for one in span]
         q, k, v, log_keep, log_momentum, step, write = cut
         if rule.schedule == "mean":
             scalars = mean_scalars(write, (slot + before) % full)
         else:
             scalars = chunk_scalars(log_keep, log_momentum, write)
-        parts = [one.unbind(0) for one in (q, k, v, step, log_momentum)]
-        each = zip(*parts, zip(*(one.unbind(0) for one in scalars), strict=True), strict=True)
-        chunks += [Chunk(*tensors, ChunkScalars(*some)) for *tensors, some in each]
+        parts = zip(*(one.unbind(0) for one in (q, k, v, step, log_momentum)), strict=True)
+        each = zip(*(one.unbind(0) for one in scalars), strict=True)
+        chunks += [
+            Chunk(*tensors, scalars=ChunkScalars(*some))
+            for tensors, some in zip(parts, each, strict=True)
+        ]
         before += group * size
     return chunks
 
@@ -200,15 +205,17 @@ def _open(
 
 
 def _read_and_write(
-    chunk: Chunk, carry: Carry, fixed: Fixed, slot: int, resumes: bool
+    chunk: Chunk, carry: Carry, fixed: Fixed, slot: int, resumes: bool, fresh: bool
 ) -> tuple[Tensor, Tensor, Carry]:
     """Write one chunk's keys and values, and read with its queries.
 
-    ``resumes`` tells that earlier tokens of the chunk stand in ``carry``.
+    ``resumes`` tells that earlier tokens of the chunk stand in ``carry``, ``fresh`` that
+    nothing does.
     """
     rule, scalars = fixed.rule, chunk.scalars
     anchored = tuple(
-        base.unsqueeze(1) + one for base, one in zip(fixed.base, carry.anchor, strict=True)
+        base.unsqueeze(1) if fresh else base.unsqueeze(1) + one
+        for base, one in zip(fixed.base, carry.anchor, strict=True)
     )
     written = gradients_at(anchored, chunk.keys, chunk.values, rule, fixed.norm)
     begin = carry.anchor if rule.schedule == "mean" else carry.weights
@@ -222,14 +229,14 @@ def _read_and_write(
             keys[layer] = _place(keys[layer], wrote.keys, slot)
             spent[layer] = _place(spent[layer], wrote.spent, slot)
         change = bound_gradient(z, d, rule.gradient_bound) * step.unsqueeze(-1)
-        delta, momentum = begin[layer], carry.momentum[layer]
-        after.append(_last_state(scalars, delta, momentum, z, change))
-        h = _read(scalars, h, fixed.base[layer], delta, momentum, z, change)
+        carried = None if fresh else (begin[layer], carry.momentum[layer])
+        after.append(_last_state(scalars, carried, z, change))
+        h = _read(scalars, h, fixed.base[layer], carried, z, change)
         if layer + 1 < len(begin):
             h = activate(h, rule.activation)
     weights, momenta = zip(*after, strict=True)
-    carried = Carry(weights, momenta, carry.anchor, tuple(keys), tuple(spent))
-    return finish(h, chunk.queries, fixed.norm), written.loss, carried
+    carry = Carry(weights, momenta, carry.anchor, tuple(keys), tuple(spent))
+    return finish(h, chunk.queries, fixed.norm), written.loss, carry
 
 
 def _step(
@@ -259,32 +266,40 @@ def _read(
     scalars: ChunkScalars,
     h: Tensor,
     base: Tensor,
-    delta: Tensor,
-    momentum: Tensor,
+    carried: tuple[Tensor, Tensor] | None,
     z: Tensor,
     change: Tensor,
 ) -> Tensor:
     """Return one layer's output for the queries, each through the weights after its token."""
-    heads, batch, time, inner = h.shape
-    at_base = (h.reshape(heads, batch * time, inner) @ base).reshape(heads, batch, time, -1)
-    kept = scalars.keep_product.unsqueeze(-1) * (h @ delta)
-    pushed = scalars.carry.unsqueeze(-1) * (h @ momentum)
-    return at_base + kept + pushed - (scalars.mix * (h @ z.mT)) @ change
+    flat = [one.flatten(0, 1) for one in (h, z, change, scalars.mix)]
+    out = through(h, base.unsqueeze(1)).flatten(0, 1)
+    queries, keys, change, mix = flat
+    out = torch.baddbmm(out, mix * (queries @ keys.mT), change, alpha=-1)
+    if carried is not None:
+        shares = (scalars.keep_product, scalars.carry)
+        for share, weight in zip(shares, carried, strict=True):
+            scaled = queries * share.flatten(0, 1).unsqueeze(-1)
+            out = torch.baddbmm(out, scaled, weight.flatten(0, 1))
+    joined: Tensor = out.unflatten(0, h.shape[:2])
+    return joined
 
 
 def _last_state(
-    scalars: ChunkScalars, delta: Tensor, momentum: Tensor, z: Tensor, change: Tensor
+    scalars: ChunkScalars, carried: tuple[Tensor, Tensor] | None, z: Tensor, change: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return one layer's weights and momentum after the chunk's last token."""
 
     def last(one: Tensor) -> Tensor:
         return one[..., -1, None, None]
 
-    def write(matrix: Tensor) -> Tensor:
-        return z.mT @ (matrix[..., -1, :, None] * change)
+    def write(reaches: Tensor) -> Tensor:
+        return z.mT @ (reaches.unsqueeze(-1) * change)
 
+    if carried is None:
+        return -write(scalars.mix_last), -write(scalars.decay_last)
+    delta, momentum = carried
     weights = last(scalars.keep_product) * delta + last(scalars.carry) * momentum
     return (
-        weights - write(scalars.mix),
-        last(scalars.momentum_product) * momentum - write(scalars.decay),
+        weights - write(scalars.mix_last),
+        last(scalars.momentum_product) * momentum - write(scalars.decay_last),
     )

@@ -16,7 +16,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from titans_seq.ops.rates import ChunkScalars, before_token, chunk_scalars
+from titans_seq.ops.rates import BeforeToken, ChunkScalars, before_token, chunk_scalars
 from titans_seq.ops.rule import Rates, UpdateRule
 from titans_seq.ops.state import Carry, split_start
 
@@ -63,9 +63,7 @@ def memory_exact(
         errors = _errors(k, v, step, base, state, scalars, log_keep if rule.decay_first else None)
         losses.append(0.5 * errors.square().sum(-1))
         change = errors * step.unsqueeze(-1)
-        outputs.append(
-            _through(q, base, state, scalars) - (scalars.mix * (q @ k.mT)) @ change
-        )
+        outputs.append(_through(q, base, state, scalars) - (scalars.mix * (q @ k.mT)) @ change)
         weights, momentum = _last_state(k, change, state, scalars)
     joined = rearrange(torch.cat(outputs, dim=2), "h b t d -> b h t d")
     loss = rearrange(torch.cat(losses, dim=2), "h b t -> b h t")
@@ -73,7 +71,10 @@ def memory_exact(
 
 
 def _through(
-    x: Tensor, base: Tensor, state: tuple[Tensor, Tensor], scalars: ChunkScalars
+    x: Tensor,
+    base: Tensor,
+    state: tuple[Tensor, Tensor],
+    scalars: ChunkScalars | BeforeToken,
 ) -> Tensor:
     """Return ``x`` through the carried weights, as they have decayed by each token."""
     weights, momentum = state
@@ -100,9 +101,10 @@ def _errors(
             carry=before.carry * keep,
         )
     system = before.mix * step.unsqueeze(-2) * (k @ k.mT)
-    return torch.linalg.solve_triangular(
+    errors: Tensor = torch.linalg.solve_triangular(
         system, _through(k, base, state, before) - v, upper=False, unitriangular=True
     )
+    return errors
 
 
 def _last_state(
@@ -116,7 +118,7 @@ def _last_state(
 
     kept = last(scalars.keep_product) * weights + last(scalars.carry) * momentum
     return (
-        kept - k.mT @ (scalars.mix[..., -1, :, None] * change),
+        kept - k.mT @ (scalars.mix_last.unsqueeze(-1) * change),
         last(scalars.momentum_product) * momentum
-        - k.mT @ (scalars.decay[..., -1, :, None] * change),
+        - k.mT @ (scalars.decay_last.unsqueeze(-1) * change),
     )

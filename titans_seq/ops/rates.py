@@ -10,13 +10,14 @@ every state of the chunk is a sum over the chunk's gradients::
     W[t] = keep_product[t] W[0] + carry[t] S[0] - sum over s <= t of mix[t, s] step[s] g[s]
     S[t] = momentum_product[t] S[0]             - sum over s <= t of decay[t, s] step[s] g[s]
 
+with ``decay`` the products of momentum from s to t, and ``mix`` those of keep times them.
 Products of rates are made by *segment sums* of their logarithms: nothing large is ever
 subtracted or divided, so gates of exactly 0 and 1 are exact.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -28,14 +29,39 @@ class ChunkScalars(NamedTuple):
 
     Shapes
     ------
-    ``mix`` and ``decay`` (..., chunk, chunk), lower triangular; the others (..., chunk)
+    ``mix`` (..., chunk, chunk), lower triangular; the others (..., chunk)
     """
 
     mix: Float[Tensor, "*rows chunk chunk"]
-    decay: Float[Tensor, "*rows chunk chunk"]
+    mix_last: Float[Tensor, "*rows chunk"]
+    """Last row of ``mix``: how each write reaches the chunk's end."""
+    decay_last: Float[Tensor, "*rows chunk"]
+    """Last row of ``decay``: how each write reaches the momentum at the chunk's end."""
     keep_product: Float[Tensor, "*rows chunk"]
     carry: Float[Tensor, "*rows chunk"]
     momentum_product: Float[Tensor, "*rows chunk"]
+
+
+class _SegmentProducts(torch.autograd.Function):
+    """Products of rates over every segment, with a backward that keeps the result only."""
+
+    @staticmethod
+    def forward(log_rates: Tensor) -> Tensor:
+        chunk = log_rates.shape[-1]
+        sums = log_rates.unsqueeze(-1).repeat(*(1,) * log_rates.dim(), chunk).tril_(-1)
+        return sums.cumsum_(-2).exp_().tril_()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(output)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        # rate j stands in the products of every t >= j and s < j
+        (products,) = ctx.saved_tensors
+        upto = (grad * products).cumsum(-1)
+        before = torch.nn.functional.pad(upto[..., :-1], (1, 0))
+        return before.tril().sum(-2)
 
 
 def segment_products(
@@ -48,11 +74,14 @@ def segment_products(
     log_rates
         Logarithms of the rates; -inf for a rate of exactly 0.
     """
-    chunk = log_rates.shape[-1]
-    lower = torch.ones(chunk, chunk, dtype=torch.bool, device=log_rates.device).tril()
-    columns = log_rates.unsqueeze(-1).expand(*log_rates.shape, chunk)
-    sums = columns.masked_fill(~lower.tril(-1), 0.0).cumsum(-2)
-    return sums.masked_fill(~lower, -torch.inf).exp()
+    products: Tensor = _SegmentProducts.apply(log_rates)  # type: ignore[no-untyped-call]
+    return products
+
+
+def products_to_end(log_rates: Float[Tensor, "*rows chunk"]) -> Float[Tensor, "*rows chunk"]:
+    """Return ``rate[s + 1] * ... * rate[end]`` for each s; 1 for the last."""
+    later = torch.nn.functional.pad(log_rates[..., 1:], (0, 1))
+    return later.flip(-1).cumsum(-1).flip(-1).exp()
 
 
 def chunk_scalars(
@@ -71,12 +100,15 @@ def chunk_scalars(
     """
     keep = segment_products(log_keep)
     decay = segment_products(log_momentum)
+    keep_last = products_to_end(log_keep)
     if write is not None:
         keep = keep * write.unsqueeze(-2)
+        keep_last = keep_last * write
     momentum_product = log_momentum.cumsum(-1).exp()
     return ChunkScalars(
         mix=keep @ decay,
-        decay=decay,
+        mix_last=(keep_last.unsqueeze(-2) @ decay).squeeze(-2),
+        decay_last=products_to_end(log_momentum),
         keep_product=log_keep.cumsum(-1).exp(),
         carry=(keep @ momentum_product.unsqueeze(-1)).squeeze(-1),
         momentum_product=momentum_product,
@@ -105,26 +137,30 @@ def mean_scalars(write: Float[Tensor, "*rows chunk"], first_slot: int) -> ChunkS
     lower = lower.expand(*write.shape, chunk)
     return ChunkScalars(
         mix=share.unsqueeze(-1) * lower,
-        decay=lower,
+        mix_last=share[..., -1:].expand_as(share),
+        decay_last=ones,
         keep_product=ones,
         carry=share,
         momentum_product=ones,
     )
 
 
-def before_token(scalars: ChunkScalars) -> ChunkScalars:
-    """Return the scalars of the state *before* each token instead of after it."""
+class BeforeToken(NamedTuple):
+    """Scalars of the state before each token instead of after it."""
+
+    mix: Float[Tensor, "*rows chunk chunk"]
+    keep_product: Float[Tensor, "*rows chunk"]
+    carry: Float[Tensor, "*rows chunk"]
+
+
+def before_token(scalars: ChunkScalars) -> BeforeToken:
+    """Return the scalars of the state *before* each token: every row moved down by one."""
 
     def down(rows: Tensor, first: float) -> Tensor:
-        return torch.cat([torch.full_like(rows[..., :1], first), rows[..., :-1]], dim=-1)
+        return torch.nn.functional.pad(rows[..., :-1], (1, 0), value=first)
 
-    def down_matrix(matrix: Tensor) -> Tensor:
-        return torch.cat([torch.zeros_like(matrix[..., :1, :]), matrix[..., :-1, :]], dim=-2)
-
-    return ChunkScalars(
-        mix=down_matrix(scalars.mix),
-        decay=down_matrix(scalars.decay),
+    return BeforeToken(
+        mix=torch.nn.functional.pad(scalars.mix[..., :-1, :], (0, 0, 1, 0)),
         keep_product=down(scalars.keep_product, 1.0),
         carry=down(scalars.carry, 0.0),
-        momentum_product=down(scalars.momentum_product, 1.0),
     )

@@ -57,9 +57,7 @@ def split_start(
     return (start, zeros) if rule.forget_to == "start" else (zeros, start)
 
 
-def first_carry(
-    start: tuple[Tensor, ...], rule: UpdateRule, batch: int, chunk_size: int
-) -> Carry:
+def first_carry(start: tuple[Tensor, ...], rule: UpdateRule, batch: int, chunk_size: int) -> Carry:
     """Return the state of ``batch`` memories that have read nothing."""
     _, first = split_start(start, rule)
     weights = tuple(one.unsqueeze(1).expand(-1, batch, -1, -1) for one in first)
@@ -69,9 +67,7 @@ def first_carry(
     if rule.step != "triangular":
         return Carry(weights, momentum, weights, (), ())
     rows = [one.new_zeros(*one.shape[:2], chunk_size) for one in weights]
-    keys = tuple(
-        one.new_zeros(*one.shape[:2], chunk_size, one.shape[-2]) for one in weights
-    )
+    keys = tuple(one.new_zeros(*one.shape[:2], chunk_size, one.shape[-2]) for one in weights)
     return Carry(weights, momentum, weights, keys, tuple(rows))
 
 

@@ -9,7 +9,7 @@ layer's input z of unit length u, and x the correction that the step alone would
     step'[t] = step[t] (1 - momentum[t]) / max(step[t] |z[t]|^2, 1 - momentum[t])
                / layers * max(0, 1 - the same sum)
 
-which for a whole chunk is one unit lower triangular system.
+which for a whole chunk is one unit lower triangular system in ``1 - the same sum``.
 """
 
 from __future__ import annotations
@@ -61,18 +61,13 @@ def triangular_step(
     limit = torch.maximum(demand, room).clamp_min(TINY)
     wanted = demand / limit / layers
 
-    overlap = (unit @ unit.mT).square().tril(-1)
-    left = torch.ones_like(step)
+    left = torch.ones_like(wanted)
     if keys is not None and spent is not None:
-        left = left - _weigh((unit @ keys.mT).square(), spent)
-    system = wanted.unsqueeze(-1) * overlap
-    spent_here = torch.linalg.solve_triangular(
-        system, (wanted * left).unsqueeze(-1), upper=False, unitriangular=True
+        left = left - ((unit @ keys.mT).square() @ spent.unsqueeze(-1)).squeeze(-1)
+    # only what stands below the diagonal is read
+    system = (unit @ unit.mT).square() * wanted.unsqueeze(-2)
+    left = torch.linalg.solve_triangular(
+        system, left.unsqueeze(-1), upper=False, unitriangular=True
     ).squeeze(-1)
-    left = left - _weigh(overlap, spent_here)
-    return TriangularStep(step * (room / limit) / layers * left.clamp_min(0), unit, spent_here)
-
-
-def _weigh(matrix: Tensor, vector: Tensor) -> Tensor:
-    """Return the product of matrices and vectors."""
-    return (matrix @ vector.unsqueeze(-1)).squeeze(-1)
+    shrunk = step * (room / (limit * layers)) * left.clamp_min(0)
+    return TriangularStep(shrunk, unit, wanted * left)
