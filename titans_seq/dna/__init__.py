@@ -1,0 +1,41 @@
+"""DNA: FASTA in, labels out. Nothing is loaded before it is used."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from titans_seq.dna.estimator import TitansDNAClassifier
+    from titans_seq.dna.fasta import FastaRecord, read_fasta
+    from titans_seq.dna.labels import LabelledSequences, read_labelled, read_labels, read_sequences
+
+__all__ = [
+    "FastaRecord",
+    "LabelledSequences",
+    "TitansDNAClassifier",
+    "read_fasta",
+    "read_labelled",
+    "read_labels",
+    "read_sequences",
+]
+
+_HOME = {
+    "FastaRecord": "fasta",
+    "LabelledSequences": "labels",
+    "TitansDNAClassifier": "estimator",
+    "read_fasta": "fasta",
+    "read_labelled": "labels",
+    "read_labels": "labels",
+    "read_sequences": "labels",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,162 @@
+"""Ways from the tokens of a sequence to one vector, or straight to the classes.
+
+Each sees the mask, so that padding and neighbours in a batch change nothing, and each
+keeps what the others lose: counts of motifs, the strongest motif, the place of a motif
+from either end.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def masked_mean(
+    tokens: Float[Tensor, "batch time dim"], mask: Bool[Tensor, "batch time"]
+) -> Float[Tensor, "batch dim"]:
+    """Return the mean of the real tokens: how much there is of each feature."""
+    share = mask / mask.sum(dim=1, keepdim=True)
+    return torch.einsum("btd,bt->bd", tokens, share.to(tokens.dtype))
+
+
+def masked_max(
+    tokens: Float[Tensor, "batch time dim"], mask: Bool[Tensor, "batch time"]
+) -> Float[Tensor, "batch dim"]:
+    """Return the largest value of each feature over the real tokens."""
+    return tokens.masked_fill(~mask[..., None], -torch.inf).amax(dim=1)
+
+
+def places(
+    mask: Bool[Tensor, "batch time"], reach: int
+) -> tuple[Int[Tensor, " time"], Int[Tensor, "batch time"]]:
+    """Return each token's place from the start and from the end, both at most ``reach``."""
+    steps = torch.arange(mask.shape[1], device=mask.device)
+    from_end = mask.sum(dim=1, keepdim=True) - 1 - steps
+    return steps.clamp(max=reach), from_end.clamp(min=0, max=reach)
+
+
+class AttentionPool(nn.Module):
+    """Heads that look for a feature, a place, or both.
+
+    A head's score of a token is the sum of three terms: one of the token, one of its place
+    from the start, one of its place from the end. Places at ``reach`` and beyond share one
+    term.
+    """
+
+    def __init__(self, dim: int, heads: int, reach: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.reach = reach
+        self.score = nn.Linear(dim, heads)
+        self.value = nn.Linear(dim, dim)
+        self.start = nn.Parameter(torch.zeros(reach + 1, heads))
+        self.end = nn.Parameter(torch.zeros(reach + 1, heads))
+
+    def forward(
+        self, tokens: Float[Tensor, "batch time dim"], mask: Bool[Tensor, "batch time"]
+    ) -> Float[Tensor, "batch dim"]:
+        """Return what the heads found, side by side."""
+        start, end = places(mask, self.reach)
+        scores = self.score(tokens) + self.start[start] + self.end[end]
+        scores = scores.masked_fill(~mask[..., None], -torch.inf).softmax(dim=1)
+        values = self.value(tokens).unflatten(-1, (self.heads, -1))
+        return torch.einsum("bth,bthd->bhd", scores, values).flatten(1)
+
+
+class PlacePool(nn.Module):
+    """Learned kernels over the place: ``sum_t kernel[place t] * value(token t)``.
+
+    Kernels are signed and reach from both ends; beyond ``reach`` they are zero. This is a
+    linear layer over the flattened tokens, of low rank, for any length.
+    """
+
+    def __init__(self, dim: int, kernels: int, reach: int) -> None:
+        super().__init__()
+        self.kernels = kernels
+        self.reach = reach
+        self.value = nn.Linear(dim, dim)
+        self.start = nn.Parameter(0.02 * torch.randn(reach, kernels))
+        self.end = nn.Parameter(0.02 * torch.randn(reach, kernels))
+
+    def forward(
+        self, tokens: Float[Tensor, "batch time dim"], mask: Bool[Tensor, "batch time"]
+    ) -> Float[Tensor, "batch dim"]:
+        """Return the sums under every kernel, side by side."""
+        start, end = places(mask, self.reach)
+        kernels = F.pad(self.start, (0, 0, 0, 1))[start] + F.pad(self.end, (0, 0, 0, 1))[end]
+        kernels = kernels * mask[..., None]
+        values = self.value(tokens).unflatten(-1, (self.kernels, -1))
+        return torch.einsum("btk,btkd->bkd", kernels, values).flatten(1)
+
+
+class PlaceLogits(nn.Module):
+    """Logistic regression on which base stands where, counted from both ends."""
+
+    def __init__(self, classes: int, reach: int, dropout: float) -> None:
+        super().__init__()
+        self.reach = reach
+        self.start = nn.Parameter(torch.zeros(reach, 4, classes))
+        self.end = nn.Parameter(torch.zeros(reach, 4, classes))
+        self.bias = nn.Parameter(torch.zeros(classes))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, bases: Float[Tensor, "batch time 4"], mask: Bool[Tensor, "batch time"]
+    ) -> Float[Tensor, "batch classes"]:
+        """Return the logits of the classes; ``bases`` holds the share of each base."""
+        bases = self.dropout(bases)
+        time = min(bases.shape[1], self.reach)
+        back = mask.sum(dim=1, keepdim=True) - 1 - torch.arange(time, device=mask.device)
+        ends = bases.gather(1, back.clamp(min=0)[..., None].expand(-1, -1, 4))
+        ends = ends * (back >= 0)[..., None]
+        forward = torch.einsum("btl,tlc->bc", bases[:, :time], self.start[:time])
+        return forward + torch.einsum("btl,tlc->bc", ends, self.end[:time]) + self.bias
+
+
+class WordLogits(nn.Module):
+    """Logistic regression on how often each word of k bases occurs (exact tables).
+
+    Words with an ambiguous letter are left out. Counts are divided by the root of the number
+    of words, which keeps the spread of the logits alike for all lengths.
+    """
+
+    def __init__(self, classes: int, widths: tuple[int, ...], dropout: float) -> None:
+        super().__init__()
+        self.widths = widths
+        self.dropout = dropout
+        self.tables = nn.ParameterList(torch.zeros(4**k, classes) for k in widths)
+        self.bias = nn.Parameter(torch.zeros(classes))
+
+    def forward(self, codes: Int[Tensor, "batch time"]) -> Float[Tensor, "batch classes"]:
+        """Return the logits of the classes."""
+        logits = self.bias.expand(len(codes), -1)
+        for width, table in zip(self.widths, self.tables, strict=True):
+            if codes.shape[1] >= width:
+                logits = logits + self._of_width(codes, width, table)
+        return logits
+
+    def _of_width(
+        self, codes: Int[Tensor, "batch time"], width: int, table: Float[Tensor, "words classes"]
+    ) -> Float[Tensor, "batch classes"]:
+        """Return what the words of one width say."""
+        words, known = words_of(codes, width)
+        share = known.sum(dim=1, keepdim=True).clamp(min=1).rsqrt() * known
+        share = F.dropout(share, self.dropout, self.training)
+        return torch.einsum("bt,btc->bc", share, F.embedding(words, table))
+
+
+def words_of(
+    codes: Int[Tensor, "batch time"], width: int
+) -> tuple[Int[Tensor, "batch words"], Bool[Tensor, "batch words"]]:
+    """Return the number of each word of ``width`` bases, and whether it has no ambiguity."""
+    known = (codes > 0) & (codes & (codes - 1) == 0)
+    base = (codes > 1).long() + (codes > 2) + (codes > 4)
+    count = codes.shape[1] - width + 1
+    words = torch.zeros_like(base[:, :count])
+    whole = torch.ones_like(known[:, :count])
+    for offset in range(width):
+        words = 4 * words + base[:, offset : offset + count]
+        whole = whole & known[:, offset : offset + count]
+    return words, whole
