@@ -1,0 +1,146 @@
+"""One picture of how well a DNA classifier tells its classes apart."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from titans_seq.exceptions import DataError, MissingExtraError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_MAX_CURVES = 6
+_BINS = np.linspace(0, 1, 26)
+
+Chances = npt.NDArray[np.floating[Any]]
+
+
+def plot_scores(
+    labels: Sequence[Any],
+    chances: Chances,
+    classes: Sequence[Any],
+    path: str | os.PathLike[str] | None = None,
+    *,
+    title: str = "",
+) -> Figure:
+    """Draw scores by class, ROC curves, and the confusion matrix, side by side.
+
+    Parameters
+    ----------
+    labels
+        True label of each sequence.
+    chances
+        Probabilities, (sequences, classes), as ``predict_proba`` gives them.
+    classes
+        Label of each column of ``chances``.
+    path
+        File to write, ``.png``, ``.svg`` or ``.pdf``; None writes nothing.
+    title
+        Heading of the figure.
+
+    Raises
+    ------
+    DataError
+        If labels, probabilities and classes do not fit each other.
+    MissingExtraError
+        If matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtraError("matplotlib", extra="dna") from error
+    truth = _indices(labels, chances, classes)
+    names = [str(name) for name in classes]
+    figure = Figure(figsize=(13, 4.2), layout="constrained")
+    scores, curves, confusion = figure.subplots(1, 3)
+    _draw_scores(scores, truth, chances, names)
+    _draw_curves(curves, truth, chances, names)
+    _draw_confusion(confusion, truth, chances.argmax(axis=1), names)
+    if title:
+        figure.suptitle(title)
+    if path is not None:
+        figure.savefig(Path(path), dpi=150)
+    return figure
+
+
+def _indices(
+    labels: Sequence[Any], chances: Chances, classes: Sequence[Any]
+) -> npt.NDArray[np.int64]:
+    """Return the column of each label."""
+    place = {str(name): i for i, name in enumerate(classes)}
+    if chances.shape != (len(labels), len(place)):
+        raise DataError(
+            f"probabilities of shape {chances.shape} for {len(labels)} labels and "
+            f"{len(place)} classes"
+        )
+    unknown = sorted({str(label) for label in labels} - place.keys())
+    if unknown:
+        raise DataError(f"label {unknown[0]!r} is not one of the classes {', '.join(place)}")
+    return np.array([place[str(label)] for label in labels], dtype=np.int64)
+
+
+def _draw_scores(
+    axes: Axes, truth: npt.NDArray[np.int64], chances: Chances, names: Sequence[str]
+) -> None:
+    """Draw how sure the classifier was, by true class."""
+    last = len(names) == 2
+    for index, name in enumerate(names[:_MAX_CURVES]):
+        mine = chances[truth == index, 1 if last else index]
+        axes.hist(mine, bins=_BINS.tolist(), alpha=0.55, label=f"{name} ({len(mine):,})")
+    axes.set(
+        xlabel=f"probability of {names[1]}" if last else "probability of the true class",
+        ylabel="sequences",
+        title="Scores by true class",
+    )
+    axes.legend(frameon=False)
+
+
+def _draw_curves(
+    axes: Axes, truth: npt.NDArray[np.int64], chances: Chances, names: Sequence[str]
+) -> None:
+    """Draw a ROC curve for each class against the others; one is enough for two classes."""
+    from sklearn.metrics import auc, roc_curve
+
+    for index in [1] if len(names) == 2 else range(min(len(names), _MAX_CURVES)):
+        mine = truth == index
+        if mine.any() and not mine.all():
+            false, true, _ = roc_curve(mine, chances[:, index])
+            axes.plot(false, true, label=f"{names[index]}: area {auc(false, true):.3f}")
+    axes.plot([0, 1], [0, 1], color="0.7", linestyle="--", linewidth=1)
+    axes.set(xlabel="false positives", ylabel="true positives", title="ROC", aspect="equal")
+    axes.legend(frameon=False, loc="lower right")
+
+
+def _draw_confusion(
+    axes: Axes,
+    truth: npt.NDArray[np.int64],
+    guess: npt.NDArray[np.int64],
+    names: Sequence[str],
+) -> None:
+    """Draw how many of each true class were called what."""
+    counts = np.zeros((len(names), len(names)), dtype=np.int64)
+    np.add.at(counts, (truth, guess), 1)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    if len(names) <= _MAX_CURVES:
+        for (row, column), count in np.ndenumerate(counts):
+            share = shares[row, column]
+            axes.text(
+                column,
+                row,
+                f"{count:,}\n{share:.0%}",
+                ha="center",
+                va="center",
+                color="white" if share > 0.5 else "black",
+            )
+    accuracy = float((truth == guess).mean())
+    axes.set_xticks(range(len(names)), names, rotation=30)
+    axes.set_yticks(range(len(names)), names)
+    axes.set(xlabel="called", ylabel="true", title=f"Accuracy {accuracy:.1%}")
