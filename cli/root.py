@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import logging
 import warnings
+from pathlib import Path
 from typing import Any, TextIO
 
 import click
 
+import titans_seq
+
 from .errors import exit_code_of, report
 from .lazy import LazyGroup
+
+HERE = Path(__file__).parent
+LIBRARY = Path(str(titans_seq.__file__)).parent
 
 LEVELS = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO}
 
@@ -81,6 +87,6 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """Show a warning as one line; those of other packages concern their own developers."""
-    if issubclass(category, UserWarning):
+    """Show a warning of ours as one line; those of other packages concern their developers."""
+    if Path(filename).is_relative_to(LIBRARY) or Path(filename).is_relative_to(HERE):
         click.echo(f"Warning: {' '.join(str(message).split())}", err=True)

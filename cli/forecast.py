@@ -1,0 +1,209 @@
+"""``titans-seq forecast``: tables of time series in, forecasts out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from titans_seq.exceptions import DataError
+
+from .forecast_options import COLUMN_OPTIONS, SETTINGS, SPLIT, Columns, Settings
+from .options import (
+    DATA,
+    FORCE,
+    MODEL_IN,
+    MODEL_OUT,
+    SCORES_OUT,
+    OutFile,
+    gathered,
+)
+from .tables import WRITERS, show_scores, write_table
+from .training import check_model_out, report_training
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from titans_seq.evaluation import Split
+
+COLUMNS = ("mse", "mae", "pinball", "coverage", "windows")
+
+
+@click.group()
+def forecast() -> None:
+    """Forecast time series.
+
+    Input is a table .csv, .csv.gz, .tsv or .parquet: in long form, a row for each series and
+    time; or in wide form, a column for each series, named by --target-col.
+    """
+
+
+@forecast.command()
+@click.argument("data", type=DATA)
+@gathered("settings", Settings, *SETTINGS)
+@gathered("columns", Columns, *COLUMN_OPTIONS)
+@SPLIT
+@MODEL_OUT
+@FORCE
+def fit(
+    data: Path,
+    settings: Settings,
+    columns: Columns,
+    split: str | None,
+    model: Path,
+    force: bool,
+) -> None:
+    """Train a forecaster on a table and write it to a model folder.
+
+    With --split, the test part is kept out of the training, and `evaluate` scores it.
+
+    \b
+    Example:
+      titans-seq forecast fit sales.csv --horizon 24 --future promotion --model sales
+    """
+    check_model_out(model, force=force)
+    from titans_seq.evaluation import Split
+    from titans_seq.files import CONFIG, write_whole_folder
+    from titans_seq.forecasting import TitansForecaster, read_frame
+
+    parts = None if split is None else Split.parse(split)
+    frame, val_size = read_frame(data), None
+    if parts is not None:
+        frame, val_size = _rows_to_learn(frame, parts, columns, data)
+    values: dict[str, Any] = {**asdict(settings), **asdict(columns)}
+    if len(columns.target_col) == 1:
+        values["target_col"] = columns.target_col[0]
+    forecaster = TitansForecaster(**values).fit(frame, val_size=val_size)
+    with write_whole_folder(model, force=force, marker=CONFIG) as folder:
+        forecaster.save(folder)
+        if parts is not None:
+            _note_split(folder, parts)
+    count = len(forecaster.scale_mean_)
+    report_training(model, f"{count} series, {len(frame)} rows", forecaster.history_.to_table())
+
+
+@forecast.command()
+@click.argument("data", type=DATA)
+@MODEL_IN
+@click.option(
+    "--future-data", type=DATA, help="Table of the columns known ahead, at the times to come."
+)
+@click.option(
+    "--out",
+    type=OutFile(*WRITERS),
+    default="-",
+    help="Table .csv, .tsv, .jsonl or .parquet; by default CSV on standard output.",
+)
+def predict(data: Path, model: Path, future_data: Path | None, out: Path) -> None:
+    """Forecast the rows that follow those of DATA.
+
+    Writes a row for each series and time: the expected value, and its quantiles.
+
+    \b
+    Example:
+      titans-seq forecast predict sales.csv --future-data plan.csv --model sales --out next.csv
+    """
+    from titans_seq.forecasting import TitansForecaster, read_frame
+
+    forecaster = TitansForecaster.load(model)
+    ahead = None if future_data is None else read_frame(future_data)
+    write_table(forecaster.predict(read_frame(data), future_df=ahead), out, plain=".csv")
+
+
+@forecast.command()
+@click.argument("data", type=DATA)
+@MODEL_IN
+@SPLIT
+@click.option(
+    "--stride",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Rows from one window to the next; the usual protocol scores every one.",
+)
+@SCORES_OUT
+def evaluate(data: Path, model: Path, split: str | None, stride: int, out: Path | None) -> None:
+    """Score every window of the test part, beside simple forecasts.
+
+    DATA holds all rows, those of the training too: errors are on the scale of these. The split
+    is that of `fit` unless it is given.
+
+    \b
+    Example:
+      titans-seq forecast evaluate ETTh1.csv --model etth1 --split 8640,2880,2880
+    """
+    from titans_seq.evaluation import Split, score_forecast_controls, score_forecaster
+    from titans_seq.forecasting import TitansForecaster, read_frame
+
+    forecaster = TitansForecaster.load(model)
+    parts = Split.parse(split or _noted_split(model))
+    roles = {name: getattr(forecaster, name) for name in ("id_col", "time_col", "target_col")}
+    frame = read_frame(data)
+    if forecaster.time_col is not None:
+        frame[forecaster.time_col] = _times(frame, forecaster.time_col, data)
+    scores = {"titans-seq": score_forecaster(forecaster, frame, parts, stride=stride)}
+    scores |= score_forecast_controls(
+        frame,
+        parts,
+        horizon=forecaster.horizon,
+        look_back=forecaster.context_length,
+        future=forecaster.future,
+        stride=stride,
+        **roles,
+    )
+    title = f"{data}, {forecaster.horizon} rows ahead, test part of {parts}, scaled by train rows"
+    show_scores(title, scores, COLUMNS, out)
+
+
+def _rows_to_learn(
+    frame: pd.DataFrame, split: Split, columns: Columns, data: Path
+) -> tuple[pd.DataFrame, int | float]:
+    """Return the rows before the test part, and how many of each series are for validation."""
+    import pandas as pd
+
+    times = pd.Series(_times(frame, columns.time_col, data), index=frame.index)
+    one = pd.Series(0, index=frame.index)
+    ids = frame[columns.id_col] if columns.id_col in frame.columns else one
+    places = times.groupby(ids).rank(method="first")
+    lengths = times.groupby(ids).transform("size")
+    try:
+        borders = {int(rows): split.borders(int(rows)) for rows in lengths.unique()}
+    except DataError as error:
+        raise DataError(f"{data}: {error}") from error
+    learnt = frame[places <= lengths.map({n: b.validation_end for n, b in borders.items()})]
+    if len(borders) > 1:
+        return learnt, split.validation / (split.train + split.validation)
+    (only,) = borders.values()
+    return learnt, only.validation_end - only.train_end
+
+
+def _times(frame: pd.DataFrame, column: str, data: Path) -> pd.Index:
+    """Return the times of the rows, checked."""
+    import numpy as np
+
+    from titans_seq.forecasting.frames import Place, check_columns, read_times
+
+    place = Place(frame, str(data))
+    check_columns(frame, (column,), place)
+    return read_times(frame, column, np.zeros(len(frame), dtype=np.int64), place)
+
+
+def _note_split(folder: Path, split: Split) -> None:
+    """Keep the split beside the model's other figures, for `evaluate`."""
+    from titans_seq.files import METRICS, write_json
+
+    figures = json.loads((folder / METRICS).read_text("utf-8"))
+    write_json(folder / METRICS, {**figures, "split": str(split)})
+
+
+def _noted_split(model: Path) -> str:
+    """Return the split that `fit` was given."""
+    from titans_seq.files import METRICS
+
+    split = json.loads((model / METRICS).read_text("utf-8")).get("split")
+    if split is None:
+        raise click.UsageError(f"{model} was fitted without --split: say which part is the test")
+    return str(split)

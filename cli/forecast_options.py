@@ -1,0 +1,104 @@
+"""What `titans-seq forecast fit` can be told about a table and a forecaster."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from .options import Numbers, Words, joined
+from .training import RANDOM_STATE
+
+
+def _columns(name: str, text: str, default: tuple[str, ...] = ()) -> Any:
+    """Return an option that takes names of columns, parted by commas or repeated."""
+    return click.option(
+        f"--{name}",
+        type=Words(),
+        multiple=True,
+        callback=joined,
+        default=(default,) if default else (),
+        help=text,
+    )
+
+
+SPLIT = click.option(
+    "--split",
+    metavar="TRAIN,VAL,TEST",
+    help="Parts of each series in time order, as rows (8640,2880,2880) or shares (0.7,0.1,0.2).",
+)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What the columns of the table mean."""
+
+    id_col: str
+    time_col: str
+    target_col: tuple[str, ...]
+    static: tuple[str, ...]
+    past: tuple[str, ...]
+    future: tuple[str, ...]
+
+
+COLUMN_OPTIONS = (
+    click.option(
+        "--id-col",
+        default="unique_id",
+        show_default=True,
+        help="Column of the series' names; a table of one series needs none.",
+    ),
+    click.option("--time-col", default="ds", show_default=True, help="Column of the times."),
+    _columns("target-col", "Column to forecast [y]; several are a series each.", default=("y",)),
+    _columns("static", "Columns that are constant within a series."),
+    _columns("past", "Columns known only afterwards."),
+    _columns("future", "Columns known ahead."),
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of the forecaster, as the command takes them."""
+
+    horizon: int
+    context_length: int
+    variant: str
+    quantiles: tuple[float, ...]
+    max_epochs: int
+    random_state: int
+    device: str
+
+
+SETTINGS = (
+    click.option("--horizon", type=click.IntRange(min=1), required=True, help="Rows to forecast."),
+    click.option(
+        "--context-length",
+        type=click.IntRange(min=1),
+        default=168,
+        show_default=True,
+        help="Rows to look back.",
+    ),
+    click.option(
+        "--variant",
+        type=click.Choice(["mac", "mag", "mal", "lmm", "attention"]),
+        default="mac",
+        show_default=True,
+        help="How memory and attention are joined.",
+    ),
+    click.option(
+        "--quantiles",
+        type=Numbers(),
+        default="0.1,0.5,0.9",
+        show_default=True,
+        help="Rising levels between 0 and 1.",
+    ),
+    click.option(
+        "--max-epochs",
+        type=click.IntRange(min=1),
+        default=20,
+        show_default=True,
+        help="Passes over the training windows, at most.",
+    ),
+    *RANDOM_STATE,
+)
