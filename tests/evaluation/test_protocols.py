@@ -123,7 +123,7 @@ def test_a_wide_table_is_one_series_a_column():
 
 
 def test_a_missing_column_is_named():
-    with pytest.raises(DataError, match="no column 'z' in the table; it has unit, ds, y"):
+    with pytest.raises(DataError, match="no column 'z'; it has unit, ds, y"):
         series_of(long_frame(), id_col="unit", time_col="ds", target_col="z")
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from titans_seq.exceptions import DataError
+from titans_seq.forecasting.frames import Place, check_columns, read_numbers, read_times
 
 Array = npt.NDArray[np.float64]
 
@@ -53,7 +53,7 @@ def series_of(
     frame: pd.DataFrame,
     *,
     id_col: str,
-    time_col: str,
+    time_col: str | None,
     target_col: str | Sequence[str],
     future: Sequence[str] = (),
 ) -> list[Series]:
@@ -66,7 +66,7 @@ def series_of(
     id_col
         Column of the series' ids; if the table has none, all rows are one series.
     time_col
-        Column of the time stamps.
+        Column of the times; None takes the rows as they stand.
     target_col
         Column of the target; several make one series of each, named after it.
     future
@@ -75,42 +75,49 @@ def series_of(
     Raises
     ------
     DataError
-        If a column is missing.
+        If a column is missing, or a time or a value is none.
     """
     targets = [target_col] if isinstance(target_col, str) else list(target_col)
-    for column in (time_col, *targets, *future):
-        if column not in frame.columns:
-            known = ", ".join(map(str, frame.columns))
-            raise DataError(f"no column {column!r} in the table; it has {known}")
+    place = Place(frame, "frame")
+    named = () if time_col is None else (time_col,)
+    check_columns(frame, (*named, *targets, *future), place)
     numeric = [column for column in future if pd.api.types.is_numeric_dtype(frame[column])]
-    groups = (
-        frame.groupby(id_col, sort=False, observed=True)
-        if id_col in frame.columns
-        else [(None, frame)]
-    )
+    many = id_col in frame.columns
+    codes, names = pd.factorize(frame[id_col]) if many else (np.zeros(len(frame), int), [None])
+    times = read_times(frame, time_col, np.asarray(codes, dtype=np.int64), place)
+    columns = {column: read_numbers(frame, column, place) for column in (*targets, *numeric)}
+    known = np.zeros((len(frame), len(numeric)))
+    for number, column in enumerate(numeric):
+        known[:, number] = columns[column]
     found = []
-    for key, rows in groups:
-        ordered = rows.sort_values(time_col, kind="stable")
-        for target in targets:
-            name = target if key is None else str(key)
-            name = f"{name}/{target}" if key is not None and len(targets) > 1 else name
-            found.append(_series(name, ordered, target, numeric, time_col))
+    for target in targets:
+        for code, name in enumerate(names):
+            rows = np.flatnonzero(codes == code)
+            rows = rows[np.argsort(times[rows], kind="stable")]
+            found.append(
+                Series(
+                    name=_name(name, target, alone=len(targets) == 1, many=many),
+                    values=columns[target][rows],
+                    future=known[rows],
+                    step=_step(times[rows]),
+                )
+            )
     return found
 
 
-def _series(name: str, rows: pd.DataFrame, target: str, future: list[str], time_col: str) -> Series:
-    """Return one series of rows in time order."""
-    times = rows[time_col]
-    if not pd.api.types.is_numeric_dtype(times):
-        times = pd.to_datetime(times)
-    steps = times.diff().dropna()
-    step = steps.mode().iloc[0] if len(steps) else None
-    return Series(
-        name=name,
-        values=rows[target].to_numpy(dtype=np.float64, na_value=np.nan),
-        future=rows[future].to_numpy(dtype=np.float64, na_value=np.nan),
-        step=step if isinstance(step, pd.Timedelta) else None,
-    )
+def _name(name: object, target: str, *, alone: bool, many: bool) -> str:
+    """Return what a series is called: by its id, its column, or both."""
+    if not many:
+        return target
+    return str(name) if alone else f"{name}/{target}"
+
+
+def _step(times: pd.Index) -> pd.Timedelta | None:
+    """Return the commonest time from row to row, None for whole numbers."""
+    if not isinstance(times, pd.DatetimeIndex) or len(times) < 2:
+        return None
+    steps, counts = np.unique(np.diff(times.to_numpy()), return_counts=True)
+    return pd.Timedelta(steps[counts.argmax()])
 
 
 def scaled(series: Series, train_end: int) -> Series:
