@@ -1,0 +1,71 @@
+"""What covariates say: vectors for categories, and the effect of what is known ahead."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+EFFECT_DIM = 32
+"""Hidden width of the effect of one known covariate."""
+
+
+class Codes(nn.Module):
+    """Turn each of several category codes into a vector."""
+
+    def __init__(self, cardinalities: tuple[int, ...], dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+        tables = [nn.Embedding(count, dim) for count in cardinalities]
+        for table in tables:
+            nn.init.normal_(table.weight, std=0.1)
+        self.tables = nn.ModuleList(tables)
+
+    def forward(self, codes: Int[Tensor, "*rest columns"]) -> list[Float[Tensor, "*rest dim"]]:
+        """Return the vectors, one tensor a column."""
+        return [table(codes[..., column]) for column, table in enumerate(self.tables)]
+
+    @torch.no_grad()
+    def settle_unknown(self) -> None:
+        """Give code 0, which training never met, the mean of the known categories."""
+        for table in self.tables:
+            weight = table.weight
+            assert isinstance(weight, Tensor)
+            if len(weight) > 1:
+                weight[0] = weight[1:].mean(dim=0)
+
+
+class CovariateEffect(nn.Module):
+    """What the covariates known ahead say of a step by themselves: one number a row.
+
+    Each covariate acts by itself, in a way that depends on the series, and the effects add
+    up; how covariates act together is left to the backbone.
+    """
+
+    def __init__(self, reals: int, cardinalities: tuple[int, ...], static: int) -> None:
+        super().__init__()
+        self.codes = Codes(cardinalities, EFFECT_DIM)
+        self.reals = nn.ModuleList(nn.Linear(1, EFFECT_DIM) for _ in range(reals))
+        count = reals + len(cardinalities)
+        self.static = nn.ModuleList(nn.Linear(static, EFFECT_DIM) for _ in range(count))
+        readouts = [nn.Linear(EFFECT_DIM, 1) for _ in range(count)]
+        for readout in readouts:
+            nn.init.zeros_(readout.weight)
+            nn.init.zeros_(readout.bias)
+        self.readouts = nn.ModuleList(readouts)
+
+    def forward(
+        self,
+        reals: Float[Tensor, "batch rows reals"],
+        codes: Int[Tensor, "batch rows codes"],
+        static: Float[Tensor, "batch static"],
+    ) -> Float[Tensor, "batch rows"]:
+        """Return the summed effect of every row."""
+        hidden = [layer(reals[..., [column]]) for column, layer in enumerate(self.reals)]
+        hidden += self.codes(codes)
+        effect = static.new_zeros(static.shape[0], max(reals.shape[1], codes.shape[1]))
+        for one, of_static, readout in zip(hidden, self.static, self.readouts, strict=True):
+            both = functional.silu(one + of_static(static)[:, None])
+            effect = effect + readout(both).squeeze(-1)
+        return effect

@@ -1,0 +1,378 @@
+"""TitansForecaster: ``fit`` on a frame, ``predict`` a frame, as scikit-learn's users expect."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from titans_seq.config import record_from_table
+from titans_seq.exceptions import BundleError, DataError
+from titans_seq.files import load_bundle, save_bundle
+from titans_seq.forecasting.ahead import extend
+from titans_seq.forecasting.card import write_card
+from titans_seq.forecasting.fitting import fit_network, forecast_index
+from titans_seq.forecasting.frames import DEFAULT_ID, Columns
+from titans_seq.forecasting.heads import Normalisation
+from titans_seq.forecasting.network import ForecastNetwork, NetworkConfig
+from titans_seq.forecasting.panel import Preprocess
+from titans_seq.forecasting.prepare import Data, column_roles, read_again, training_table
+from titans_seq.forecasting.results import (
+    WindowForecasts,
+    forecast_frame,
+    last_windows,
+    real_units,
+    window_forecasts,
+    windows_between,
+)
+from titans_seq.forecasting.table import Table
+from titans_seq.training import History, TrainSettings
+
+if TYPE_CHECKING:
+    from titans_seq.config import Variant
+
+KIND = "forecaster"
+"""Kind of the model folder."""
+
+PATIENCE = 4
+"""Epochs without a better validation loss before training stops."""
+
+
+class TitansForecaster(BaseEstimator):
+    """Forecast one or many series, with intervals.
+
+    Parameters
+    ----------
+    horizon
+        Rows to forecast.
+    context_length
+        Rows to look back; a shorter series is masked where it has not begun.
+    variant
+        How memory and attention are joined: ``mac``, ``mag``, ``mal``, ``lmm``, or
+        ``attention``, the control without memory.
+    quantiles
+        Rising levels between 0 and 1; may be empty.
+    id_col
+        Column of the series' ids; a frame of one series may lack ``unique_id``.
+    time_col
+        Column of the times: time stamps, or whole numbers. None counts the rows instead.
+    target_col
+        Column to forecast. Several are a wide frame: each is a series of that name.
+    static
+        Covariates that do not change within a series.
+    past
+        Covariates known up to now.
+    future
+        Covariates known ahead; ``predict`` needs their next values.
+    freq
+        Pandas' name of the frequency, or the step of whole-number times; None infers it.
+    normalise
+        Centre each look-back on its ``mean`` or its ``last`` value, or ``none``.
+    dim, layers
+        Width and depth of the backbone.
+    max_epochs
+        Passes over the training windows (of very many, 32,768 a pass), at most.
+    learning_rate
+        Peak step of AdamW.
+    batch_size
+        Windows of a training step, at most.
+    device
+        ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+    random_state
+        Seed, generator or None, as in scikit-learn.
+
+    Attributes
+    ----------
+    network_ : ForecastNetwork
+        The trained network.
+    preprocess_ : Preprocess
+        Scales, codes and calendar.
+    history_ : History
+        What happened in training; None after ``load``.
+    scale_mean_, scale_std_ : dict
+        Mean and population deviation of each series over its training rows.
+
+    Notes
+    -----
+    Covariates that are numbers are scaled; all others, truth values too, are categories. A
+    category or series that was not trained on is treated as an average one. Besides the
+    columns named, the time of day, the day of the week and the time of the year are used
+    wherever the training rows span them three times.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from titans_seq.forecasting import TitansForecaster
+    >>> waves = np.sin(np.arange(200) / 4)[None] + np.arange(2)[:, None]
+    >>> forecaster = TitansForecaster(horizon=8, context_length=32, max_epochs=1, random_state=0)
+    >>> forecaster.fit(waves).predict().shape
+    (16, 6)
+    """
+
+    def __init__(
+        self,
+        horizon: int = 24,
+        context_length: int = 168,
+        *,
+        variant: Variant = "mac",
+        quantiles: Sequence[float] = (0.1, 0.5, 0.9),
+        id_col: str = DEFAULT_ID,
+        time_col: str | None = "ds",
+        target_col: str | Sequence[str] = "y",
+        static: Sequence[str] = (),
+        past: Sequence[str] = (),
+        future: Sequence[str] = (),
+        freq: str | int | None = None,
+        normalise: Normalisation = "mean",
+        dim: int = 64,
+        layers: int = 2,
+        max_epochs: int = 20,
+        learning_rate: float = 3e-3,
+        batch_size: int = 256,
+        device: str = "auto",
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.horizon = horizon
+        self.context_length = context_length
+        self.variant = variant
+        self.quantiles = quantiles
+        self.id_col = id_col
+        self.time_col = time_col
+        self.target_col = target_col
+        self.static = static
+        self.past = past
+        self.future = future
+        self.freq = freq
+        self.normalise = normalise
+        self.dim = dim
+        self.layers = layers
+        self.max_epochs = max_epochs
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.device = device
+        self.random_state = random_state
+
+    def fit(
+        self,
+        df: Data,
+        y: None = None,
+        *,
+        val_size: int | float | None = None,
+        val_df: Data | None = None,
+    ) -> Self:
+        """Train on a frame, or on an array (series, time).
+
+        Parameters
+        ----------
+        df
+            One row a time step, in any order; missing rows and values are masked.
+        y
+            Ignored, for scikit-learn.
+        val_size
+            Last rows of each series that choose the epoch and are not trained on: a number
+            of rows, or a share below 1. None takes 15% where a series has enough rows; 0
+            none.
+        val_df
+            Later rows of the same series, or other series, that choose the epoch instead.
+
+        Raises
+        ------
+        DataError
+            If the data cannot be used; the message names column, series and row.
+        ConfigError
+            If a parameter cannot be used.
+        DivergedError
+            If the loss becomes non-finite.
+        """
+        columns = self._columns()
+        table, train_rows = training_table(
+            df, columns, self.freq, horizon=self.horizon, val_size=val_size, val_data=val_df
+        )
+        preprocess = Preprocess.learn(table, columns, train_rows)
+        network, history = fit_network(
+            self._network_config(preprocess, columns),
+            preprocess.panel(table, columns),
+            train_rows,
+            TrainSettings(
+                max_epochs=self.max_epochs,
+                learning_rate=self.learning_rate,
+                patience=PATIENCE,
+                average_weights=True,
+                device=self.device,
+            ),
+            batch_size=self.batch_size,
+            seed=int(check_random_state(self.random_state).randint(2**31)),
+        )
+        self._keep(network, preprocess, table, history)
+        return self
+
+    def predict(
+        self, df: Data | None = None, future_df: pd.DataFrame | None = None
+    ) -> pd.DataFrame:
+        """Forecast the rows that follow the last one of each series.
+
+        Parameters
+        ----------
+        df
+            History up to now, of any series; None goes on from the rows of ``fit``.
+        future_df
+            Covariates known ahead at the times to forecast, with the id and the time. Needed
+            only if ``future`` names any; it has no target and no past covariates.
+
+        Returns
+        -------
+        DataFrame
+            Id, time, ``y_pred`` (the expected value), and ``y_pred-q0.1`` and so on; one row
+            a series and step.
+
+        Raises
+        ------
+        DataError
+            If the data cannot be used, or ``future_df`` lacks a series, time or value.
+        """
+        check_is_fitted(self, "network_")
+        columns = self._columns()
+        if df is not None:
+            table = self._read(df, columns, "df")
+        elif self._table is not None:
+            table = self._table
+        else:
+            raise DataError("predict needs df: a loaded forecaster has no rows to go on from")
+        grown = extend(table, self.horizon, columns, future_df)
+        panel = self.preprocess_.panel(grown, columns)
+        index = last_windows(grown, self.horizon)
+        raw = real_units(panel, index, forecast_index(self.network_, panel, index))
+        return forecast_frame(
+            grown, raw, id_col=self.id_col, time_col=self.time_col, quantiles=self.quantiles
+        )
+
+    def forecast_windows(
+        self,
+        frame: Data,
+        *,
+        stride: int = 1,
+        start: int | None = None,
+        end: int | None = None,
+    ) -> WindowForecasts:
+        """Forecast every window whose target rows lie in [start, end) of each series.
+
+        Parameters
+        ----------
+        frame
+            All rows, those to look back on and the covariates known ahead included.
+        stride
+            Rows from one window to the next.
+        start, end
+            Positions among the rows of each series, from 0; None for its first or last.
+        """
+        check_is_fitted(self, "network_")
+        columns = self._columns()
+        table = self._read(frame, columns, "frame")
+        panel = self.preprocess_.panel(table, columns)
+        index = windows_between(
+            table, panel, horizon=self.horizon, stride=stride, start=start, end=end
+        )
+        raw = forecast_index(self.network_, panel, index)
+        return window_forecasts(table, index, real_units(panel, index, raw))
+
+    def save(self, folder: str | os.PathLike[str], *, force: bool = False) -> None:
+        """Write the forecaster to a model folder: JSON, safetensors and a card, no pickle.
+
+        Parameters
+        ----------
+        folder
+            A new or empty folder.
+        force
+            Replace the model that is there.
+
+        Raises
+        ------
+        BundleError
+            If the folder holds something that may not be replaced.
+        """
+        check_is_fitted(self, "network_")
+        settings = self.get_params(deep=False)
+        if not isinstance(self.random_state, int):
+            settings["random_state"] = None
+        save_bundle(
+            folder,
+            kind=KIND,
+            config=settings,
+            tensors=self.network_.state_dict(),
+            preprocess=asdict(self.preprocess_),
+            metrics={} if self.history_ is None else self.history_.to_table(),
+            card=write_card(settings, self.preprocess_, self.history_),
+            force=force,
+        )
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> Self:
+        """Read a forecaster that :meth:`save` wrote; it computes on the CPU.
+
+        Raises
+        ------
+        BundleError
+            If the folder is none, or holds another kind of model, or is damaged.
+        """
+        bundle = load_bundle(folder, KIND)
+        try:
+            settings: dict[str, Any] = {
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in bundle.config.items()
+            }
+            forecaster = cls(**settings)
+            preprocess = record_from_table(Preprocess, bundle.preprocess, f"{folder}")
+            network = ForecastNetwork(forecaster._network_config(preprocess, forecaster._columns()))
+            network.load_state_dict(bundle.tensors)
+        except (TypeError, ValueError, RuntimeError, KeyError) as error:
+            raise BundleError(f"{folder} is damaged: {error}") from error
+        forecaster._keep(network.eval(), preprocess, None, None)
+        return forecaster
+
+    def _columns(self) -> Columns:
+        return column_roles(
+            id_col=self.id_col,
+            time_col=self.time_col,
+            target_col=self.target_col,
+            static=self.static,
+            past=self.past,
+            future=self.future,
+        )
+
+    def _read(self, data: Data, columns: Columns, what: str) -> Table:
+        learnt = self.preprocess_
+        return read_again(data, columns, learnt.freq, list(learnt.categories), what)
+
+    def _network_config(self, preprocess: Preprocess, columns: Columns) -> NetworkConfig:
+        return NetworkConfig(
+            context_length=self.context_length,
+            horizon=self.horizon,
+            quantiles=tuple(self.quantiles),
+            variant=self.variant,
+            normalise=self.normalise,
+            dim=self.dim,
+            layers=self.layers,
+            **preprocess.sizes(columns),
+        )
+
+    def _keep(
+        self,
+        network: ForecastNetwork,
+        preprocess: Preprocess,
+        table: Table | None,
+        history: History | None,
+    ) -> None:
+        self._table = table
+        self.history_ = history
+        self.network_ = network
+        self.preprocess_ = preprocess
+        pairs = dict(zip(preprocess.ids, preprocess.scales, strict=True))
+        self.scale_mean_: dict[Any, float] = {name: pair[0] for name, pair in pairs.items()}
+        self.scale_std_: dict[Any, float] = {name: pair[1] for name, pair in pairs.items()}

@@ -1,0 +1,196 @@
+"""From a panel to a trained network, and from a trained network to forecasts."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from titans_seq.exceptions import DataError
+from titans_seq.forecasting.network import Forecast, ForecastNetwork, NetworkConfig
+from titans_seq.forecasting.panel import Panel
+from titans_seq.forecasting.windows import (
+    WindowBatch,
+    WindowBatches,
+    WindowIndex,
+    drop_empty,
+    first_cutoff,
+    gather,
+    index_windows,
+)
+from titans_seq.training import History, TrainSettings, seeded, train
+
+TRAIN_WINDOWS = 32_768
+"""Windows of an epoch, at most."""
+
+VALIDATION_WINDOWS = 8_192
+"""Windows that choose the epoch, at most; evenly spread."""
+
+SMALLEST_BATCH = 16
+BATCHES_PER_EPOCH = 32
+"""Of few windows the batches are smaller, so that an epoch still takes this many steps."""
+
+PREDICT_BATCH = 1_024
+"""Windows that are forecast at once."""
+
+
+class RawForecasts(NamedTuple):
+    """Forecasts of many windows, on the scale of their series."""
+
+    point: npt.NDArray[np.float64]
+    quantiles: npt.NDArray[np.float64]
+    actual: npt.NDArray[np.float64]
+    """What came; NaN where it is missing."""
+
+
+def squared_error(
+    forecast: Forecast, target: Float[Tensor, "batch horizon"], seen: Bool[Tensor, "batch horizon"]
+) -> Float[Tensor, ""]:
+    """Return the summed squared error of the point forecast where the target was seen."""
+    return ((forecast.point - target).square() * seen).sum()
+
+
+def pinball_error(
+    forecast: Forecast,
+    target: Float[Tensor, "batch horizon"],
+    seen: Bool[Tensor, "batch horizon"],
+    levels: tuple[float, ...],
+) -> Float[Tensor, ""]:
+    """Return the pinball loss, summed over steps and averaged over the levels."""
+    if not levels:
+        return target.new_zeros(())
+    level = target.new_tensor(levels)
+    error = (target[..., None] - forecast.quantiles) * seen[..., None]
+    return torch.maximum(level * error, (level - 1) * error).mean(dim=-1).sum()
+
+
+def summed_loss(network: ForecastNetwork, batch: WindowBatch) -> tuple[Tensor, Tensor]:
+    """Return the summed loss of a batch, and how many values it is a sum over."""
+    forecast = network(batch.windows)
+    seen = batch.target_seen
+    levels = network.config.quantiles
+    total = squared_error(forecast, batch.target, seen) + pinball_error(
+        forecast, batch.target, seen, levels
+    )
+    return total, seen.sum().clamp(min=1)
+
+
+def mean_loss(network: ForecastNetwork, batch: WindowBatch) -> Tensor:
+    """Return the loss of a batch, averaged over the values that were seen."""
+    total, count = summed_loss(network, batch)
+    return total / count
+
+
+def fit_network(
+    config: NetworkConfig,
+    panel: Panel,
+    train_rows: npt.NDArray[np.int64],
+    settings: TrainSettings,
+    *,
+    batch_size: int,
+    seed: int,
+) -> tuple[ForecastNetwork, History]:
+    """Build a network and train it.
+
+    Parameters
+    ----------
+    config
+        Its settings.
+    panel
+        All rows.
+    train_rows
+        How many rows of each series are trained on; those after them choose the epoch.
+    settings
+        How long, how fast, and where.
+    batch_size
+        Windows of a step, at most.
+    seed
+        Of everything random.
+
+    Raises
+    ------
+    DataError
+        If there is no window to train on.
+    """
+    lengths = {"context_length": config.context_length, "horizon": config.horizon}
+    begins = [first_cutoff(int(rows), **lengths) for rows in train_rows]
+    whole = panel.starts.diff().tolist()
+    index = index_windows(panel, begins, train_rows.tolist(), horizon=config.horizon)
+    index = drop_empty(panel, index, **lengths)
+    held_out = index_windows(panel, train_rows.tolist(), whole, horizon=config.horizon)
+    held_out = drop_empty(panel, held_out, **lengths)
+    if not len(index.cutoffs):
+        raise DataError(
+            f"no window to train on: the longest series has {train_rows.max()} rows to train "
+            f"on, and horizon={config.horizon} needs at least {config.horizon + 1} with values"
+        )
+    with seeded(seed):
+        network = ForecastNetwork(config)
+    history = train(
+        network,
+        mean_loss,
+        training_batches(panel, index, network, batch_size, seed),
+        validation=validation_batches(panel, held_out, network) if len(held_out.cutoffs) else None,
+        validation_loss=summed_loss,
+        settings=settings,
+        seed=seed,
+    )
+    network.settle_unknown()
+    return network, history
+
+
+def training_batches(
+    panel: Panel, index: WindowIndex, network: ForecastNetwork, batch_size: int, seed: int
+) -> WindowBatches:
+    """Return shuffled batches of the windows to train on."""
+    count = min(len(index.cutoffs), TRAIN_WINDOWS)
+    return WindowBatches(
+        panel,
+        index,
+        context_length=network.config.context_length,
+        horizon=network.config.horizon,
+        batch_size=min(batch_size, max(SMALLEST_BATCH, count // BATCHES_PER_EPOCH)),
+        per_epoch=TRAIN_WINDOWS,
+        seed=seed,
+    )
+
+
+def validation_batches(panel: Panel, index: WindowIndex, network: ForecastNetwork) -> WindowBatches:
+    """Return batches of the windows that choose the epoch."""
+    return WindowBatches(
+        panel,
+        index,
+        context_length=network.config.context_length,
+        horizon=network.config.horizon,
+        batch_size=PREDICT_BATCH,
+        per_epoch=VALIDATION_WINDOWS,
+    )
+
+
+@torch.no_grad()
+def forecast_index(network: ForecastNetwork, panel: Panel, index: WindowIndex) -> RawForecasts:
+    """Forecast windows of a panel, a batch at a time, on the network's device."""
+    device = next(network.parameters()).device
+    lengths = {
+        "context_length": network.config.context_length,
+        "horizon": network.config.horizon,
+    }
+    points, quantiles, actual = [], [], []
+    network.eval()
+    for rows in torch.arange(len(index.cutoffs)).split(PREDICT_BATCH):
+        batch = gather(panel, index.take(rows), **lengths)
+        forecast = network(type(batch.windows)(*(part.to(device) for part in batch.windows)))
+        points.append(forecast.point.cpu())
+        quantiles.append(forecast.quantiles.cpu())
+        actual.append(torch.where(batch.target_seen, batch.target, torch.nan))
+    if not points:
+        shape = (0, network.config.horizon)
+        levels = len(network.config.quantiles)
+        return RawForecasts(np.zeros(shape), np.zeros((*shape, levels)), np.zeros(shape))
+    return RawForecasts(
+        *(torch.cat(parts).double().numpy() for parts in (points, quantiles, actual))
+    )

@@ -1,0 +1,210 @@
+"""Frames at the door: files are read here, and columns checked one by one.
+
+Every refusal says which file, column and row it is about.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from titans_seq.exceptions import DataError
+
+DEFAULT_ID = "unique_id"
+"""Name of the id column that a frame of one series may leave out."""
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Columns:
+    """Which column of a frame plays which role."""
+
+    id: str
+    time: str | None
+    """None counts the rows of a series instead."""
+
+    target: tuple[str, ...]
+    """Several targets are a wide frame: each column is a series of that name."""
+
+    static: tuple[str, ...] = ()
+    past: tuple[str, ...] = ()
+    future: tuple[str, ...] = ()
+
+    @property
+    def covariates(self) -> tuple[str, ...]:
+        """Columns that vary with time, besides the target."""
+        return self.past + self.future
+
+
+def read_frame(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """Read a table from a ``.csv``, ``.csv.gz`` or ``.parquet`` file.
+
+    Raises
+    ------
+    DataError
+        If the file is empty, damaged, not text, or of another kind.
+    FileNotFoundError
+        If there is no such file.
+    """
+    name = Path(path).name.lower()
+    try:
+        if name.endswith((".parquet", ".pq")):
+            frame = pd.read_parquet(path)
+        elif name.endswith((".csv", ".csv.gz", ".txt", ".tsv")):
+            frame = pd.read_csv(path, sep="\t" if name.endswith(".tsv") else ",", low_memory=False)
+        else:
+            raise DataError(f"{path}: name a .csv, .csv.gz, .tsv or .parquet file")
+    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not a table in UTF-8: {error}") from error
+    except (EOFError, OSError, ValueError, zlib.error) as error:
+        if isinstance(error, FileNotFoundError | IsADirectoryError | DataError):
+            raise
+        raise DataError(f"{path}: cannot be read: {error}") from error
+    if frame.empty:
+        raise DataError(f"{path}: has no rows")
+    frame.attrs["source"] = str(path)
+    frame.attrs["first_line"] = None if name.endswith((".parquet", ".pq")) else 2
+    return frame
+
+
+class Place:
+    """Says where in a frame or file something stands."""
+
+    def __init__(self, frame: pd.DataFrame, what: str) -> None:
+        self.source = frame.attrs.get("source", what)
+        self.first_line = frame.attrs.get("first_line")
+        self.labels = frame.index  # some rows of a file keep their lines
+
+    def row(self, position: int) -> str:
+        """Name a row: by line for a text file, else counted from 0."""
+        if self.first_line is None:
+            return f"{self.source}, row {position}"
+        return f"{self.source}, line {int(self.labels[position]) + self.first_line}"
+
+
+def check_columns(frame: pd.DataFrame, wanted: Sequence[str], place: Place) -> None:
+    """Refuse a frame that lacks a column, or has it twice.
+
+    Raises
+    ------
+    DataError
+        Naming the column and those that there are.
+    """
+    for column in wanted:
+        count = int((frame.columns == column).sum())
+        if count != 1:
+            what = "no column" if count == 0 else f"{count} columns named"
+            known = ", ".join(str(name) for name in frame.columns[:20])
+            raise DataError(f"{place.source}: {what} {column!r}; it has {known}")
+
+
+def read_numbers(frame: pd.DataFrame, column: str, place: Place) -> Floats:
+    """Return a column as numbers, NaN where it is missing.
+
+    Raises
+    ------
+    DataError
+        If a value is no number or infinite; the message names the row.
+    """
+    raw = frame[column]
+    numbers: Floats = pd.to_numeric(raw, errors="coerce").to_numpy(
+        dtype=np.float64, na_value=np.nan
+    )
+    wrong = (np.isnan(numbers) & raw.notna().to_numpy()) | np.isinf(numbers)
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise DataError(
+            f"{place.row(row)}: column {column!r} holds {raw.iloc[row]!r}, "
+            f"which is no finite number"
+        )
+    return numbers
+
+
+def read_texts(frame: pd.DataFrame, column: str) -> npt.NDArray[np.object_]:
+    """Return a column as texts, None where it is missing."""
+    raw = frame[column]
+    texts: npt.NDArray[np.object_] = (
+        raw.astype(object).map(str, na_action="ignore").to_numpy(dtype=object)
+    )
+    texts[raw.isna().to_numpy()] = None
+    return texts
+
+
+def is_category(column: pd.Series) -> bool:
+    """Tell whether a column holds categories: anything but numbers."""
+    numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+    return not numeric
+
+
+def has_ids(frame: pd.DataFrame, columns: Columns) -> bool:
+    """Tell whether a frame says which series a row belongs to."""
+    return columns.id in frame.columns
+
+
+def read_series(
+    frame: pd.DataFrame, columns: Columns, place: Place
+) -> tuple[list[Any], npt.NDArray[np.int64]]:
+    """Return the ids of the series in order of appearance, and the series of each row.
+
+    Raises
+    ------
+    DataError
+        If the column is missing, or a row has no id.
+    """
+    if not has_ids(frame, columns):
+        if columns.id != DEFAULT_ID and len(columns.target) == 1:
+            check_columns(frame, (columns.id,), place)
+        return [columns.target[0]], np.zeros(len(frame), dtype=np.int64)
+    check_columns(frame, (columns.id,), place)
+    missing = frame[columns.id].isna().to_numpy()
+    if missing.any():
+        raise DataError(f"{place.row(int(missing.argmax()))}: column {columns.id!r} is empty")
+    codes, names = pd.factorize(frame[columns.id])
+    return list(names.tolist()), codes.astype(np.int64)
+
+
+def read_times(
+    frame: pd.DataFrame, column: str | None, codes: npt.NDArray[np.int64], place: Place
+) -> pd.Index:
+    """Return the time of each row: time stamps, or whole numbers.
+
+    Raises
+    ------
+    DataError
+        If a time is missing or cannot be read; the message names the row.
+    """
+    if column is None:
+        return pd.Index(pd.Series(codes).groupby(codes).cumcount())
+    raw = frame[column]
+    if pd.api.types.is_numeric_dtype(raw):
+        times = raw
+        wrong = raw.isna() | ((raw.fillna(0) % 1) != 0)
+    else:
+        times = pd.to_datetime(raw, errors="coerce", format=_time_format(raw))
+        wrong = times.isna()
+    if wrong.any():
+        row = int(wrong.to_numpy().argmax())
+        raise DataError(
+            f"{place.row(row)}: column {column!r} holds {raw.iloc[row]!r}, which is no time"
+        )
+    if pd.api.types.is_numeric_dtype(times):
+        return pd.Index(times.to_numpy(dtype=np.int64))
+    return pd.DatetimeIndex(times).as_unit("us")
+
+
+def _time_format(raw: pd.Series) -> str | None:
+    """Return how texts are to be parsed: as ISO 8601 if the first one is, else by pandas."""
+    if pd.api.types.is_datetime64_any_dtype(raw) or raw.notna().sum() == 0:
+        return None
+    first = raw[raw.notna()].iloc[:1]
+    iso = pd.to_datetime(first, errors="coerce", format="ISO8601").notna().all()
+    return "ISO8601" if iso else "mixed"

@@ -1,0 +1,154 @@
+"""Regular grids of time: what the frequency is, which row a time is, what time comes next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from titans_seq.exceptions import ConfigError, DataError
+
+DAY = 86_400_000_000
+"""Microseconds of a day."""
+
+CALENDAR_STEPS = ("MS", "ME", "QS", "QE", "YS", "YE")
+"""Frequencies that have no fixed length, tried in this order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Times that follow each other at one frequency.
+
+    ``freq`` is pandas' name of the frequency, or for whole-number times their step.
+    """
+
+    freq: str | int
+
+    @property
+    def fixed(self) -> int | None:
+        """Length of a step, in microseconds or whole numbers; None if steps vary."""
+        if isinstance(self.freq, int):
+            return self.freq
+        offset = pd.tseries.frequencies.to_offset(self.freq)
+        if isinstance(offset, pd.offsets.Tick):
+            return int(pd.Timedelta(offset) // pd.Timedelta(1, "us"))
+        if isinstance(offset, pd.offsets.Day):
+            return int(offset.n) * DAY
+        return 7 * int(offset.n) * DAY if isinstance(offset, pd.offsets.Week) else None
+
+    def ordinals(self, times: pd.Index) -> npt.NDArray[np.int64]:
+        """Return times as numbers that sort and subtract: whole numbers, or microseconds.
+
+        Days and weeks are counted on the clock of the time zone, shorter steps on UTC.
+        """
+        if not isinstance(times, pd.DatetimeIndex):
+            return np.asarray(times, dtype=np.int64)
+        local = times.tz is not None and (self.fixed is None or self.fixed % DAY == 0)
+        numbers = times.tz_localize(None) if local else times
+        ordinals: npt.NDArray[np.int64] = numbers.as_unit("us").asi8
+        return ordinals
+
+    def positions(self, times: pd.Index) -> npt.NDArray[np.int64]:
+        """Return the row of each time, counted from the first; -1 for one off the grid.
+
+        Parameters
+        ----------
+        times
+            Of one series, in rising order.
+        """
+        if self.fixed is not None:
+            ahead = self.ordinals(times) - self.ordinals(times[:1])
+            steps, rest = np.divmod(ahead, self.fixed)
+            return np.where(rest == 0, steps, -1)
+        whole = pd.date_range(times[0], times[-1], freq=self.freq).as_unit("us")
+        if len(whole) == 0 or whole[0] != times[0]:
+            return np.full(len(times), -1, dtype=np.int64)
+        return np.asarray(whole.get_indexer(times), dtype=np.int64)
+
+    def times(self, first: Any, begin: int, end: int) -> pd.Index:
+        """Return the times of rows ``begin`` to ``end`` (without it) after ``first``."""
+        if isinstance(self.freq, int):
+            return pd.Index(int(first) + self.freq * np.arange(begin, end, dtype=np.int64))
+        steps = np.arange(begin, end, dtype=np.int64)
+        if self.fixed is None:
+            return pd.date_range(first, periods=end, freq=self.freq)[begin:].as_unit("us")
+        deltas = pd.to_timedelta(steps * self.fixed, unit="us").as_unit("us")
+        if first.tz is not None and self.fixed % DAY == 0:
+            return (first.tz_localize(None) + deltas).tz_localize(
+                first.tz, nonexistent="shift_forward", ambiguous=np.zeros(len(deltas), dtype=bool)
+            )
+        return pd.DatetimeIndex(first + deltas)
+
+
+def infer_grid(
+    times: pd.Index,
+    codes: npt.NDArray[np.int64],
+    freq: str | int | None,
+    column: str | None,
+    source: str,
+) -> Grid:
+    """Return the grid of a frame: as given, or as the longest series shows it.
+
+    Raises
+    ------
+    ConfigError
+        If ``freq`` is no frequency, or not one for this kind of times.
+    DataError
+        If none can be inferred.
+    """
+    stamps = isinstance(times, pd.DatetimeIndex)
+    if freq is not None:
+        if stamps == isinstance(freq, int):
+            kind = "time stamps" if stamps else "whole numbers"
+            raise ConfigError(f"freq={freq!r} does not fit column {column!r}, which holds {kind}")
+        return Grid(freq if isinstance(freq, int) else _checked(freq))
+    longest = np.flatnonzero(codes == np.bincount(codes).argmax())
+    own = times[longest].sort_values().unique()
+    if len(own) < 2:
+        raise DataError(
+            f"{source}: no frequency can be inferred from one row in column {column!r}; give freq"
+        )
+    if not stamps:
+        return Grid(int(_commonest(np.diff(own.to_numpy()))))
+    return Grid(_infer(pd.DatetimeIndex(own)))
+
+
+def _infer(times: pd.DatetimeIndex) -> str:
+    """Return the frequency of rising times, among which some may be missing."""
+    whole = pd.infer_freq(times) if len(times) > 2 else None
+    if whole is not None:
+        return str(whole)
+    step = int(_commonest(np.diff(times.as_unit("us").asi8)))
+    if step <= 27 * DAY:
+        return _name(step)
+    for name in CALENDAR_STEPS:
+        if pd.DatetimeIndex(times).normalize().equals(times) and all(
+            pd.tseries.frequencies.to_offset(name).is_on_offset(time) for time in times
+        ):
+            return name
+    return _name(step)
+
+
+def _name(step: int) -> str:
+    """Return pandas' name of a step in microseconds."""
+    if step % DAY == 0:
+        return f"{step // DAY}D"
+    return str(pd.tseries.frequencies.to_offset(pd.Timedelta(step, unit="us")).freqstr)
+
+
+def _checked(freq: str) -> str:
+    try:
+        return str(pd.tseries.frequencies.to_offset(freq).freqstr)
+    except (ValueError, AttributeError) as error:
+        raise ConfigError(
+            f"freq={freq!r} is no frequency of pandas, like 'h', '15min' or 'D'"
+        ) from error
+
+
+def _commonest(steps: npt.NDArray[np.int64]) -> np.int64:
+    values, counts = np.unique(steps, return_counts=True)
+    commonest: np.int64 = values[counts.argmax()]
+    return commonest

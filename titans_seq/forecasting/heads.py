@@ -1,0 +1,76 @@
+"""Around the backbone: the scale of a look-back before it, quantiles after it."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+Normalisation = Literal["mean", "last", "none"]
+"""What a look-back is centred on; ``none`` leaves it as it is."""
+
+SMALLEST_VARIANCE = 1e-5
+"""Added to the variance of a look-back, whose series has variance 1."""
+
+
+class Scale(NamedTuple):
+    """Centre and spread of a look-back."""
+
+    centre: Float[Tensor, "batch 1"]
+    spread: Float[Tensor, "batch 1"]
+
+
+def scale_of(
+    history: Float[Tensor, "batch context"],
+    seen: Bool[Tensor, "batch context"],
+    normalise: Normalisation,
+) -> Scale:
+    """Return centre and spread of the values that were seen; 0 and 1 if there are none."""
+    if normalise == "none":
+        zero = torch.zeros_like(history[:, :1])
+        return Scale(zero, zero + 1)
+    count = seen.sum(dim=1, keepdim=True)
+    held = history * seen
+    mean = held.sum(dim=1, keepdim=True) / count.clamp(min=1)
+    variance = ((history - mean).square() * seen).sum(dim=1, keepdim=True) / count.clamp(min=1)
+    spread = torch.where(count > 1, (variance + SMALLEST_VARIANCE).sqrt(), 1.0)
+    if normalise == "mean":
+        return Scale(mean, spread)
+    places = torch.arange(1, history.shape[1] + 1, device=history.device) * seen
+    latest = places.argmax(dim=1, keepdim=True)
+    return Scale(held.gather(1, latest), spread)
+
+
+class QuantileHead(nn.Module):
+    """Quantiles around the point forecast that cannot cross.
+
+    The level nearest to one half stands at a learned distance from the point; each further
+    level adds a positive step, outwards.
+    """
+
+    def __init__(self, dim: int, quantiles: tuple[float, ...]) -> None:
+        super().__init__()
+        levels = torch.tensor(quantiles, dtype=torch.float64)
+        self.middle = int((levels - 0.5).abs().argmin())
+        self.project = nn.Linear(dim, len(quantiles))
+        nn.init.zeros_(self.project.weight)
+        normal = torch.special.ndtri(levels)
+        steps = normal.diff().abs().to(torch.get_default_dtype())
+        start = steps.expm1().log()
+        with torch.no_grad():
+            self.project.bias.zero_()
+            self.project.bias[: self.middle] = start[: self.middle]
+            self.project.bias[self.middle + 1 :] = start[self.middle :]
+
+    def forward(
+        self, features: Float[Tensor, "batch horizon dim"], point: Float[Tensor, "batch horizon"]
+    ) -> Float[Tensor, "batch horizon quantiles"]:
+        """Return every level, on the scale of ``point``."""
+        raw = self.project(features)
+        middle = point[..., None] + raw[..., self.middle : self.middle + 1]
+        below = functional.softplus(raw[..., : self.middle]).flip(-1).cumsum(-1).flip(-1)
+        above = functional.softplus(raw[..., self.middle + 1 :]).cumsum(-1)
+        return torch.cat([middle - below, middle, middle + above], dim=-1)

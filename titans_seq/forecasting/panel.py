@@ -1,0 +1,235 @@
+"""Tables as tensors: scales, codes and calendar are learnt here from the training rows.
+
+A :class:`Panel` holds every row of every series once, in one float32 tensor a role; windows
+are gathered from it (:mod:`titans_seq.forecasting.windows`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from titans_seq.exceptions import DataError
+from titans_seq.forecasting.cycles import choose_cycles, count_slots, cycle_slots
+from titans_seq.forecasting.frames import Columns, Floats
+from titans_seq.forecasting.grid import Grid
+from titans_seq.forecasting.table import Table
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Panel:
+    """Series as tensors, one after another; a column count may be 0."""
+
+    starts: Int[Tensor, "series+1"]
+    """Row where each series begins, and at the end the number of rows."""
+
+    target: Float[Tensor, "rows"]
+    """On the scale of its series, 0 where missing."""
+
+    seen: Bool[Tensor, "rows"]
+    """False where the target is missing."""
+
+    past: Float[Tensor, "rows past"]
+    past_codes: Int[Tensor, "rows past_codes"]
+    future: Float[Tensor, "rows future"]
+    future_codes: Int[Tensor, "rows future_codes"]
+    static: Float[Tensor, "series static"]
+    static_codes: Int[Tensor, "series static_codes"]
+
+    scales: Floats
+    """Mean and deviation of each series, (series, 2), to undo the scale with."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Preprocess:
+    """What was learnt about the data besides the weights; plain values only."""
+
+    freq: str | int
+    """Frequency of the times."""
+
+    ids: list[Any] = field(default_factory=list)
+    """Series that were trained on; their codes count from 1."""
+
+    scales: list[list[float]] = field(default_factory=list)
+    """Mean and deviation of each of them over its training rows."""
+
+    reals: dict[str, list[float]] = field(default_factory=dict)
+    """Mean and deviation of each numeric covariate."""
+
+    categories: dict[str, list[str]] = field(default_factory=dict)
+    """Known values of each categorical covariate; their codes count from 1."""
+
+    cycles: list[str] = field(default_factory=list)
+    """Cycles of the calendar in use."""
+
+    cycle_slots: list[int] = field(default_factory=list)
+    """Categories of each of them."""
+
+    @classmethod
+    def learn(cls, table: Table, columns: Columns, train_rows: npt.NDArray[np.int64]) -> Preprocess:
+        """Read scales, categories and cycles off the training rows.
+
+        Parameters
+        ----------
+        table
+            Checked series.
+        columns
+            Roles of the columns.
+        train_rows
+            How many rows of each series are for training, from its first on.
+
+        Raises
+        ------
+        DataError
+            If a series has no value of the target at all.
+        """
+        learnt = cls(freq=table.grid.freq, ids=list(table.ids))
+        learnt.scales = series_scales(table, train_rows).tolist()
+        chosen = np.zeros(int(table.starts[-1]), dtype=bool)
+        for start, rows in zip(table.starts, train_rows, strict=False):
+            chosen[start : start + rows] = True
+        held = {name: values[chosen] for name, values in table.varying.items()} | table.static
+        for name in (*columns.covariates, *columns.static):
+            values = held[name]
+            if values.dtype == object:
+                learnt.categories[name] = sorted({text for text in values if text is not None})
+            else:
+                learnt.reals[name] = list(_scale(values))
+        longest = int(np.argmax(train_rows))
+        learnt.cycles = list(
+            choose_cycles(table.grid, table.first[longest], int(train_rows[longest]))
+        )
+        learnt.cycle_slots = [count_slots(name, table.grid) for name in learnt.cycles]
+        return learnt
+
+    def sizes(self, columns: Columns) -> dict[str, Any]:
+        """Return how many covariates and categories of each role there are, for the network."""
+
+        def reals(names: Sequence[str]) -> int:
+            return sum(name in self.reals for name in names)
+
+        def codes(names: Sequence[str]) -> tuple[int, ...]:
+            return tuple(
+                len(self.categories[name]) + 1 for name in names if name in self.categories
+            )
+
+        return {
+            "past_reals": reals(columns.past),
+            "past_cardinalities": codes(columns.past),
+            "future_reals": reals(columns.future),
+            "future_cardinalities": codes(columns.future)
+            + tuple(slots + 1 for slots in self.cycle_slots),
+            "static_reals": reals(columns.static),
+            "static_cardinalities": (*codes(columns.static), len(self.ids) + 1),
+        }
+
+    def panel(self, table: Table, columns: Columns) -> Panel:
+        """Turn a table into tensors; series and categories never met get code 0.
+
+        Raises
+        ------
+        DataError
+            If a series that was not trained on has no value of the target to scale by.
+        """
+        known = {name: code for code, name in enumerate(self.ids)}
+        codes = np.array([known.get(name, -1) for name in table.ids], dtype=np.int64)
+        scales = np.array(self.scales).reshape(-1, 2)[codes]
+        if (codes < 0).any():
+            scales[codes < 0] = series_scales(table, table.lengths())[codes < 0]
+        spread = np.repeat(scales, table.lengths(), axis=0)
+        scaled = (table.target - spread[:, 0]) / spread[:, 1]
+        calendar = self._calendar(table)
+        return Panel(
+            starts=torch.from_numpy(table.starts),
+            target=_floats(np.nan_to_num(scaled)),
+            seen=torch.from_numpy(~np.isnan(table.target)),
+            past=self._reals(table.varying, columns.past, len(scaled)),
+            past_codes=self._codes(table.varying, columns.past, [], len(scaled)),
+            future=self._reals(table.varying, columns.future, len(scaled)),
+            future_codes=self._codes(table.varying, columns.future, calendar, len(scaled)),
+            static=self._reals(table.static, columns.static, len(codes)),
+            static_codes=self._codes(table.static, columns.static, [codes + 1], len(codes)),
+            scales=scales,
+        )
+
+    def _calendar(self, table: Table) -> list[npt.NDArray[np.int64]]:
+        """Return the codes of each cycle, over all rows."""
+        if not self.cycles:
+            return []
+        grid = Grid(self.freq)
+        times = [table.times(row, 0, int(count)) for row, count in enumerate(table.lengths())]
+        return [
+            np.concatenate([cycle_slots(name, own, grid) for own in times]) + 1
+            for name in self.cycles
+        ]
+
+    def _reals(
+        self, values: dict[str, npt.NDArray[Any]], names: Sequence[str], rows: int
+    ) -> Float[Tensor, "rows reals"]:
+        """Return the numeric ones of ``names``, scaled; a missing value is the mean."""
+        scaled = [
+            np.nan_to_num((values[name] - self.reals[name][0]) / self.reals[name][1])
+            for name in names
+            if name in self.reals
+        ]
+        return _floats(np.stack(scaled, axis=1) if scaled else np.zeros((rows, 0)))
+
+    def _codes(
+        self,
+        values: dict[str, npt.NDArray[Any]],
+        names: Sequence[str],
+        more: list[npt.NDArray[np.int64]],
+        rows: int,
+    ) -> Int[Tensor, "rows codes"]:
+        """Return the codes of the categorical ones of ``names``, and then ``more``."""
+        columns = []
+        for name in names:
+            if name in self.categories:
+                codes = {text: code for code, text in enumerate(self.categories[name], start=1)}
+                columns.append(np.array([codes.get(text, 0) for text in values[name]], np.int64))
+        columns += more
+        stacked = np.stack(columns, axis=1) if columns else np.zeros((rows, 0), np.int64)
+        return torch.from_numpy(stacked.astype(np.int64))
+
+
+def series_scales(table: Table, train_rows: npt.NDArray[np.int64]) -> Floats:
+    """Return mean and deviation of each series over its training rows, (series, 2).
+
+    A series without a value in its training rows is scaled by all its rows.
+
+    Raises
+    ------
+    DataError
+        If a series has no value at all.
+    """
+    scales = np.empty((len(table.ids), 2))
+    for series, name in enumerate(table.ids):
+        start, end = table.starts[series], table.starts[series + 1]
+        values = table.target[start : start + train_rows[series]]
+        if np.isnan(values).all():
+            values = table.target[start:end]
+        if np.isnan(values).all():
+            raise DataError(f"series {name!r} has no value of the target in any row")
+        scales[series] = _scale(values)
+    return scales
+
+
+def _scale(values: Floats) -> tuple[float, float]:
+    """Return mean and population deviation, NaN left out; 0 and 1 where they say nothing."""
+    known = values[~np.isnan(values)]
+    if len(known) == 0:
+        return 0.0, 1.0
+    deviation = float(known.std())
+    smallest = 1e-10 * max(float(np.abs(known).max()), 1e-290)
+    return float(known.mean()), deviation if deviation > smallest else 1.0
+
+
+def _floats(values: npt.NDArray[Any]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))

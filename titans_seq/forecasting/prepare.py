@@ -1,0 +1,174 @@
+"""From what a user hands in to a checked table: column roles, arrays, the validation rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from titans_seq.exceptions import ConfigError, DataError
+from titans_seq.forecasting.frames import Columns, Place
+from titans_seq.forecasting.table import Table, read_table
+
+VALIDATION_SHARE = 0.15
+"""Share of each series' rows, the last ones, that choose the epoch unless told otherwise."""
+
+Data: TypeAlias = "pd.DataFrame | npt.NDArray[Any]"
+
+
+def column_roles(
+    *,
+    id_col: str,
+    time_col: str | None,
+    target_col: str | Sequence[str],
+    static: str | Sequence[str],
+    past: str | Sequence[str],
+    future: str | Sequence[str],
+) -> Columns:
+    """Return the roles of the columns.
+
+    Raises
+    ------
+    ConfigError
+        If a column has two roles, or there is no target.
+    """
+
+    def names(given: str | Sequence[str]) -> tuple[str, ...]:
+        return (given,) if isinstance(given, str) else tuple(given)
+
+    columns = Columns(
+        id=id_col,
+        time=time_col,
+        target=names(target_col),
+        static=names(static),
+        past=names(past),
+        future=names(future),
+    )
+    if not columns.target:
+        raise ConfigError("target_col names no column")
+    roles: dict[str, str] = {}
+    named = {
+        "id_col": (columns.id,),
+        "time_col": () if columns.time is None else (columns.time,),
+        "target_col": columns.target,
+        "static": columns.static,
+        "past": columns.past,
+        "future": columns.future,
+    }
+    for role, given in named.items():
+        for name in given:
+            if name in roles:
+                raise ConfigError(f"column {name!r} is named in {roles[name]} and in {role}")
+            roles[name] = role
+    return columns
+
+
+def as_frame(data: Data, columns: Columns, what: str) -> pd.DataFrame:
+    """Return a frame as it is, and an array (series, time) as a long frame.
+
+    Raises
+    ------
+    DataError
+        If it is neither, or an array of another shape.
+    """
+    if isinstance(data, pd.DataFrame):
+        return data
+    if not isinstance(data, np.ndarray | list):
+        raise DataError(f"{what}: give a DataFrame or an array, not {type(data).__name__}")
+    values: npt.NDArray[Any] = np.asarray(data)
+    if values.ndim not in (1, 2) or not np.issubdtype(values.dtype, np.number):
+        raise DataError(
+            f"{what}: an array must hold numbers in the shape (series, time), "
+            f"not {values.dtype} in {values.shape}"
+        )
+    values = np.atleast_2d(values)
+    series, time = values.shape
+    if len(columns.target) != 1 or columns.static or columns.covariates:
+        raise DataError(f"{what}: covariates and several targets need a DataFrame")
+    return pd.DataFrame(
+        {
+            columns.id: np.repeat(np.arange(series), time),
+            "row" if columns.time is None else columns.time: np.tile(np.arange(time), series),
+            columns.target[0]: values.reshape(-1),
+        }
+    )
+
+
+def training_table(
+    data: Data,
+    columns: Columns,
+    freq: str | int | None,
+    *,
+    horizon: int,
+    val_size: int | float | None,
+    val_data: Data | None,
+) -> tuple[Table, npt.NDArray[np.int64]]:
+    """Return the table of all rows, and how many rows of each series are trained on.
+
+    Raises
+    ------
+    DataError
+        If the data cannot be used.
+    ConfigError
+        If ``val_size`` cannot be used.
+    """
+    frame = as_frame(data, columns, "df")
+    if val_data is None:
+        table = read_table(frame, columns, freq=freq, what="df")
+        return table, table.lengths() - _held_out(table.lengths(), horizon, val_size)
+    if val_size is not None:
+        raise ConfigError("give val_size or val_df, not both")
+    later = as_frame(val_data, columns, "val_df")
+    both = pd.concat([frame, later], ignore_index=True)
+    both.attrs.clear()
+    table = read_table(both, columns, freq=freq, what="df and val_df together")
+    trained = read_table(frame, columns, freq=table.grid.freq, what="df")
+    rows = dict(zip(trained.ids, trained.lengths(), strict=True))
+    begins = dict(zip(trained.ids, trained.first, strict=True))
+    for name, first in zip(table.ids, table.first, strict=True):
+        if first != begins.get(name, first):
+            raise DataError(f"val_df: series {name!r} begins before its rows in df")
+    return table, np.array([rows.get(name, 0) for name in table.ids], dtype=np.int64)
+
+
+def _held_out(
+    lengths: npt.NDArray[np.int64], horizon: int, val_size: int | float | None
+) -> npt.NDArray[np.int64]:
+    """Return how many rows of each series choose the epoch."""
+    if val_size is None:
+        wanted = np.maximum(horizon, (VALIDATION_SHARE * lengths).astype(np.int64))
+        return np.where(lengths >= wanted + 2 * horizon, wanted, 0)
+    if val_size < 0 or (isinstance(val_size, float) and not 0 <= val_size < 1):
+        raise ConfigError(f"val_size={val_size}: give a number of rows, or a share below 1")
+    if isinstance(val_size, float):
+        return (val_size * lengths).astype(np.int64)
+    if val_size >= lengths.max():
+        raise ConfigError(
+            f"val_size={val_size} leaves no row to train on: the longest series has {lengths.max()}"
+        )
+    if 0 < val_size < horizon:
+        raise ConfigError(f"val_size={val_size}: at least the horizon, {horizon} rows")
+    return np.where(lengths > val_size, val_size, 0)
+
+
+def read_again(
+    data: Data, columns: Columns, freq: str | int, categories: Sequence[str], what: str
+) -> Table:
+    """Return the table of data that a trained forecaster is to read.
+
+    Raises
+    ------
+    DataError
+        If the data cannot be used; values of a numeric covariate must be numbers again.
+    """
+    frame = as_frame(data, columns, what)
+    stamps = columns.time is not None and columns.time in frame.columns
+    if stamps and isinstance(freq, int) != pd.api.types.is_numeric_dtype(frame[columns.time]):
+        kind = "whole numbers" if isinstance(freq, int) else "time stamps"
+        raise DataError(
+            f"{Place(frame, what).source}: column {columns.time!r} must hold {kind}, as in fit"
+        )
+    return read_table(frame, columns, freq=freq, categories=set(categories), what=what)

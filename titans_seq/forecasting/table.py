@@ -1,0 +1,232 @@
+"""Series on a regular grid, checked: what stands between a frame and tensors.
+
+A frame becomes a :class:`Table`: every series in time order at one frequency, rows that were
+missing filled with NaN, covariates beside the target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from titans_seq.exceptions import DataError
+from titans_seq.forecasting.frames import (
+    Columns,
+    Floats,
+    Place,
+    check_columns,
+    has_ids,
+    is_category,
+    read_numbers,
+    read_series,
+    read_texts,
+    read_times,
+)
+from titans_seq.forecasting.grid import Grid, infer_grid
+
+LONGEST_GAPS = 50
+"""A grid may have this many times the rows that were given; more means a wrong time."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Table:
+    """Series on a regular grid, one after another."""
+
+    ids: list[Any]
+    """One a series, as they were given."""
+
+    keys: list[Any]
+    """Id of each series in the frame's id column; the same as ``ids`` unless it was wide."""
+
+    grid: Grid
+    """Frequency of the times."""
+
+    first: list[Any]
+    """Time of the first row of each series."""
+
+    starts: npt.NDArray[np.int64]
+    """Where each series begins, and at the end the number of rows."""
+
+    present: npt.NDArray[np.bool_]
+    """(rows,) False for rows that fill a gap."""
+
+    target: Floats
+    """(rows,) NaN where missing."""
+
+    varying: dict[str, npt.NDArray[Any]]
+    """Covariates by name, (rows,): numbers, or texts with None where missing."""
+
+    static: dict[str, npt.NDArray[Any]]
+    """Covariates of the series by name, (series,)."""
+
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Return the rows of each series."""
+        return np.diff(self.starts)
+
+    def times(self, series: int, begin: int, end: int) -> pd.Index:
+        """Return the times of rows ``begin`` to ``end`` of a series; they may lie ahead."""
+        return self.grid.times(self.first[series], begin, end)
+
+
+def read_table(
+    frame: pd.DataFrame,
+    columns: Columns,
+    *,
+    freq: str | int | None = None,
+    categories: set[str] | None = None,
+    what: str = "frame",
+) -> Table:
+    """Check a frame and lay its series on a grid.
+
+    Parameters
+    ----------
+    frame
+        One row a time step, in any order, one or many series; or a wide one.
+    columns
+        Roles of the columns.
+    freq
+        Pandas' name of the frequency, or the step of whole-number times; inferred if None.
+    categories
+        Covariates to read as categories; None lets their types decide.
+    what
+        What the frame is called in errors, if it does not come from a file.
+
+    Raises
+    ------
+    DataError
+        If a column is missing, a time is missing, unreadable, twice there or off the grid, a
+        number is none, or a static covariate changes within a series.
+    """
+    place = Place(frame, what)
+    if frame.empty:
+        raise DataError(f"{place.source}: has no rows")
+    named = () if columns.time is None else (columns.time,)
+    check_columns(frame, (*named, *columns.target, *columns.static, *columns.covariates), place)
+    names, codes = read_series(frame, columns, place)
+    times = read_times(frame, columns.time, codes, place)
+    grid = infer_grid(times, codes, freq, columns.time, place.source)
+    order = np.lexsort((grid.ordinals(times), codes))
+    positions, starts, first = _lay_out(times, codes, order, grid, names, columns, place)
+
+    def spread(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        empty: Any = None if values.dtype == object else np.nan
+        laid = np.full(starts[-1], empty, dtype=values.dtype)
+        laid[positions] = values
+        return laid
+
+    def read(column: str) -> npt.NDArray[Any]:
+        text = is_category(frame[column]) if categories is None else column in categories
+        return read_texts(frame, column) if text else read_numbers(frame, column, place)
+
+    present = np.zeros(starts[-1], dtype=bool)
+    present[positions] = True
+    single = Table(
+        ids=names,
+        keys=names,
+        grid=grid,
+        first=first,
+        starts=starts,
+        present=present,
+        target=spread(read_numbers(frame, columns.target[0], place)),
+        varying={name: spread(read(name)) for name in columns.covariates},
+        static={name: _constant(read(name), codes, names, name, place) for name in columns.static},
+    )
+    if len(columns.target) == 1:
+        return single
+    targets = [spread(read_numbers(frame, name, place)) for name in columns.target]
+    return _stack(single, columns.target, targets, alone=not has_ids(frame, columns))
+
+
+def _lay_out(
+    times: pd.Index,
+    codes: npt.NDArray[np.int64],
+    order: npt.NDArray[np.int64],
+    grid: Grid,
+    names: list[Any],
+    columns: Columns,
+    place: Place,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], list[Any]]:
+    """Return where each row stands on the grid, where each series begins, and when."""
+    edges = np.searchsorted(codes[order], np.arange(len(names) + 1))
+    positions = np.empty(len(times), dtype=np.int64)
+    starts, first = [0], []
+    for series, name in enumerate(names):
+        rows = order[edges[series] : edges[series + 1]]
+        own = times[rows]
+        steps = grid.positions(own)
+        off = steps < 0
+        if off.any():
+            row = int(off.argmax())
+            raise DataError(
+                f"{place.row(int(rows[row]))}: series {name!r} has time {own[row]}, which is not "
+                f"on the grid of frequency {grid.freq!r} that begins at {own[0]}; "
+                f"resample the series, or give freq=..."
+            )
+        again = np.flatnonzero(np.diff(steps) == 0)
+        if len(again):
+            one, two = sorted(int(row) for row in rows[again[0] : again[0] + 2])
+            hint = _no_ids_hint(columns, names)
+            raise DataError(
+                f"{place.row(two)}: series {name!r} has time {own[again[0]]} a second time "
+                f"(the first is in {place.row(one).rsplit(', ')[-1]}){hint}"
+            )
+        length = int(steps[-1]) + 1
+        if length > LONGEST_GAPS * len(rows) + 1000:
+            late = int(np.diff(steps).argmax()) + 1
+            raise DataError(
+                f"{place.row(int(rows[late]))}: series {name!r} jumps from {own[late - 1]} to "
+                f"{own[late]}: more rows would be missing than are there"
+            )
+        positions[rows] = starts[-1] + steps
+        starts.append(starts[-1] + length)
+        first.append(own[0])
+    return positions, np.asarray(starts, dtype=np.int64), first
+
+
+def _no_ids_hint(columns: Columns, names: list[Any]) -> str:
+    alone = len(names) == 1 and names[0] == columns.target[0]
+    return f"; with several series, name their column (there is no {columns.id!r})" if alone else ""
+
+
+def _constant(
+    values: npt.NDArray[Any],
+    codes: npt.NDArray[np.int64],
+    names: list[Any],
+    column: str,
+    place: Place,
+) -> npt.NDArray[Any]:
+    """Return the one value that each series has in a static column."""
+    known = pd.Series(values).groupby(codes)
+    counts = known.nunique()
+    if (counts > 1).any():
+        series = int((counts > 1).to_numpy().argmax())
+        held = pd.unique(pd.Series(values[codes == series]).dropna())[:2]
+        raise DataError(
+            f"{place.source}: static column {column!r} changes within series "
+            f"{names[series]!r} (from {held[0]!r} to {held[1]!r}); is it a past covariate?"
+        )
+    return np.asarray(known.first().to_numpy(), dtype=values.dtype)
+
+
+def _stack(table: Table, targets: Sequence[str], values: Sequence[Floats], *, alone: bool) -> Table:
+    """Return a table with one series for each series and target column."""
+    count, rows = len(targets), int(table.starts[-1])
+    ids = [name if alone else f"{series}/{name}" for name in targets for series in table.ids]
+    return Table(
+        ids=ids,
+        keys=table.keys * count,
+        grid=table.grid,
+        first=table.first * count,
+        starts=np.concatenate(
+            [table.starts[:-1] + rows * copy for copy in range(count)] + [[rows * count]]
+        ).astype(np.int64),
+        present=np.tile(table.present, count),
+        target=np.concatenate(list(values)),
+        varying={name: np.tile(held, count) for name, held in table.varying.items()},
+        static={name: np.tile(held, count) for name, held in table.static.items()},
+    )

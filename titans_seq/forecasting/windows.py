@@ -1,0 +1,165 @@
+"""Windows over a panel, gathered many at a time: no Python runs per window.
+
+A window is a series and a cutoff, the row of its first step ahead. Rows before the series
+began are masked like missing ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from titans_seq.forecasting.network import Windows
+from titans_seq.forecasting.panel import Panel
+
+
+class WindowIndex(NamedTuple):
+    """Which windows."""
+
+    series: Int[Tensor, "windows"]
+    """Code of the series, as it stands in the panel."""
+
+    cutoffs: Int[Tensor, "windows"]
+    """Row of the panel where the horizon begins."""
+
+    def take(self, chosen: Tensor | slice) -> WindowIndex:
+        """Return some of the windows."""
+        return WindowIndex(self.series[chosen], self.cutoffs[chosen])
+
+
+class WindowBatch(NamedTuple):
+    """Windows and what came."""
+
+    windows: Windows
+    target: Float[Tensor, "batch horizon"]
+    target_seen: Bool[Tensor, "batch horizon"]
+
+
+def index_windows(
+    panel: Panel,
+    begins: Sequence[int],
+    ends: Sequence[int],
+    *,
+    horizon: int,
+    stride: int = 1,
+) -> WindowIndex:
+    """Return the windows whose horizon lies in rows ``begins`` to ``ends`` of each series.
+
+    Parameters
+    ----------
+    panel
+        Series.
+    begins, ends
+        Rows of each series, counted from its first; no window has a cutoff before row 1.
+    horizon
+        Rows of a horizon.
+    stride
+        Rows from one cutoff to the next.
+    """
+    series, cutoffs = [], []
+    for code, (begin, end) in enumerate(zip(begins, ends, strict=True)):
+        own = torch.arange(max(1, int(begin)), max(1, int(end) - horizon + 1), stride)
+        cutoffs.append(own + int(panel.starts[code]))
+        series.append(torch.full_like(own, code))
+    return WindowIndex(torch.cat(series), torch.cat(cutoffs))
+
+
+def drop_empty(
+    panel: Panel, index: WindowIndex, *, context_length: int, horizon: int
+) -> WindowIndex:
+    """Leave out windows in whose look-back, or in whose horizon, nothing was seen."""
+    counts = torch.cat([torch.zeros(1, dtype=torch.long), panel.seen.long().cumsum(0)])
+    begin = torch.maximum(index.cutoffs - context_length, panel.starts[index.series])
+    behind = counts[index.cutoffs] - counts[begin]
+    ahead = counts[index.cutoffs + horizon] - counts[index.cutoffs]
+    return index.take((behind > 0) & (ahead > 0))
+
+
+def first_cutoff(rows: int, *, context_length: int, horizon: int) -> int:
+    """Return from which row on a series of this length is trained on.
+
+    A long series begins where its look-backs are whole; a short one earlier, so that it
+    gives windows at all.
+    """
+    return max(1, min(context_length, (rows - horizon) // 2))
+
+
+def gather(panel: Panel, index: WindowIndex, *, context_length: int, horizon: int) -> WindowBatch:
+    """Cut windows out of a panel.
+
+    The rows of the horizon need not exist beyond the target: the known covariates of
+    ``panel`` must then have been extended, see :func:`titans_seq.forecasting.table.extend`.
+    """
+    behind = torch.arange(-context_length, 0)
+    past_rows = index.cutoffs[:, None] + behind
+    inside = past_rows >= panel.starts[index.series][:, None]
+    past_rows = torch.where(inside, past_rows, panel.starts[index.series][:, None])
+    future_rows = index.cutoffs[:, None] + torch.arange(horizon)
+    rows = torch.cat([past_rows, future_rows], dim=1)
+    real = torch.cat([inside, torch.ones_like(future_rows, dtype=torch.bool)], dim=1)[..., None]
+    seen = inside & panel.seen[past_rows]
+    windows = Windows(
+        history=panel.target[past_rows] * seen,
+        seen=seen,
+        past=panel.past[past_rows] * inside[..., None],
+        past_codes=panel.past_codes[past_rows] * inside[..., None],
+        future=panel.future[rows] * real,
+        future_codes=panel.future_codes[rows] * real,
+        static=panel.static[index.series],
+        static_codes=panel.static_codes[index.series],
+    )
+    return WindowBatch(windows, panel.target[future_rows], panel.seen[future_rows])
+
+
+class WindowBatches:
+    """Batches of one epoch, shuffled anew each time they are gone through.
+
+    Parameters
+    ----------
+    panel, index
+        What to cut windows from, and which.
+    context_length, horizon
+        Rows behind and ahead of the cutoff.
+    batch_size
+        Windows of a batch.
+    per_epoch
+        Windows of an epoch, at most: overlapping windows say much the same, so of very many
+        each epoch draws some.
+    seed
+        Of the order; None keeps the order as it is, and draws evenly.
+    """
+
+    def __init__(
+        self,
+        panel: Panel,
+        index: WindowIndex,
+        *,
+        context_length: int,
+        horizon: int,
+        batch_size: int,
+        per_epoch: int,
+        seed: int | None = None,
+    ) -> None:
+        self.panel = panel
+        self.index = index
+        self.lengths = {"context_length": context_length, "horizon": horizon}
+        self.batch_size = batch_size
+        self.count = min(len(index.cutoffs), per_epoch)
+        self.generator = None if seed is None else np.random.default_rng(seed)
+
+    def __len__(self) -> int:
+        return -(-self.count // self.batch_size)
+
+    def __iter__(self) -> Iterator[WindowBatch]:
+        total = len(self.index.cutoffs)
+        if self.generator is None:
+            order = np.linspace(0, total - 1, self.count).astype(np.int64)
+        else:
+            order = self.generator.permutation(total)[: self.count]
+        for part in torch.from_numpy(order).split(self.batch_size):
+            yield gather(self.panel, self.index.take(part), **self.lengths)
