@@ -1,0 +1,68 @@
+import dataclasses
+import json
+
+import pytest
+
+from titans_seq.evaluation import demo
+from titans_seq.evaluation.cards import list_cards, read_recipe
+from titans_seq.exceptions import ConfigError
+
+QUICK = {
+    "nyc13": {"horizon": 24, "context_length": 24, "dim": 8, "layers": 1, "max_epochs": 1},
+    "ecoli_coding_vs_intergenic": {"dim": 8, "layers": 1, "max_epochs": 1},
+}
+
+
+def quick_recipe(name):
+    return dataclasses.replace(read_recipe(name), settings=QUICK[name])
+
+
+@pytest.mark.slow
+def test_both_heads_are_trained_scored_plotted_and_saved(tmp_path, monkeypatch):
+    monkeypatch.setattr(demo, "read_recipe", quick_recipe)
+    found = demo.run_demo(tmp_path / "demo", workers=1)
+    forecasting, dna = found.parts
+    scores = dict(forecasting.table.rows)
+    assert scores["TitansForecaster"]["windows"] == 1723
+    assert scores["seasonal naive, 168 rows"]["mse"] == pytest.approx(0.692, abs=5e-4)
+    assert dict(dna.table.rows)["majority"]["accuracy"] == 0.5
+    for part in found.parts:
+        for file in part.files:
+            assert (tmp_path / "demo" / file).exists()
+    for picture in ("nyc13-forecast.png", "ecoli-scores.png"):
+        assert (tmp_path / "demo" / picture).read_bytes().startswith(b"\x89PNG")
+    record = json.loads((tmp_path / "demo" / "results.json").read_text())
+    assert [len(part["scores"]) for part in record["parts"]] == [6, 6]
+    assert "| TitansForecaster |" in (tmp_path / "demo" / "results.md").read_text()
+    text = found.to_text()
+    for needed in ("seasonal naive", "share of G and C", "titans-seq forecast fit", "dna fit"):
+        assert needed in text
+    for name in ("nyc13.csv.gz", "ecoli-train.fa.gz", "ecoli-test.fa.gz"):
+        assert (tmp_path / "demo" / "data" / name).is_file()
+
+
+def test_a_file_in_the_way_is_refused(tmp_path):
+    (tmp_path / "demo").write_text("")
+    with pytest.raises(ConfigError, match="is a file, not a folder"):
+        demo.run_demo(tmp_path / "demo")
+
+
+def test_a_verdict_says_what_was_expected_and_whether_it_came():
+    recipe = dataclasses.replace(
+        read_recipe("nyc13"), expect={"mse": {"at_most": 0.4}, "coverage": {"at_least": 0.5}}
+    )
+    assert demo._verdicts(recipe, {"mse": 0.39, "coverage": 0.4}) == (
+        "expected mse at most 0.4: reached",
+        "expected coverage at least 0.5: NOT REACHED",
+    )
+
+
+@pytest.mark.parametrize("name", list_cards("recipes"))
+def test_recipes_hold_settings_that_their_estimators_have(name):
+    from titans_seq.dna import TitansDNAClassifier
+    from titans_seq.forecasting import TitansForecaster
+
+    recipe = read_recipe(name)
+    estimators = {"TitansDNAClassifier": TitansDNAClassifier, "TitansForecaster": TitansForecaster}
+    known = estimators[recipe.estimator]().get_params()
+    assert set(recipe.settings) <= set(known)
