@@ -192,7 +192,8 @@ class TitansDNAClassifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: Any) -> npt.NDArray[Any]:
         """Return the likeliest label of each sequence, as ``fit`` was given it."""
-        labels: npt.NDArray[Any] = self.classes_[self.predict_proba(X).argmax(axis=-1)]
+        best = self.predict_proba(X).argmax(axis=-1)
+        labels: npt.NDArray[Any] = self.classes_[best]
         return labels
 
     def save(self, folder: str | os.PathLike[str], *, force: bool = False) -> None:
@@ -226,6 +227,7 @@ class TitansDNAClassifier(ClassifierMixin, BaseEstimator):
             preprocess={"classes": self.classes_.tolist(), "dtype": self.classes_.dtype.str},
             metrics={"training": self.history_},
             card=describe(self),
+            force=force,
         )
 
     @classmethod

@@ -30,9 +30,9 @@ def encode_all(X: Any) -> list[Codes]:
         If ``X`` is one sequence instead of several, holds none, or holds what is no DNA; the
         message names the sequence by its index from 0.
     """
-    if isinstance(X, str | bytes) or hasattr(X, "seq") or hasattr(X, "sequence"):
+    if not hasattr(X, "__array__") and _is_sequence(X):
         raise DataError("X is a single sequence; put it in a list: [sequence]")
-    if isinstance(X, np.ndarray | Sequence) or hasattr(X, "__array__"):
+    if hasattr(X, "__array__"):
         X = _one_column(X)
     if not isinstance(X, Iterable):
         raise DataError(f"X is a {type(X).__name__}; it must be a list of sequences")
@@ -43,15 +43,21 @@ def encode_all(X: Any) -> list[Codes]:
 
 
 def _one_column(X: Any) -> Any:
-    """Return a frame or array of one column as that column; leave all else as it is."""
-    if isinstance(X, list | tuple):
-        return X
+    """Return the items of a series, or of a frame or array of one column."""
     values = np.asarray(X)
     if values.ndim == 2 and values.shape[1] == 1:
         return values[:, 0]
     if values.ndim != 1:
         raise DataError(f"X has shape {values.shape}; it must be one sequence a row, in one column")
     return values
+
+
+def _is_sequence(item: Any) -> bool:
+    """Tell whether an item is one sequence, in any of its dresses."""
+    named = type(item).__name__ in {"Seq", "MutableSeq"}
+    return (
+        named or isinstance(item, str | bytes) or hasattr(item, "seq") or hasattr(item, "sequence")
+    )
 
 
 def _letters(item: Any, index: int) -> str:
@@ -99,7 +105,9 @@ def check_labels(y: Any, rows: int) -> tuple[npt.NDArray[Any], Indices]:
     except (TypeError, ValueError) as error:
         raise DataError(f"the labels are not classes: {error}") from error
     if len(classes) < 2:
-        raise DataError(f"every label is {classes[0]!r}; a classifier needs at least two classes")
+        raise DataError(
+            f"every label is {classes.tolist()[0]!r}; a classifier needs at least two classes"
+        )
     return classes, targets.astype(np.int64)
 
 

@@ -14,6 +14,7 @@ is worth is settled afterwards on sequences that none has seen (``mixing``).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -59,8 +60,8 @@ class DNANetworkConfig:
     layers: int = 2
     """Blocks of the backbone."""
 
-    heads: int = 4
-    """Heads of the backbone, and of half as much pooling."""
+    heads: int = 2
+    """Heads of the backbone."""
 
     motifs: int = 128
     """Motif detectors."""
@@ -68,7 +69,7 @@ class DNANetworkConfig:
     motif_width: int = 11
     """Bases that a detector sees."""
 
-    stride: int = 3
+    stride: int = 6
     """Bases of one token."""
 
     dropout: float = 0.2
@@ -133,8 +134,8 @@ class TitansReader(nn.Module):
         reach = -(-config.places // config.stride)
         self.tokens = MotifTokens(config)
         self.backbone = TitansBackbone(config.backbone)
-        self.attend = AttentionPool(config.dim, 2 * config.heads, reach)
-        self.place = PlacePool(config.dim, 4 * config.heads, reach)
+        self.attend = AttentionPool(config.dim, math.gcd(config.dim, 8), reach)
+        self.place = PlacePool(config.dim, math.gcd(config.dim, 16), reach)
         width = 4 * config.dim + 2 * config.motifs
         self.head = nn.Sequential(
             nn.LayerNorm(width),

@@ -142,7 +142,8 @@ class WordLogits(nn.Module):
     ) -> Float[Tensor, "batch classes"]:
         """Return what the words of one width say."""
         words, known = words_of(codes, width)
-        share = known.sum(dim=1, keepdim=True).clamp(min=1).rsqrt() * known
+        share = known.to(table.dtype)
+        share = share * share.sum(dim=1, keepdim=True).clamp(min=1).rsqrt()
         share = F.dropout(share, self.dropout, self.training)
         return torch.einsum("bt,btc->bc", share, F.embedding(words, table))
 

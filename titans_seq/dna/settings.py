@@ -47,6 +47,8 @@ def check_settings(classifier: TitansDNAClassifier) -> None:
             continue
         if not isinstance(value, int | np.integer) or value < 1:
             raise ConfigError(f"{name}={value!r}: a whole number of at least 1 is right")
+    if not classifier.learning_rate > 0:
+        raise ConfigError(f"learning_rate={classifier.learning_rate!r}: above 0 is right")
     for name in ("validation_fraction", "dropout"):
         value = getattr(classifier, name)
         if not 0 <= value < 1:
