@@ -62,7 +62,7 @@ def fit(
 
     \b
     Example:
-      titans-seq forecast fit sales.csv --horizon 24 --future promotion --model sales
+      titans-seq forecast fit sales.csv --horizon 24 --future price --model shop
     """
     check_model_out(model, force=force)
     from titans_seq.evaluation import Split
@@ -104,7 +104,7 @@ def predict(data: Path, model: Path, future_data: Path | None, out: Path) -> Non
 
     \b
     Example:
-      titans-seq forecast predict sales.csv --future-data plan.csv --model sales --out next.csv
+      titans-seq forecast predict sales.csv --model shop --future-data plan.csv
     """
     from titans_seq.forecasting import TitansForecaster, read_frame
 

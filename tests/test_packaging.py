@@ -49,6 +49,13 @@ def test_an_import_loads_nothing_heavy(statement: str) -> None:
     assert _loaded_by(statement) == set()
 
 
+def test_a_head_that_only_predicts_does_not_wait_for_lightning() -> None:
+    for head in ("forecasting import TitansForecaster", "dna import TitansDNAClassifier"):
+        assert not {"lightning", "matplotlib", "pytorch_forecasting"} & _loaded_by(
+            f"from titans_seq.{head}"
+        )
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import logging
-import signal
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
-import torch
-from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from lightning.pytorch import Callback, Trainer
-from torch import nn
+from torch import Tensor, nn
 
 from titans_seq.exceptions import DataError
 from titans_seq.training.device import pick_device
 from titans_seq.training.history import History
-from titans_seq.training.progress import ProgressBar
-from titans_seq.training.randomness import seeded
 from titans_seq.training.settings import TrainSettings
-from titans_seq.training.task import Loss, Task, ValidationLoss
+
+Loss = Callable[[Any, Any], Tensor]
+"""``loss(network, batch)``: a scalar, the mean over the batch."""
+
+ValidationLoss = Callable[[Any, Any], tuple[Any, Any]]
+"""``validation_loss(network, batch)``: sum of the errors, and how many they are."""
 
 
 class Batches(Protocol):
@@ -76,15 +72,16 @@ def train(
     if not len(batches):
         raise DataError("there is not one batch to train on")
     device = pick_device(settings.device)
+    # In here, so that a head that only predicts does not wait for Lightning.
+    from titans_seq.training.run import run
+    from titans_seq.training.task import Task
+
     total_steps = len(batches) * settings.max_epochs
     if settings.max_steps is not None:
         total_steps = min(total_steps, settings.max_steps)
     task = Task(network, loss, validation_loss, settings, total_steps)
     try:
-        with seeded(seed), _quiet(), _interruptible():
-            trainer = _trainer(settings, device, total_steps)
-            held_out = None if validation is None else _Epochs(validation)
-            trainer.fit(task, _Epochs(batches), held_out)
+        run(task, batches, validation, device, seed)
     finally:
         network.load_state_dict(task.kept)
         network.to(device).eval()
@@ -95,64 +92,3 @@ def train(
         stopped_by=task.stopped_by,
         device=str(device),
     )
-
-
-class _Epochs:
-    """Batches behind a type of ours: Lightning would take a list for several loaders."""
-
-    def __init__(self, batches: Batches) -> None:
-        self.batches = batches
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self.batches)
-
-
-def _trainer(settings: TrainSettings, device: torch.device, total_steps: int) -> Trainer:
-    """Return a trainer on one device that writes no files and prints nothing."""
-    callbacks: list[Callback] = [ProgressBar(total_steps)] if settings.progress else []
-    return Trainer(
-        accelerator=device.type,
-        devices=1 if device.index is None else [device.index],
-        max_epochs=settings.max_epochs,
-        callbacks=callbacks,
-        plugins=[LightningEnvironment()],  # a cluster's variables do not concern one device
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        inference_mode=False,  # masks cached in validation must serve training, too
-        use_distributed_sampler=False,
-    )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence what Lightning says about itself; everyone else's words pass."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"lightning\.")
-        try:
-            for logger in loggers:
-                logger.setLevel(logging.ERROR)
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Undo what Lightning makes of Ctrl-C: it exits with 1 and ignores the next one."""
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    except SystemExit as error:
-        if not isinstance(error.__context__, KeyboardInterrupt):
-            raise
-        signal.signal(signal.SIGINT, handler)
-        raise KeyboardInterrupt from None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,16 +11,11 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from titans_seq.exceptions import DivergedError
+from titans_seq.training.fit import Loss, ValidationLoss
 from titans_seq.training.history import EpochRecord
 from titans_seq.training.optimizer import build_optimizer, rate_factor, set_rate
 from titans_seq.training.settings import TrainSettings
 from titans_seq.training.weights import RunningMean, snapshot
-
-Loss = Callable[[Any, Any], Tensor]
-"""``loss(network, batch)``: a scalar, the mean over the batch."""
-
-ValidationLoss = Callable[[Any, Any], tuple[Any, Any]]
-"""``validation_loss(network, batch)``: sum of the errors, and how many they are."""
 
 
 class Mean:

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import Result
+
+from titans_seq.dna import TitansDNAClassifier
+
+Run = Callable[..., Result]
+Sequences = dict[str, tuple[str, str]]
+
+
+def test_fit_says_how_it_went(run: Run, fasta: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    answer = run("dna", "fit", fasta, "--max-epochs", "1", "--model", model)
+    assert answer.exit_code == 0, answer.output
+    assert answer.stderr == ""
+    assert "60 sequences, classes none, tata" in answer.stdout
+    assert (model / "card.md").is_file()
+
+
+def test_settings_reach_the_classifier(run: Run, fasta: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    run(
+        "dna", "fit", fasta, "--max-epochs", "1", "--reverse-complement", "average",
+        "--variant", "attention", "--class-weight", "balanced", "--seed", "7", "--model", model,
+    )  # fmt: skip
+    found = TitansDNAClassifier.load(model).get_params()
+    wanted = {"reverse_complement": "average", "variant": "attention",
+              "class_weight": "balanced", "random_state": 7, "max_epochs": 1}  # fmt: skip
+    assert {name: found[name] for name in wanted} == wanted
+
+
+def test_predict_writes_what_the_library_predicts(
+    run: Run, dna_model: Path, fasta: Path, sequences: Sequences, tmp_path: Path
+) -> None:
+    answer = run("dna", "predict", fasta, "--model", dna_model)
+    assert answer.exit_code == 0, answer.output
+    (tmp_path / "printed.tsv").write_text(answer.stdout)
+    classifier = TitansDNAClassifier.load(dna_model)
+    chances = classifier.predict_proba([text for text, _ in sequences.values()])
+    readers = {".csv": pd.read_csv, ".tsv": pd.read_table, ".parquet": pd.read_parquet,
+               ".jsonl": lambda path: pd.read_json(path, lines=True)}  # fmt: skip
+    for name in ("out.csv", "out.tsv", "out.parquet", "out.jsonl", "printed.tsv"):
+        path = tmp_path / name
+        if name != "printed.tsv":
+            assert run("dna", "predict", fasta, "--model", dna_model, "--out", path).stdout == ""
+        found = readers[path.suffix](path)
+        assert list(found.columns) == ["id", "label", "p(none)", "p(tata)"]
+        assert list(found["id"]) == list(sequences)
+        assert list(found["label"]) == list(classifier.classes_[chances.argmax(axis=1)])
+        np.testing.assert_allclose(found[["p(none)", "p(tata)"]], chances, rtol=1e-5)
+
+
+def test_fasta_comes_gzipped_or_by_standard_input(
+    run: Run, dna_model: Path, fasta: Path, tmp_path: Path
+) -> None:
+    plain = run("dna", "predict", fasta, "--model", dna_model).stdout
+    packed = tmp_path / "packed.fa.gz"
+    packed.write_bytes(gzip.compress(fasta.read_bytes()))
+    assert run("dna", "predict", packed, "--model", dna_model).stdout == plain
+    words = ("dna", "predict", "-", "--model", dna_model)
+    assert run(*words, input=fasta.read_bytes()).stdout == plain
+
+
+def test_labels_stand_in_headers_or_beside_or_in_one_table(
+    run: Run, fasta: Path, sequences: Sequences, tmp_path: Path
+) -> None:
+    bare, beside, table = tmp_path / "bare.fa", tmp_path / "labels.tsv", tmp_path / "table.csv"
+    bare.write_text("".join(f">{name}\n{text}\n" for name, (text, _) in sequences.items()))
+    beside.write_text("".join(f"{name}\t{label}\n" for name, (_, label) in sequences.items()))
+    rows = [f"{text},{label}\n" for text, label in sequences.values()]
+    table.write_text("sequence,label\n" + "".join(rows))
+    scores = []
+    for number, words in enumerate(((fasta,), (bare, "--labels", beside), (table,))):
+        model = tmp_path / str(number)
+        answer = run("dna", "fit", *words, "--max-epochs", "1", "--model", model)
+        assert answer.exit_code == 0, answer.output
+        answer = run("dna", "evaluate", *words, "--model", model, "--out", "-")
+        scores.append(json.loads(answer.stdout)["scores"])
+    assert scores[0] == scores[1] == scores[2]
+
+
+def test_evaluate_shows_simple_classifiers_beside(
+    run: Run, dna_model: Path, fasta: Path, tmp_path: Path
+) -> None:
+    words = ("dna", "evaluate", fasta, "--model", dna_model)
+    alone = run(*words)
+    assert alone.exit_code == 0, alone.output
+    assert "majority" not in alone.stdout
+    out = tmp_path / "scores.json"
+    answer = run(*words, "--train", fasta, "--out", out)
+    scores = json.loads(out.read_text())["scores"]
+    assert scores["majority"]["accuracy"] == 0.5
+    assert {"accuracy", "f1", "mcc", "auroc", "auprc", "log_loss"} < set(scores["titans-seq"])
+    assert "majority" in answer.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "is empty"),
+        ("hello\n", "line 1: 'hello'"),
+        ("@read\nACGT\n+\nIIII\n", "FASTQ"),
+        (">a label=x\nMKLV\n>b label=y\nACGT\n", "record a: letter 'L' at position 3"),
+        (">a label=x\nACGT\n>b label=y\n", "record b"),
+        (">a label=x\nACGT\n>b\nACGT\n", "record b: no label"),
+        (">a label=x\nACGT\n>b label=x\nACGT\n", "at least two classes"),
+    ],
+)
+def test_bad_data_is_named_and_leaves_no_model(
+    run: Run, tmp_path: Path, text: str, words: str
+) -> None:
+    path, model = tmp_path / "bad.fa", tmp_path / "model"
+    path.write_text(text)
+    answer = run("dna", "fit", path, "--max-epochs", "1", "--model", model)
+    assert answer.exit_code == 4, answer.output
+    assert words in answer.stderr
+    assert answer.stderr.count("\n") == 1
+    assert not model.exists()
+
+
+def test_bad_data_leaves_no_output_file(run: Run, dna_model: Path, tmp_path: Path) -> None:
+    path, out = tmp_path / "bad.fa", tmp_path / "labels.tsv"
+    path.write_text(">good\nACGT\n>bad\nACXT\n")
+    answer = run("dna", "predict", path, "--model", dna_model, "--out", out)
+    assert answer.exit_code == 4
+    assert "bad.fa, record bad" in answer.stderr
+    assert sorted(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_is_not_there_comes_before_a_model_that_is_not(run: Run) -> None:
+    answer = run("dna", "predict", "no-such.fa", "--model", "no-such")
+    assert answer.exit_code == 2
+    assert "no-such.fa" in answer.stderr
+
+
+def test_what_is_no_model_folder_is_refused(
+    run: Run, fasta: Path, forecast_model: Path, tmp_path: Path
+) -> None:
+    for folder in (tmp_path / "none", tmp_path, forecast_model):
+        answer = run("dna", "predict", fasta, "--model", folder)
+        assert answer.exit_code == 3
+        assert str(folder) in answer.stderr
+
+
+def test_a_model_is_replaced_only_by_force(run: Run, fasta: Path, tmp_path: Path) -> None:
+    words = ("dna", "fit", fasta, "--max-epochs", "1", "--model", tmp_path / "model")
+    assert run(*words).exit_code == 0
+    assert run(*words).exit_code == 3
+    assert run(*words, "--force").exit_code == 0
+    (tmp_path / "letter.txt").write_text("dear")
+    answer = run(*words[:-1], tmp_path, "--force")
+    assert answer.exit_code == 3
+    assert (tmp_path / "letter.txt").exists()

@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import Result
+
+from titans_seq.evaluation import Split, score_forecaster
+from titans_seq.forecasting import TitansForecaster, read_frame
+
+Run = Callable[..., Result]
+Words = tuple[str, ...]
+
+
+def test_fit_writes_a_model_and_says_how_it_went(
+    run: Run, forecast_words: Words, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    answer = run(*forecast_words, "--model", model)
+    assert answer.exit_code == 0, answer.output
+    assert answer.stderr == ""
+    assert "2 series, 400 rows" in answer.stdout
+    assert "1 epochs" in answer.stdout
+    assert sorted(path.name for path in model.iterdir()) == [
+        "card.md", "config.json", "metrics.json", "model.safetensors", "preprocess.json",
+    ]  # fmt: skip
+    forecaster = TitansForecaster.load(model)
+    assert (forecaster.horizon, forecaster.context_length) == (12, 24)
+    assert tuple(forecaster.future) == ("open",)
+
+
+def test_predict_writes_what_the_library_predicts(
+    run: Run, forecast_model: Path, sales: Path, plan: Path, tmp_path: Path
+) -> None:
+    words = ("forecast", "predict", sales, "--future-data", plan, "--model", forecast_model)
+    answer = run(*words)
+    assert answer.exit_code == 0, answer.output
+    wanted = TitansForecaster.load(forecast_model).predict(
+        read_frame(sales), future_df=read_frame(plan)
+    )
+    (tmp_path / "printed.csv").write_text(answer.stdout)
+    readers = {".csv": pd.read_csv, ".tsv": pd.read_table, ".parquet": pd.read_parquet,
+               ".jsonl": lambda path: pd.read_json(path, lines=True)}  # fmt: skip
+    for name in ("out.csv", "out.tsv", "out.parquet", "out.jsonl", "printed.csv"):
+        path = tmp_path / name
+        if name != "printed.csv":
+            assert run(*words, "--out", path).stdout == ""
+        found = readers[path.suffix](path)
+        assert list(found.columns) == list(wanted.columns)
+        assert len(found) == 24
+        np.testing.assert_allclose(found["y_pred"], wanted["y_pred"], rtol=1e-6)
+        assert (pd.to_datetime(found["time"]) == wanted["time"].to_numpy()).all()
+
+
+def test_evaluate_scores_the_part_that_fit_left_out(
+    run: Run, forecast_model: Path, sales: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "scores.json"
+    answer = run("forecast", "evaluate", sales, "--model", forecast_model, "--out", out)
+    assert answer.exit_code == 0, answer.output
+    scores = json.loads(out.read_text())["scores"]
+    wanted = score_forecaster(
+        TitansForecaster.load(forecast_model),
+        pd.read_csv(sales, parse_dates=["time"]),
+        Split(train=140, validation=20, test=40),
+    )
+    assert scores["titans-seq"] == pytest.approx(wanted)
+    assert scores["titans-seq"]["windows"] == 40 - 12 + 1
+    assert {"last value"} < set(scores)
+    for name in scores:
+        assert f"\n{name}" in answer.stdout
+
+
+def test_scores_can_be_printed_as_json(run: Run, forecast_model: Path, sales: Path) -> None:
+    words = ("forecast", "evaluate", sales, "--model", forecast_model, "--stride", "10")
+    answer = run(*words, "--out", "-")
+    assert json.loads(answer.stdout)["scores"]["titans-seq"]["windows"] == 3
+
+
+def test_the_test_part_is_not_learnt_from(
+    run: Run, forecast_words: Words, sales: Path, tmp_path: Path
+) -> None:
+    frame = pd.read_csv(sales)
+    late = frame.groupby("store").cumcount() >= 160
+    frame.loc[late, "sold"] = 1e6
+    other = tmp_path / "other.csv"
+    frame.sample(frac=1, random_state=0).to_csv(other, index=False)
+    weights = []
+    for number, path in enumerate((sales, other)):
+        model = tmp_path / str(number)
+        words = ("forecast", "fit", path, *forecast_words[3:])
+        answer = run(*words, "--split", "0.7,0.1,0.2", "--model", model)
+        assert answer.exit_code == 0, answer.output
+        weights.append(TitansForecaster.load(model).scale_mean_)
+    assert weights[0] == pytest.approx(weights[1])
+
+
+def test_evaluate_needs_a_split(
+    run: Run, forecast_words: Words, sales: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    run(*forecast_words, "--model", model)
+    answer = run("forecast", "evaluate", sales, "--model", model)
+    assert answer.exit_code == 2
+    assert "fitted without --split" in answer.stderr
+    answer = run("forecast", "evaluate", sales, "--model", model, "--split", "0.7,0.1,0.2")
+    assert answer.exit_code == 0, answer.output
+
+
+def test_a_wide_table_is_a_series_for_each_column(run: Run, tmp_path: Path) -> None:
+    wide = pd.DataFrame({"date": pd.date_range("2025-01-01", periods=80, freq="D")})
+    for number, name in enumerate(("east", "west", "the middle")):
+        wide[name] = np.sin(np.arange(80) / 7 * 2 * np.pi) + number
+    path, model = tmp_path / "wide.csv.gz", tmp_path / "model"
+    wide.to_csv(path, index=False)
+    columns = ("--time-col", "date", "--target-col", "east, west", "--target-col", "the middle")
+    short = ("--horizon", "7", "--context-length", "14", "--max-epochs", "1")
+    answer = run("forecast", "fit", path, *short, *columns, "--model", model)
+    assert answer.exit_code == 0, answer.output
+    assert "3 series" in answer.stdout
+    answer = run("forecast", "predict", path, "--model", model)
+    assert answer.stdout.count("the middle,") == 7
+
+
+def test_a_model_is_replaced_only_by_force(
+    run: Run, forecast_words: Words, forecast_model: Path
+) -> None:
+    before = (forecast_model / "model.safetensors").read_bytes()
+    answer = run(*forecast_words, "--model", forecast_model)
+    assert answer.exit_code == 3
+    assert f"--model {forecast_model} exists already" in answer.stderr
+    assert (forecast_model / "model.safetensors").read_bytes() == before
+
+
+def _spoil(text: str, what: str) -> str:
+    lines = text.splitlines()
+    if what == "column":
+        lines[0] = lines[0].replace("sold", "gone")
+    elif what == "time":
+        lines[7] = lines[7].replace(lines[7].split(",")[1], "")
+    elif what == "number":
+        lines[7] = lines[7].replace(lines[7].split(",")[2], "many")
+    elif what == "twice":
+        lines[7] = lines[6]
+    return "" if what == "empty" else "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("column", "no column 'sold'"),
+        ("time", "line 8: column 'time'"),
+        ("number", "line 8: column 'sold' holds 'many'"),
+        ("twice", "line 8"),
+        ("empty", "sales.csv"),
+    ],
+)
+@pytest.mark.parametrize("more", [(), ("--split", "0.7,0.1,0.2")])
+def test_bad_data_is_named_and_leaves_no_model(
+    run: Run,
+    forecast_words: Words,
+    sales: Path,
+    tmp_path: Path,
+    what: str,
+    words: str,
+    more: Words,
+) -> None:
+    path, model = tmp_path / "sales.csv", tmp_path / "model"
+    path.write_text(_spoil(sales.read_text(), what))
+    answer = run("forecast", "fit", path, *forecast_words[3:], *more, "--model", model)
+    assert answer.exit_code == 4, answer.output
+    assert answer.stderr.startswith(f"Error: {path}")
+    assert words in answer.stderr
+    assert answer.stderr.count("\n") == 1
+    assert not model.exists()
+
+
+def test_what_is_known_ahead_must_be_there(
+    run: Run, forecast_model: Path, sales: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.csv"
+    answer = run("forecast", "predict", sales, "--model", forecast_model, "--out", out)
+    assert answer.exit_code == 4
+    assert "open" in answer.stderr
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("verb", ["predict", "evaluate"])
+def test_what_is_no_model_folder_is_refused(
+    run: Run, sales: Path, dna_model: Path, tmp_path: Path, verb: str
+) -> None:
+    for folder, words in (
+        (tmp_path / "none", "does not exist"),
+        (tmp_path, "is not a model folder"),
+        (dna_model, "not 'forecaster'"),
+    ):
+        answer = run("forecast", verb, sales, "--model", folder)
+        assert answer.exit_code == 3
+        assert str(folder) in answer.stderr
+        assert words in answer.stderr
+        assert answer.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("--horizon", "0"), 2),
+        (("--quantiles", "low,high"), 2),
+        (("--quantiles", "0.9,0.1"), 3),
+        (("--split", "1,2"), 3),
+        (("--split", "1000,100,100"), 4),
+        (("--device", "cuda:99"), 5),
+        (("--variant", "rnn"), 2),
+    ],
+)
+def test_a_bad_setting_has_its_exit_code(
+    run: Run, forecast_words: Words, tmp_path: Path, words: Words, code: int
+) -> None:
+    answer = run(*forecast_words, *words, "--model", tmp_path / "model")
+    assert answer.exit_code == code, answer.output
+    assert not (tmp_path / "model").exists()
+
+
+def test_out_is_checked_before_the_work(run: Run, sales: Path, tmp_path: Path) -> None:
+    words = ("forecast", "predict", sales, "--model", "no-such-model", "--out")
+    for out, reason in (
+        (tmp_path / "no" / "such.csv", "there is no folder"),
+        (tmp_path, "is a folder"),
+        (tmp_path / "table.xls", "must end in"),
+    ):
+        answer = run(*words, out)
+        assert answer.exit_code == 2
+        assert reason in " ".join(answer.stderr.split())
