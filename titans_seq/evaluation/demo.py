@@ -152,10 +152,9 @@ def _forecasting(folder: Path) -> DemoPart:
     assert split is not None, f"the card of {card.name} lacks a split"
     frame = read_frame(data_path(card, "hourly"))
     borders = split.borders(int(frame.groupby(roles.id).size().min()))
-    forecaster = TitansForecaster(
-        id_col=roles.id, time_col=roles.time, target_col=roles.target, past=roles.past,
-        future=roles.future, random_state=recipe.seed, **recipe.settings,
-    )  # fmt: skip
+    columns = {"id_col": roles.id, "time_col": roles.time, "target_col": roles.target,
+               "past": roles.past, "future": roles.future}  # fmt: skip
+    forecaster = TitansForecaster(random_state=recipe.seed, **{**columns, **recipe.settings})
     seen = frame.groupby(roles.id, sort=False).head(borders.validation_end)
     forecaster.fit(seen, val_size=borders.validation_end - borders.train_end)
     scores = score_forecaster(forecaster, frame, split)
@@ -246,14 +245,15 @@ def _verdicts(recipe: RecipeCard, scores: dict[str, float]) -> tuple[str, ...]:
 
 def _commands(out: Path) -> str:
     """Return what to type for the same on one's own files; it works as it stands on the copies."""
-    roles, data = read_card(FORECAST_RECIPE).columns, out / "data"
-    settings = read_recipe(FORECAST_RECIPE).settings
+    recipe, data = read_recipe(FORECAST_RECIPE), out / "data"
+    settings, card = recipe.settings, read_card(recipe.dataset)
+    roles = card.columns
     assert isinstance(roles, Columns)
     return f"""The same on your own files (these are copies of the demo's):
   titans-seq forecast fit {data / "nyc13.csv.gz"} --horizon {settings["horizon"]} \\
     --context-length {settings["context_length"]} --id-col {roles.id} --time-col {roles.time} \\
-    --target-col {roles.target} --future {",".join(roles.future)} --past {",".join(roles.past)} \\
-    --max-epochs {settings["max_epochs"]} --split 0.7,0.1,0.2 --model my-forecaster
+    --target-col {roles.target} --future {",".join(roles.future)} --split {card.split} \\
+    --max-epochs {settings["max_epochs"]} --model my-forecaster
   titans-seq forecast evaluate {data / "nyc13.csv.gz"} --model my-forecaster
   titans-seq dna fit {data / "ecoli-train.fa.gz"} --model my-classifier
   titans-seq dna evaluate {data / "ecoli-test.fa.gz"} --model my-classifier \\
