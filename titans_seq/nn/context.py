@@ -13,6 +13,7 @@ from titans_seq.nn.mixers import GatedJoin, PersistentTokens, memory_from
 from titans_seq.nn.packing import Grid, from_grid, grid, to_grid
 from titans_seq.nn.state import SegmentState, State
 from titans_seq.ops.attention import segment_attention
+from titans_seq.ops.chunks import segment_sizes
 
 
 class ContextMixer(PersistentTokens):
@@ -51,7 +52,7 @@ class ContextMixer(PersistentTokens):
         prefix = self.attention.prefix(self.tokens)
         outputs = []
         here, width = places.slot, columns.shape[1]
-        sizes = _sizes(width, places.slot, self.segment_len)
+        sizes = segment_sizes(width, places.slot, self.segment_len)
         for piece, filled in _pieces(columns, places, sizes):
             slot = here % self.segment_len
             opens = _opens(places, here, batch)
@@ -117,13 +118,6 @@ class ContextMixer(PersistentTokens):
         memory = self.memory.first_state(batch, tokens)
         position = torch.zeros(batch, dtype=torch.int64)
         return SegmentState(memory, self.memory.weights(memory.carry), empty, empty, position)
-
-
-def _sizes(width: int, slot: int, segment_len: int) -> list[int]:
-    """Return how many columns fall into each segment."""
-    head = min(width, segment_len - slot)
-    full, tail = divmod(width - head, segment_len)
-    return [size for size in (head, *[segment_len] * full, tail) if size]
 
 
 def _pieces(columns: Tensor, places: Grid, sizes: list[int]) -> list[tuple[Tensor, Tensor | None]]:

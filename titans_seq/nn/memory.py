@@ -18,8 +18,8 @@ from titans_seq.nn.packing import from_grid, grid, pack, to_grid, unpack
 from titans_seq.nn.rules import LearningRule, check_depth, find_rule
 from titans_seq.nn.state import MemoryState
 from titans_seq.ops.chunk_network import read_at
+from titans_seq.ops.chunks import Rows
 from titans_seq.ops.memory import learn_and_read
-from titans_seq.ops.memory_chunked import Rows
 from titans_seq.ops.rule import OutputNorm, Rates
 from titans_seq.ops.state import Carry, first_carry, split_start
 

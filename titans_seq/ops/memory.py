@@ -5,7 +5,8 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
-from titans_seq.ops.memory_chunked import Rows, memory_chunked
+from titans_seq.ops.chunks import Rows
+from titans_seq.ops.memory_chunked import memory_chunked
 from titans_seq.ops.memory_exact import memory_exact
 from titans_seq.ops.rule import OutputNorm, Rates, UpdateRule
 from titans_seq.ops.state import Carry

@@ -20,7 +20,8 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from titans_seq.ops.chunk_network import bound_gradient, finish, gradients_at, through
-from titans_seq.ops.rates import ChunkScalars, chunk_scalars, mean_scalars
+from titans_seq.ops.chunks import Chunk, Rows, cut_into_chunks, segment_sizes
+from titans_seq.ops.rates import ChunkScalars
 from titans_seq.ops.rule import OutputNorm, Rates, UpdateRule, activate
 from titans_seq.ops.state import Carry, choose, split_start
 from titans_seq.ops.triangular_step import TriangularStep, triangular_step
@@ -28,32 +29,6 @@ from titans_seq.ops.triangular_step import TriangularStep, triangular_step
 CHECKPOINT_FROM = 16
 """Chunks from which each is recomputed in the backward pass, so that only the states
 between chunks are kept."""
-
-
-class Rows(NamedTuple):
-    """Where each sequence's tokens stand in the chunks' common grid of slots.
-
-    Shapes
-    ------
-    each (batch,), on the CPU
-    """
-
-    first: Tensor
-    """Slot of the sequence's first token; the slots before it are empty or read before."""
-
-    last: Tensor
-    """Slot after its last token."""
-
-
-class Chunk(NamedTuple):
-    """One chunk's tokens, rates and scalars; heads first."""
-
-    queries: Tensor
-    keys: Tensor
-    values: Tensor
-    step: Tensor
-    log_momentum: Tensor
-    scalars: ChunkScalars
 
 
 class Fixed(NamedTuple):
@@ -107,9 +82,8 @@ def memory_chunked(
     """
     fixed = Fixed(split_start(start, rule)[0], norm, rule, chunk_size)
     fresh = fresh and rule.forget_to == "start"
-    time = queries.shape[2]
-    sizes = _chunk_sizes(time, slot, chunk_size)
-    chunks = _split(queries, keys, values, rates, fixed, sizes, slot)
+    sizes = segment_sizes(queries.shape[2], slot, chunk_size)
+    chunks = cut_into_chunks((queries, keys, values), rates, rule.schedule, sizes, slot)
     keep_graph_small = torch.is_grad_enabled() and len(chunks) >= CHECKPOINT_FROM
     outputs, losses = [], []
     here = slot
@@ -133,56 +107,6 @@ def memory_chunked(
         here += size
     joined = rearrange(torch.cat(outputs, dim=2), "h b t d -> b h t d")
     return joined, rearrange(torch.cat(losses, dim=2), "h b t -> b h t"), carry
-
-
-def _chunk_sizes(time: int, slot: int, chunk_size: int) -> list[int]:
-    """Return how many tokens fall into each chunk of the grid."""
-    head = min(time, chunk_size - slot) if slot else 0
-    full, tail = divmod(time - head, chunk_size)
-    return [size for size in (head, *[chunk_size] * full, tail) if size]
-
-
-def _split(
-    queries: Tensor,
-    keys: Tensor,
-    values: Tensor,
-    rates: Rates,
-    fixed: Fixed,
-    sizes: list[int],
-    slot: int,
-) -> list[Chunk]:
-    """Cut all tokens into chunks at once; slices in the loop would make backward quadratic."""
-    head_first = [rearrange(one, "b h ... -> h b ...") for one in (queries, keys, values, *rates)]
-    rule, full = fixed.rule, fixed.chunk_size
-    before = 0
-    chunks: list[Chunk] = []
-    for group, size in _equal_runs(sizes):
-        span = [one.narrow(2, before, group * size) for one in head_first]
-        cut = [rearrange(one, "h b (n c) ... -> n h b c ...", c=size).contiguous() for one in span]
-        q, k, v, log_keep, log_momentum, step, write = cut
-        if rule.schedule == "mean":
-            scalars = mean_scalars(write, (slot + before) % full)
-        else:
-            scalars = chunk_scalars(log_keep, log_momentum, write)
-        parts = zip(*(one.unbind(0) for one in (q, k, v, step, log_momentum)), strict=True)
-        each = zip(*(one.unbind(0) for one in scalars), strict=True)
-        chunks += [
-            Chunk(*tensors, scalars=ChunkScalars(*some))
-            for tensors, some in zip(parts, each, strict=True)
-        ]
-        before += group * size
-    return chunks
-
-
-def _equal_runs(sizes: list[int]) -> list[tuple[int, int]]:
-    """Return (how many, size) for each run of equal sizes."""
-    runs: list[tuple[int, int]] = []
-    for size in sizes:
-        if runs and runs[-1][1] == size:
-            runs[-1] = (runs[-1][0] + 1, size)
-        else:
-            runs.append((1, size))
-    return runs
 
 
 def _open(

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-TINY = 1e-30
-"""Added under a root or a quotient that may be zero; well inside float32."""
+TINY = 1e-24
+"""Added under a root or a quotient that may be zero; its power -1.5 is still a float32."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
