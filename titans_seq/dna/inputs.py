@@ -156,16 +156,13 @@ def hold_out(
     -------
         Indices to train on, and indices held out.
     """
-    _, group = np.unique(
-        [min(row.tobytes(), reverse_complement(row).tobytes()) for row in rows],
-        return_inverse=True,
-    )
     quota = np.floor(np.bincount(targets) * fraction)
     held = np.zeros(len(rows), dtype=bool)
     order = np.random.default_rng(seed).permutation(len(rows))
-    members: dict[int, list[int]] = {}
-    for row in order:
-        members.setdefault(int(group[row]), []).append(int(row))
+    members: dict[bytes, list[int]] = {}
+    for index in order.tolist():
+        strands = rows[index].tobytes(), reverse_complement(rows[index]).tobytes()
+        members.setdefault(min(strands), []).append(index)
     for together in members.values():
         label = targets[together[0]]
         if quota[label] >= len(together):

@@ -27,6 +27,7 @@ from titans_seq.config import TitansConfig, Variant
 from titans_seq.dna.alphabet import SHARES
 from titans_seq.dna.pooling import (
     AttentionPool,
+    PhasePool,
     PlaceLogits,
     PlacePool,
     WordLogits,
@@ -136,7 +137,8 @@ class TitansReader(nn.Module):
         self.backbone = TitansBackbone(config.backbone)
         self.attend = AttentionPool(config.dim, math.gcd(config.dim, 8), reach)
         self.place = PlacePool(config.dim, math.gcd(config.dim, 16), reach)
-        width = 4 * config.dim + 2 * config.motifs
+        self.phase = PhasePool(config.motifs, config.dim)
+        width = 5 * config.dim + 2 * config.motifs
         self.head = nn.Sequential(
             nn.LayerNorm(width),
             nn.Dropout(config.dropout),
@@ -159,6 +161,7 @@ class TitansReader(nn.Module):
             self.place(tokens, real),
             masked_mean(motifs, mask),
             masked_max(motifs, mask),
+            self.phase(motifs, mask),
         ]
         logits: Tensor = self.head(torch.cat(features, dim=-1))
         return logits

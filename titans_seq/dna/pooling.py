@@ -91,6 +91,33 @@ class PlacePool(nn.Module):
         return torch.einsum("btk,btkd->bkd", kernels, values).flatten(1)
 
 
+class PhasePool(nn.Module):
+    """What repeats every three bases, as coding sequence does, in whichever frame.
+
+    Features are averaged over the first, second and third bases of a would-be frame; the
+    three averages, begun at each of the three in turn, pass one layer, and the strongest
+    answer of the three counts. So a codon is one thing to learn, not three.
+    """
+
+    period = 3
+
+    def __init__(self, features: int, dim: int) -> None:
+        super().__init__()
+        self.value = nn.Linear(features, dim // 2)
+        self.frame = nn.Linear(self.period * (dim // 2), dim)
+
+    def forward(
+        self, features: Float[Tensor, "batch time features"], mask: Bool[Tensor, "batch time"]
+    ) -> Float[Tensor, "batch dim"]:
+        """Return what the best frame shows."""
+        missing = -features.shape[1] % self.period
+        values = F.pad(self.value(features) * mask[..., None], (0, 0, 0, missing))
+        counts = F.pad(mask, (0, missing)).unflatten(1, (-1, self.period)).sum(dim=1)
+        means = values.unflatten(1, (-1, self.period)).sum(dim=1) / counts.clamp(min=1)[..., None]
+        frames = torch.stack([means.roll(-start, dims=1).flatten(1) for start in range(3)], dim=1)
+        return F.gelu(self.frame(frames)).amax(dim=1)
+
+
 class PlaceLogits(nn.Module):
     """Logistic regression on which base stands where, counted from both ends."""
 
