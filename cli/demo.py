@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -25,4 +26,6 @@ def demo(out: Path) -> None:
     """
     from titans_seq.evaluation import run_demo
 
+    if sys.stderr.isatty():
+        click.echo("Training both heads; this takes two to three minutes ...", err=True)
     click.echo(run_demo(out).to_text())

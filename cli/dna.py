@@ -10,7 +10,7 @@ import click
 
 from .options import DATA, DATA_OR_STDIN, FORCE, MODEL_IN, MODEL_OUT, SCORES_OUT, OutFile, gathered
 from .tables import WRITERS, show_scores, write_table
-from .training import RANDOM_STATE, check_model_out, report_training, show_progress
+from .training import RANDOM_STATE, check_model_out, progress, report_training
 
 COLUMNS = ("accuracy", "f1", "mcc", "auroc", "auprc", "log_loss", "records")
 
@@ -98,8 +98,8 @@ def fit(
 
     data = read_labelled(fasta, labels)
     values: dict[str, Any] = asdict(settings)
-    classifier = TitansDNAClassifier(**values, verbose=show_progress(ctx))
-    classifier.fit(data.sequences, data.labels)
+    with progress(ctx):
+        classifier = TitansDNAClassifier(**values).fit(data.sequences, data.labels)
     classifier.save(model, force=force)
     what = f"{len(data.sequences)} sequences, classes {', '.join(map(str, classifier.classes_))}"
     report_training(model, what, classifier.history_)

@@ -22,7 +22,7 @@ from .options import (
     gathered,
 )
 from .tables import WRITERS, show_scores, write_table
-from .training import check_model_out, report_training
+from .training import check_model_out, progress, report_training
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,7 +48,9 @@ def forecast() -> None:
 @SPLIT
 @MODEL_OUT
 @FORCE
+@click.pass_context
 def fit(
+    ctx: click.Context,
     data: Path,
     settings: Settings,
     columns: Columns,
@@ -76,13 +78,16 @@ def fit(
     values: dict[str, Any] = {**asdict(settings), **asdict(columns)}
     if len(columns.target_col) == 1:
         values["target_col"] = columns.target_col[0]
-    forecaster = TitansForecaster(**values).fit(frame, val_size=val_size)
+    with progress(ctx):
+        forecaster = TitansForecaster(**values).fit(frame, val_size=val_size)
     with write_whole_folder(model, force=force, marker=CONFIG) as folder:
         forecaster.save(folder)
         if parts is not None:
             _note_split(folder, parts)
-    count = len(forecaster.scale_mean_)
-    report_training(model, f"{count} series, {len(frame)} rows", forecaster.history_.to_table())
+    history = forecaster.history_
+    assert history is not None, "fit keeps one"
+    what = f"{len(forecaster.scale_mean_)} series, {len(frame)} rows"
+    report_training(model, what, history.to_table())
 
 
 @forecast.command()

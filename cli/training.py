@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +39,12 @@ def check_model_out(model: Path, *, force: bool) -> None:
         raise BundleError(f"--model {error}") from error
 
 
-def show_progress(ctx: click.Context) -> int:
-    """Return the estimators' ``verbose``: a bar, unless ``-q`` was given."""
-    return int(ctx.find_root().meta.get("verbosity", 0) >= 0)
+def progress(ctx: click.Context) -> AbstractContextManager[None]:
+    """Return what shows a bar for each training inside, unless ``-q`` was given."""
+    from titans_seq.training import showing_progress
+
+    quiet = int(ctx.find_root().meta.get("verbosity", 0)) < 0
+    return nullcontext() if quiet else showing_progress()
 
 
 def report_training(model: Path, data: str, history: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 import math
 import signal
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from titans_seq.exceptions import DataError, DivergedError
-from titans_seq.training import TrainSettings, seeded, train
+from titans_seq.training import TrainSettings, seeded, showing_progress, train
 
 Batch = dict[str, Tensor]
 
@@ -221,6 +222,20 @@ def test_it_is_silent_and_writes_no_files(
     assert capfd.readouterr() == ("", "")
     assert not list(tmp_path.iterdir())
     assert logging.getLogger("lightning.pytorch").level == level
+
+
+def test_a_bar_is_shown_on_a_terminal_where_it_was_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    settings = TrainSettings(max_epochs=2)
+    train(_network(), _loss, _batches(), settings=settings)
+    assert capsys.readouterr().err == ""
+    with showing_progress():
+        train(_network(), _loss, _batches(), settings=settings)
+    assert "training" in capsys.readouterr().err
+    train(_network(), _loss, _batches(), settings=settings)
+    assert capsys.readouterr().err == ""
 
 
 def test_an_interruption_stays_one_and_the_next_is_heard() -> None:

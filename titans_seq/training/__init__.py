@@ -7,12 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from titans_seq.training.device import pick_device
-    from titans_seq.training.fit import train
+    from titans_seq.training.fit import showing_progress, train
     from titans_seq.training.history import EpochRecord, History
     from titans_seq.training.randomness import seeded
     from titans_seq.training.settings import TrainSettings
 
-__all__ = ["EpochRecord", "History", "TrainSettings", "pick_device", "seeded", "train"]
+__all__ = [
+    "EpochRecord",
+    "History",
+    "TrainSettings",
+    "pick_device",
+    "seeded",
+    "showing_progress",
+    "train",
+]
 
 _HOME = {
     "EpochRecord": "history",
@@ -20,6 +28,7 @@ _HOME = {
     "TrainSettings": "settings",
     "pick_device": "device",
     "seeded": "randomness",
+    "showing_progress": "fit",
     "train": "fit",
 }
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Protocol
 
 from torch import Tensor, nn
@@ -17,6 +20,19 @@ Loss = Callable[[Any, Any], Tensor]
 
 ValidationLoss = Callable[[Any, Any], tuple[Any, Any]]
 """``validation_loss(network, batch)``: sum of the errors, and how many they are."""
+
+
+_SHOWN = ContextVar("shown", default=False)
+
+
+@contextmanager
+def showing_progress() -> Iterator[None]:
+    """Let every training inside show a bar on standard error, if that is a terminal."""
+    before = _SHOWN.set(True)
+    try:
+        yield
+    finally:
+        _SHOWN.reset(before)
 
 
 class Batches(Protocol):
@@ -76,6 +92,8 @@ def train(
     from titans_seq.training.run import run
     from titans_seq.training.task import Task
 
+    if _SHOWN.get():
+        settings = dataclasses.replace(settings, progress=True)
     total_steps = len(batches) * settings.max_epochs
     if settings.max_steps is not None:
         total_steps = min(total_steps, settings.max_steps)
