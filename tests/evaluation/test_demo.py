@@ -9,7 +9,12 @@ from titans_seq.exceptions import ConfigError
 
 QUICK = {
     "nyc13": {"horizon": 24, "context_length": 24, "dim": 8, "layers": 1, "max_epochs": 1},
-    "ecoli_coding_vs_intergenic": {"dim": 8, "layers": 1, "max_epochs": 1},
+    "ecoli_coding_vs_intergenic": {
+        "dim": 8,
+        "layers": 1,
+        "max_epochs": 1,
+        "reverse_complement": "none",
+    },
 }
 
 

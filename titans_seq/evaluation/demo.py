@@ -247,7 +247,7 @@ def _commands(out: Path) -> str:
     """Return what to type for the same on one's own files; it works as it stands on the copies."""
     recipe, data = read_recipe(FORECAST_RECIPE), out / "data"
     settings, card = recipe.settings, read_card(recipe.dataset)
-    roles = card.columns
+    roles, dna = card.columns, read_recipe(DNA_RECIPE).settings
     assert isinstance(roles, Columns)
     return f"""The same on your own files (these are copies of the demo's):
   titans-seq forecast fit {data / "nyc13.csv.gz"} --horizon {settings["horizon"]} \\
@@ -255,7 +255,8 @@ def _commands(out: Path) -> str:
     --target-col {roles.target} --future {",".join(roles.future)} --split {card.split} \\
     --max-epochs {settings["max_epochs"]} --model my-forecaster
   titans-seq forecast evaluate {data / "nyc13.csv.gz"} --model my-forecaster
-  titans-seq dna fit {data / "ecoli-train.fa.gz"} --model my-classifier
+  titans-seq dna fit {data / "ecoli-train.fa.gz"} --max-epochs {dna["max_epochs"]} \\
+    --reverse-complement {dna["reverse_complement"]} --model my-classifier
   titans-seq dna evaluate {data / "ecoli-test.fa.gz"} --model my-classifier \\
     --train {data / "ecoli-train.fa.gz"}
   titans-seq dna predict {data / "ecoli-test.fa.gz"} --model my-classifier --out labels.tsv"""
