@@ -123,7 +123,7 @@ def read_numbers(frame: pd.DataFrame, column: str, place: Place) -> Floats:
     if wrong.any():
         row = int(wrong.argmax())
         raise DataError(
-            f"{place.row(row)}: column {column!r} holds {raw.iloc[row]!r}, "
+            f"{place.row(row)}: column {column!r} holds {_shown(raw.iloc[row])}, "
             f"which is no finite number"
         )
     return numbers
@@ -194,7 +194,7 @@ def read_times(
     if wrong.any():
         row = int(wrong.to_numpy().argmax())
         raise DataError(
-            f"{place.row(row)}: column {column!r} holds {raw.iloc[row]!r}, which is no time"
+            f"{place.row(row)}: column {column!r} holds {_shown(raw.iloc[row])}, which is no time"
         )
     if pd.api.types.is_numeric_dtype(times):
         return pd.Index(times.to_numpy(dtype=np.int64))
@@ -208,3 +208,10 @@ def _time_format(raw: pd.Series) -> str | None:
     first = raw[raw.notna()].iloc[:1]
     iso = pd.to_datetime(first, errors="coerce", format="ISO8601").notna().all()
     return "ISO8601" if iso else "mixed"
+
+
+def _shown(value: Any) -> str:
+    """Return a value as an error shows it."""
+    if pd.isna(value):
+        return "nothing"
+    return repr(value) if isinstance(value, str) else str(value)

@@ -63,7 +63,8 @@ def index_windows(
     """
     series, cutoffs = [], []
     for code, (begin, end) in enumerate(zip(begins, ends, strict=True)):
-        own = torch.arange(max(1, int(begin)), max(1, int(end) - horizon + 1), stride)
+        first = max(1, int(begin))
+        own = torch.arange(first, max(first, int(end) - horizon + 1), stride)
         cutoffs.append(own + int(panel.starts[code]))
         series.append(torch.full_like(own, code))
     return WindowIndex(torch.cat(series), torch.cat(cutoffs))
