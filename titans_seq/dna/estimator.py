@@ -51,8 +51,8 @@ class TitansDNAClassifier(ClassifierMixin, BaseEstimator):
         read from the other strand. ``average``: that, and predictions are the mean over both
         strands, so that a sequence and its reverse complement get the same answer.
     max_epochs
-        Passes over the training sequences, at most. None: as many as make 20 million
-        letters, 4 to 30.
+        Passes over the training sequences, at most. None: as many as make 1,500 batches or
+        12 million letters, whichever is less, but 4 at least and 60 at most.
     batch_size
         Sequences of a batch; long ones come in smaller batches.
     learning_rate
@@ -95,7 +95,7 @@ class TitansDNAClassifier(ClassifierMixin, BaseEstimator):
         layers: int = 2,
         reverse_complement: Literal["none", "augment", "average"] = "none",
         max_epochs: int | None = None,
-        batch_size: int = 64,
+        batch_size: int = 32,
         learning_rate: float = 2e-3,
         weight_decay: float = 0.05,
         dropout: float = 0.2,
@@ -276,7 +276,7 @@ class TitansDNAClassifier(ClassifierMixin, BaseEstimator):
     def _train_settings(self, rows: Sequence[Codes]) -> TrainSettings:
         """Return how long and how fast to train on these sequences."""
         return TrainSettings(
-            max_epochs=self.max_epochs or epochs_for(rows),
+            max_epochs=self.max_epochs or epochs_for(rows, self.batch_size),
             learning_rate=self.learning_rate,
             weight_decay=self.weight_decay,
             patience=self.patience,

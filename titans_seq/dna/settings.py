@@ -18,10 +18,13 @@ if TYPE_CHECKING:
 STRANDS = ("none", "augment", "average")
 """Ways to treat the other strand."""
 
-LETTERS_TO_READ = 20_000_000
-"""Letters of all epochs together, unless the user says how many epochs."""
+LETTERS_TO_READ = 12_000_000
+"""Letters of all epochs together, at most, unless the user says how many epochs."""
 
-EPOCHS = (4, 30)
+STEPS_TO_TAKE = 1_500
+"""Batches of all epochs together, at most, unless the user says how many epochs."""
+
+EPOCHS = (4, 60)
 """Fewest and most epochs, unless the user says how many."""
 
 LEAST_HELD_OUT = 20
@@ -60,10 +63,12 @@ def held_out_share(fraction: float, rows: int) -> float:
     return float(fraction) if rows * fraction >= LEAST_HELD_OUT else 0.0
 
 
-def epochs_for(rows: Sequence[Codes]) -> int:
-    """Return how many epochs suit the data: fewer, the more letters there are."""
+def epochs_for(rows: Sequence[Codes], batch_size: int) -> int:
+    """Return how many epochs suit the data: fewer, the more there is of it."""
     fewest, most = EPOCHS
-    return min(most, max(fewest, LETTERS_TO_READ // sum(map(len, rows))))
+    by_letters = LETTERS_TO_READ // sum(map(len, rows))
+    by_steps = STEPS_TO_TAKE * batch_size // len(rows)
+    return min(most, max(fewest, min(by_letters, by_steps)))
 
 
 def describe(classifier: TitansDNAClassifier) -> str:
