@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -13,36 +12,18 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from titans_seq.config import record_from_table
-from titans_seq.exceptions import BundleError, DataError
-from titans_seq.files import load_bundle, save_bundle
-from titans_seq.forecasting.ahead import extend
-from titans_seq.forecasting.card import write_card
-from titans_seq.forecasting.fitting import fit_network, forecast_index
+from titans_seq.config import Variant
+from titans_seq.exceptions import DataError
+from titans_seq.forecasting.bundle import load_forecaster, save_forecaster
+from titans_seq.forecasting.fitting import fit_network
 from titans_seq.forecasting.frames import DEFAULT_ID, Columns
 from titans_seq.forecasting.heads import Normalisation
-from titans_seq.forecasting.network import ForecastNetwork, NetworkConfig
+from titans_seq.forecasting.network import ForecastNetwork
 from titans_seq.forecasting.panel import Preprocess
 from titans_seq.forecasting.prepare import Data, column_roles, read_again, training_table
-from titans_seq.forecasting.results import (
-    WindowForecasts,
-    forecast_frame,
-    last_windows,
-    real_units,
-    window_forecasts,
-    windows_between,
-)
+from titans_seq.forecasting.results import WindowForecasts, forecast_ahead, forecast_between
 from titans_seq.forecasting.table import Table
-from titans_seq.training import History, TrainSettings
-
-if TYPE_CHECKING:
-    from titans_seq.config import Variant
-
-KIND = "forecaster"
-"""Kind of the model folder."""
-
-PATIENCE = 4
-"""Epochs without a better validation loss before training stops."""
+from titans_seq.training import History
 
 
 class TitansForecaster(BaseEstimator):
@@ -50,10 +31,8 @@ class TitansForecaster(BaseEstimator):
 
     Parameters
     ----------
-    horizon
-        Rows to forecast.
-    context_length
-        Rows to look back; a shorter series is masked where it has not begun.
+    horizon, context_length
+        Rows to forecast, and to look back; a shorter series is masked where it has not begun.
     variant
         How memory and attention are joined: ``mac``, ``mag``, ``mal``, ``lmm``, or
         ``attention``, the control without memory.
@@ -65,12 +44,9 @@ class TitansForecaster(BaseEstimator):
         Column of the times: time stamps, or whole numbers. None counts the rows instead.
     target_col
         Column to forecast. Several are a wide frame: each is a series of that name.
-    static
-        Covariates that do not change within a series.
-    past
-        Covariates known up to now.
-    future
-        Covariates known ahead; ``predict`` needs their next values.
+    static, past, future
+        Covariates that do not change within a series; that are known up to now; that are
+        known ahead, whose next values ``predict`` needs.
     freq
         Pandas' name of the frequency, or the step of whole-number times; None infers it.
     normalise
@@ -90,10 +66,8 @@ class TitansForecaster(BaseEstimator):
 
     Attributes
     ----------
-    network_ : ForecastNetwork
-        The trained network.
-    preprocess_ : Preprocess
-        Scales, codes and calendar.
+    network_, preprocess_
+        The trained network; scales, codes and calendar.
     history_ : History
         What happened in training; None after ``load``.
     scale_mean_, scale_std_ : dict
@@ -132,7 +106,7 @@ class TitansForecaster(BaseEstimator):
         freq: str | int | None = None,
         normalise: Normalisation = "mean",
         dim: int = 64,
-        layers: int = 2,
+        layers: int = 1,
         max_epochs: int = 20,
         learning_rate: float = 3e-3,
         batch_size: int = 256,
@@ -196,19 +170,10 @@ class TitansForecaster(BaseEstimator):
             df, columns, self.freq, horizon=self.horizon, val_size=val_size, val_data=val_df
         )
         preprocess = Preprocess.learn(table, columns, train_rows)
+        panel = preprocess.panel(table, columns)
+        seed = int(check_random_state(self.random_state).randint(2**31))
         network, history = fit_network(
-            self._network_config(preprocess, columns),
-            preprocess.panel(table, columns),
-            train_rows,
-            TrainSettings(
-                max_epochs=self.max_epochs,
-                learning_rate=self.learning_rate,
-                patience=PATIENCE,
-                average_weights=True,
-                device=self.device,
-            ),
-            batch_size=self.batch_size,
-            seed=int(check_random_state(self.random_state).randint(2**31)),
+            self.get_params(deep=False), preprocess, panel, train_rows, seed
         )
         self._keep(network, preprocess, table, history)
         return self
@@ -245,13 +210,7 @@ class TitansForecaster(BaseEstimator):
             table = self._table
         else:
             raise DataError("predict needs df: a loaded forecaster has no rows to go on from")
-        grown = extend(table, self.horizon, columns, future_df)
-        panel = self.preprocess_.panel(grown, columns)
-        index = last_windows(grown, self.horizon)
-        raw = real_units(panel, index, forecast_index(self.network_, panel, index))
-        return forecast_frame(
-            grown, raw, id_col=self.id_col, time_col=self.time_col, quantiles=self.quantiles
-        )
+        return forecast_ahead(self.network_, self.preprocess_, table, columns, future_df)
 
     def forecast_windows(
         self,
@@ -275,12 +234,9 @@ class TitansForecaster(BaseEstimator):
         check_is_fitted(self, "network_")
         columns = self._columns()
         table = self._read(frame, columns, "frame")
-        panel = self.preprocess_.panel(table, columns)
-        index = windows_between(
-            table, panel, horizon=self.horizon, stride=stride, start=start, end=end
+        return forecast_between(
+            self.network_, self.preprocess_, table, columns, stride=stride, start=start, end=end
         )
-        raw = forecast_index(self.network_, panel, index)
-        return window_forecasts(table, index, real_units(panel, index, raw))
 
     def save(self, folder: str | os.PathLike[str], *, force: bool = False) -> None:
         """Write the forecaster to a model folder: JSON, safetensors and a card, no pickle.
@@ -298,17 +254,12 @@ class TitansForecaster(BaseEstimator):
             If the folder holds something that may not be replaced.
         """
         check_is_fitted(self, "network_")
-        settings = self.get_params(deep=False)
-        if not isinstance(self.random_state, int):
-            settings["random_state"] = None
-        save_bundle(
+        save_forecaster(
             folder,
-            kind=KIND,
-            config=settings,
-            tensors=self.network_.state_dict(),
-            preprocess=asdict(self.preprocess_),
-            metrics={} if self.history_ is None else self.history_.to_table(),
-            card=write_card(settings, self.preprocess_, self.history_),
+            self.get_params(deep=False),
+            self.network_,
+            self.preprocess_,
+            self.history_,
             force=force,
         )
 
@@ -321,46 +272,17 @@ class TitansForecaster(BaseEstimator):
         BundleError
             If the folder is none, or holds another kind of model, or is damaged.
         """
-        bundle = load_bundle(folder, KIND)
-        try:
-            settings: dict[str, Any] = {
-                name: tuple(value) if isinstance(value, list) else value
-                for name, value in bundle.config.items()
-            }
-            forecaster = cls(**settings)
-            preprocess = record_from_table(Preprocess, bundle.preprocess, f"{folder}")
-            network = ForecastNetwork(forecaster._network_config(preprocess, forecaster._columns()))
-            network.load_state_dict(bundle.tensors)
-        except (TypeError, ValueError, RuntimeError, KeyError) as error:
-            raise BundleError(f"{folder} is damaged: {error}") from error
-        forecaster._keep(network.eval(), preprocess, None, None)
+        settings, network, preprocess = load_forecaster(folder, cls().get_params(deep=False))
+        forecaster = cls(**settings)
+        forecaster._keep(network, preprocess, None, None)
         return forecaster
 
     def _columns(self) -> Columns:
-        return column_roles(
-            id_col=self.id_col,
-            time_col=self.time_col,
-            target_col=self.target_col,
-            static=self.static,
-            past=self.past,
-            future=self.future,
-        )
+        return column_roles(self.get_params(deep=False))
 
     def _read(self, data: Data, columns: Columns, what: str) -> Table:
         learnt = self.preprocess_
         return read_again(data, columns, learnt.freq, list(learnt.categories), what)
-
-    def _network_config(self, preprocess: Preprocess, columns: Columns) -> NetworkConfig:
-        return NetworkConfig(
-            context_length=self.context_length,
-            horizon=self.horizon,
-            quantiles=tuple(self.quantiles),
-            variant=self.variant,
-            normalise=self.normalise,
-            dim=self.dim,
-            layers=self.layers,
-            **preprocess.sizes(columns),
-        )
 
     def _keep(
         self,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +12,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from titans_seq.exceptions import DataError
-from titans_seq.forecasting.network import Forecast, ForecastNetwork, NetworkConfig
-from titans_seq.forecasting.panel import Panel
+from titans_seq.forecasting.network import Forecast, ForecastNetwork, NetworkConfig, Windows
+from titans_seq.forecasting.panel import Panel, Preprocess
+from titans_seq.forecasting.prepare import column_roles
 from titans_seq.forecasting.windows import (
     WindowBatch,
     WindowBatches,
@@ -23,6 +25,15 @@ from titans_seq.forecasting.windows import (
     index_windows,
 )
 from titans_seq.training import History, TrainSettings, seeded, train
+
+LONGEST_PATCH = 12
+"""Rows of a token, at most."""
+
+PATCHES = 8
+"""Tokens of a short look-back, at least."""
+
+PATIENCE = 4
+"""Epochs without a better validation loss before training stops."""
 
 TRAIN_WINDOWS = 32_768
 """Windows of an epoch, at most."""
@@ -85,29 +96,42 @@ def mean_loss(network: ForecastNetwork, batch: WindowBatch) -> Tensor:
     return total / count
 
 
+def network_config(settings: Mapping[str, Any], preprocess: Preprocess) -> NetworkConfig:
+    """Return the settings of the network, from those of a forecaster and what it learnt.
+
+    Raises
+    ------
+    ConfigError
+        If a setting is out of its range.
+    """
+    direct = ("context_length", "horizon", "variant", "normalise", "dim", "layers")
+    return NetworkConfig(
+        quantiles=tuple(settings["quantiles"]),
+        patch_length=max(1, min(LONGEST_PATCH, settings["context_length"] // PATCHES)),
+        **{name: settings[name] for name in direct},
+        **preprocess.sizes(column_roles(settings)),
+    )
+
+
 def fit_network(
-    config: NetworkConfig,
+    settings: Mapping[str, Any],
+    preprocess: Preprocess,
     panel: Panel,
     train_rows: npt.NDArray[np.int64],
-    settings: TrainSettings,
-    *,
-    batch_size: int,
     seed: int,
 ) -> tuple[ForecastNetwork, History]:
     """Build a network and train it.
 
     Parameters
     ----------
-    config
-        Its settings.
+    settings
+        Those of a forecaster.
+    preprocess
+        What was learnt about the data.
     panel
         All rows.
     train_rows
         How many rows of each series are trained on; those after them choose the epoch.
-    settings
-        How long, how fast, and where.
-    batch_size
-        Windows of a step, at most.
     seed
         Of everything random.
 
@@ -116,6 +140,7 @@ def fit_network(
     DataError
         If there is no window to train on.
     """
+    config = network_config(settings, preprocess)
     lengths = {"context_length": config.context_length, "horizon": config.horizon}
     begins = [first_cutoff(int(rows), **lengths) for rows in train_rows]
     whole = panel.starts.diff().tolist()
@@ -130,15 +155,24 @@ def fit_network(
         )
     with seeded(seed):
         network = ForecastNetwork(config)
+    validation = validation_batches(panel, held_out, network) if len(held_out.cutoffs) else None
     history = train(
         network,
         mean_loss,
-        training_batches(panel, index, network, batch_size, seed),
-        validation=validation_batches(panel, held_out, network) if len(held_out.cutoffs) else None,
+        training_batches(panel, index, network, settings["batch_size"], seed),
+        validation=validation,
         validation_loss=summed_loss,
-        settings=settings,
+        settings=TrainSettings(
+            max_epochs=settings["max_epochs"],
+            learning_rate=settings["learning_rate"],
+            patience=PATIENCE,
+            average_weights=True,
+            device=settings["device"],
+        ),
         seed=seed,
     )
+    if validation is not None:
+        settle_share(network, validation)
     network.settle_unknown()
     return network, history
 
@@ -172,6 +206,31 @@ def validation_batches(panel: Panel, index: WindowIndex, network: ForecastNetwor
 
 
 @torch.no_grad()
+def settle_share(network: ForecastNetwork, batches: WindowBatches) -> None:
+    """Let the backbone have the share in the point forecast that is best on held-out windows.
+
+    It is the least-squares factor of the backbone's part, between 0 and 1: where there is
+    little to learn beyond the linear part, what was learnt beyond it counts for less.
+    """
+    agreement = size = 0.0
+    for batch in batches:
+        windows = to_device(batch.windows, network.share.device)
+        network.share.fill_(1.0)
+        whole = network(windows).point.cpu()
+        network.share.fill_(0.0)
+        without = network(windows).point.cpu()
+        part = (whole - without) * batch.target_seen
+        agreement += float((part * (batch.target - without)).sum())
+        size += float(part.square().sum())
+    network.share.fill_(min(max(agreement / size, 0.0), 1.0) if size > 0 else 1.0)
+
+
+def to_device(windows: Windows, device: torch.device) -> Windows:
+    """Return windows on a device."""
+    return Windows(*(part.to(device) for part in windows))
+
+
+@torch.no_grad()
 def forecast_index(network: ForecastNetwork, panel: Panel, index: WindowIndex) -> RawForecasts:
     """Forecast windows of a panel, a batch at a time, on the network's device."""
     device = next(network.parameters()).device
@@ -183,7 +242,7 @@ def forecast_index(network: ForecastNetwork, panel: Panel, index: WindowIndex) -
     network.eval()
     for rows in torch.arange(len(index.cutoffs)).split(PREDICT_BATCH):
         batch = gather(panel, index.take(rows), **lengths)
-        forecast = network(type(batch.windows)(*(part.to(device) for part in batch.windows)))
+        forecast = network(to_device(batch.windows, device))
         points.append(forecast.point.cpu())
         quantiles.append(forecast.quantiles.cpu())
         actual.append(torch.where(batch.target_seen, batch.target, torch.nan))

@@ -38,6 +38,19 @@ CODE_DIM = 8
 STEP_DIM = 16
 """Width of the features of one step of the horizon."""
 
+TOKEN_DROPOUT = 0.5
+"""Share of the history's tokens that a training window goes without."""
+
+BRANCH_DROPOUT = 0.5
+"""Share of the training windows whose expected value the backbone has no say in, so that the
+linear part and the effects are right by themselves, and the backbone adds what they lack."""
+
+BACKBONE_RATE = 1 / 3
+"""Learning rate of the backbone and what surrounds it, over that of the linear part."""
+
+EFFECT_RATE = 3.0
+"""Learning rate of the covariates' effects, over that of the linear part."""
+
 
 class Windows(NamedTuple):
     """A batch of windows; a column count may be 0, and code 0 is the unknown category."""
@@ -114,7 +127,7 @@ class NetworkConfig:
     dim: int = 64
     layers: int = 2
     heads: int = 4
-    dropout: float = 0.1
+    dropout: float = 0.3
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built.
@@ -190,6 +203,9 @@ class ForecastNetwork(nn.Module):
         nn.init.zeros_(self.point.weight)
         self.quantiles = QuantileHead(STEP_DIM, config.quantiles) if config.quantiles else None
         self.extra = nn.Linear(STEP_DIM, config.extra_outputs) if config.extra_outputs else None
+        self.share: Tensor
+        self.register_buffer("share", torch.ones(()))
+        self._set_rates()
 
     def forward(self, windows: Windows) -> Forecast:
         """Return the forecast of a batch of windows."""
@@ -201,12 +217,15 @@ class ForecastNetwork(nn.Module):
         values = torch.where(windows.seen, (rest - scale.centre) / scale.spread, 0.0)
 
         features = self._features(windows, values, effect / scale.spread, static)
-        residual = self.linear(values) + self.point(features).squeeze(-1)
+        branch = self.share * self.point(features).squeeze(-1)
+        if self.training:
+            branch = branch * (torch.rand_like(branch[:, :1]) >= BRANCH_DROPOUT)
+        residual = self.linear(values) + branch
         point = residual * scale.spread + scale.centre + effect[:, context:]
         quantiles = point.new_zeros(*point.shape, 0)
         if self.quantiles is not None:
             away = self.quantiles(features, torch.zeros_like(point))
-            quantiles = point.detach()[..., None] + away * scale.spread[..., None]
+            quantiles = point[..., None] + away * scale.spread[..., None]
         extra = features[..., :0] if self.extra is None else self.extra(features)
         return Forecast(point, quantiles, extra)
 
@@ -234,6 +253,8 @@ class ForecastNetwork(nn.Module):
         )
         past = self._patches(read, self.past_tokens, at_end=True)
         real = self._patches(windows.seen[..., None], self.past_tokens, at_end=True).any(-1)
+        if self.training:
+            real = real & (torch.rand_like(past[..., 0]) >= TOKEN_DROPOUT)
         future = self._patches(known[:, context:], self.future_tokens, at_end=False)
         tokens = torch.cat([self.read_past(past), self.read_future(future)], dim=1)
         tokens = tokens + self.place
@@ -258,6 +279,14 @@ class ForecastNetwork(nn.Module):
             "batch (token row) column -> batch token (row column)",
             token=tokens,
         )
+
+    def _set_rates(self) -> None:
+        """Mark how fast each part learns, and what is not to decay."""
+        for name, parameter in self.named_parameters():
+            part = name.partition(".")[0]
+            rate = {"linear": 1.0, "effect": EFFECT_RATE}.get(part, BACKBONE_RATE)
+            parameter.lr_scale = rate  # type: ignore[attr-defined]
+            parameter.no_weight_decay = part in ("linear", "effect")  # type: ignore[attr-defined]
 
     def settle_unknown(self) -> None:
         """Let every unknown category stand for the mean of the known ones."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,16 +19,8 @@ VALIDATION_SHARE = 0.15
 Data: TypeAlias = "pd.DataFrame | npt.NDArray[Any]"
 
 
-def column_roles(
-    *,
-    id_col: str,
-    time_col: str | None,
-    target_col: str | Sequence[str],
-    static: str | Sequence[str],
-    past: str | Sequence[str],
-    future: str | Sequence[str],
-) -> Columns:
-    """Return the roles of the columns.
+def column_roles(settings: Mapping[str, Any]) -> Columns:
+    """Return the roles of the columns, from a forecaster's settings.
 
     Raises
     ------
@@ -40,12 +32,12 @@ def column_roles(
         return (given,) if isinstance(given, str) else tuple(given)
 
     columns = Columns(
-        id=id_col,
-        time=time_col,
-        target=names(target_col),
-        static=names(static),
-        past=names(past),
-        future=names(future),
+        id=settings["id_col"],
+        time=settings["time_col"],
+        target=names(settings["target_col"]),
+        static=names(settings["static"]),
+        past=names(settings["past"]),
+        future=names(settings["future"]),
     )
     if not columns.target:
         raise ConfigError("target_col names no column")

@@ -10,8 +10,11 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
-from titans_seq.forecasting.fitting import RawForecasts
-from titans_seq.forecasting.panel import Panel
+from titans_seq.forecasting.ahead import extend
+from titans_seq.forecasting.fitting import RawForecasts, forecast_index
+from titans_seq.forecasting.frames import Columns
+from titans_seq.forecasting.network import ForecastNetwork
+from titans_seq.forecasting.panel import Panel, Preprocess
 from titans_seq.forecasting.table import Table
 from titans_seq.forecasting.windows import WindowIndex, index_windows
 
@@ -49,10 +52,45 @@ def real_units(panel: Panel, index: WindowIndex, raw: RawForecasts) -> RawForeca
     )
 
 
-def last_windows(table: Table, horizon: int) -> WindowIndex:
-    """Return the one window of each series whose horizon is its last rows."""
-    starts = torch.from_numpy(table.starts)
-    return WindowIndex(torch.arange(len(table.ids)), starts[1:] - horizon)
+def forecast_ahead(
+    network: ForecastNetwork,
+    preprocess: Preprocess,
+    table: Table,
+    columns: Columns,
+    future: pd.DataFrame | None,
+) -> pd.DataFrame:
+    """Forecast the rows that follow the last one of each series, as a frame.
+
+    Raises
+    ------
+    DataError
+        If ``future`` lacks a covariate known ahead.
+    """
+    horizon = network.config.horizon
+    grown = extend(table, horizon, columns, future)
+    panel = preprocess.panel(grown, columns)
+    index = WindowIndex(torch.arange(len(grown.ids)), panel.starts[1:] - horizon)
+    raw = real_units(panel, index, forecast_index(network, panel, index))
+    return forecast_frame(grown, raw, columns, network.config.quantiles)
+
+
+def forecast_between(
+    network: ForecastNetwork,
+    preprocess: Preprocess,
+    table: Table,
+    columns: Columns,
+    *,
+    stride: int,
+    start: int | None,
+    end: int | None,
+) -> WindowForecasts:
+    """Forecast every window whose target rows lie in [start, end) of each series."""
+    panel = preprocess.panel(table, columns)
+    index = windows_between(
+        table, panel, horizon=network.config.horizon, stride=stride, start=start, end=end
+    )
+    raw = real_units(panel, index, forecast_index(network, panel, index))
+    return window_forecasts(table, index, raw)
 
 
 def windows_between(
@@ -83,12 +121,7 @@ def window_forecasts(table: Table, index: WindowIndex, raw: RawForecasts) -> Win
 
 
 def forecast_frame(
-    table: Table,
-    raw: RawForecasts,
-    *,
-    id_col: str,
-    time_col: str | None,
-    quantiles: Sequence[float],
+    table: Table, raw: RawForecasts, columns: Columns, quantiles: Sequence[float]
 ) -> pd.DataFrame:
     """Return the forecast of each series' last rows, one row a series and step."""
     horizon = raw.point.shape[1]
@@ -98,8 +131,8 @@ def forecast_frame(
     ]
     frame = pd.DataFrame(
         {
-            id_col: pd.Index(table.ids).repeat(horizon),
-            ROW if time_col is None else time_col: times[0].append(times[1:])
+            columns.id: pd.Index(table.ids).repeat(horizon),
+            ROW if columns.time is None else columns.time: times[0].append(times[1:])
             if len(times) > 1
             else times[0],
             "y_pred": raw.point.reshape(-1),

@@ -1,0 +1,86 @@
+"""The model folder of a forecaster: settings, weights, what was learnt about the data, a card."""
+
+from __future__ import annotations
+
+import numbers
+import os
+from collections.abc import Collection, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from titans_seq.config import record_from_table
+from titans_seq.exceptions import BundleError
+from titans_seq.files import load_bundle, save_bundle
+from titans_seq.forecasting.card import write_card
+from titans_seq.forecasting.fitting import network_config
+from titans_seq.forecasting.network import ForecastNetwork
+from titans_seq.forecasting.panel import Preprocess
+from titans_seq.training import History
+
+KIND = "forecaster"
+"""Kind of the model folder."""
+
+
+def save_forecaster(
+    folder: str | os.PathLike[str],
+    settings: Mapping[str, Any],
+    network: ForecastNetwork,
+    preprocess: Preprocess,
+    history: History | None,
+    *,
+    force: bool,
+) -> None:
+    """Write a trained forecaster.
+
+    Raises
+    ------
+    BundleError
+        If the folder holds something that may not be replaced.
+    """
+    kept = dict(settings)
+    if not isinstance(kept["random_state"], numbers.Integral):
+        kept["random_state"] = None
+    save_bundle(
+        folder,
+        kind=KIND,
+        config=kept,
+        tensors=network.state_dict(),
+        preprocess=asdict(preprocess),
+        metrics={} if history is None else history.to_table(),
+        card=write_card(kept, preprocess, history),
+        force=force,
+    )
+
+
+def load_forecaster(
+    folder: str | os.PathLike[str], known: Collection[str]
+) -> tuple[dict[str, Any], ForecastNetwork, Preprocess]:
+    """Read settings, network and what was learnt about the data.
+
+    Parameters
+    ----------
+    folder
+        What :func:`save_forecaster` wrote.
+    known
+        Names of the settings that there are.
+
+    Raises
+    ------
+    BundleError
+        If the folder is none, or holds another kind of model, or is damaged.
+    """
+    bundle = load_bundle(folder, KIND)
+    settings = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in bundle.config.items()
+    }
+    strange = sorted(settings.keys() - set(known))
+    if strange:
+        raise BundleError(f"{folder} is damaged: there is no setting {strange[0]!r}")
+    try:
+        preprocess = record_from_table(Preprocess, bundle.preprocess, f"{folder}")
+        network = ForecastNetwork(network_config(settings, preprocess))
+        network.load_state_dict(bundle.tensors)
+    except (TypeError, ValueError, RuntimeError, KeyError) as error:
+        raise BundleError(f"{folder} is damaged: {error}") from error
+    return settings, network.eval(), preprocess
