@@ -48,6 +48,8 @@ class TitansBackbone(nn.Module):
         x: Float[Tensor, "batch time dim"],
         state: StackState | None = None,
         mask: Bool[Tensor, "batch time"] | None = None,
+        *,
+        keep_state: bool = True,
     ) -> tuple[Float[Tensor, "batch time dim"], StackState | None]:
         """Read tokens.
 
@@ -60,13 +62,16 @@ class TitansBackbone(nn.Module):
         mask
             (batch, time), True for a real token. Masked tokens are as if absent, and their
             outputs are zero.
+        keep_state
+            Whether the state after the last token is wanted; ``False`` saves computing it,
+            in training most of all.
 
         Returns
         -------
         outputs
             (batch, time, dim), normalised.
         state
-            To go on from; ``None`` from a bidirectional backbone.
+            To go on from; ``None`` unless ``keep_state``, and from a bidirectional backbone.
 
         Raises
         ------
@@ -84,26 +89,30 @@ class TitansBackbone(nn.Module):
             return x, state
         packed = pack(x, mask)
         if not self.config.bidirectional:
-            out, after = self._read(packed.tokens, packed.lengths, state)
+            out, after = self._read(packed.tokens, packed.lengths, state, keep_state)
             return unpack(out, packed, x.shape[1]), after
         if state is not None:
             raise ConfigError("a bidirectional backbone reads whole sequences: state must be None")
-        forth, _ = self._read(packed.tokens, packed.lengths, None)
+        forth, _ = self._read(packed.tokens, packed.lengths, None, False)
         turned = reverse(packed.tokens, packed.lengths)
-        back, _ = self._read(turned, packed.lengths, None)
+        back, _ = self._read(turned, packed.lengths, None, False)
         both = 0.5 * (forth + reverse(back, packed.lengths))
         return unpack(both, packed, x.shape[1]), None
 
     def _read(
-        self, tokens: Tensor, lengths: Tensor | None, state: StackState | None
-    ) -> tuple[Tensor, StackState]:
+        self,
+        tokens: Tensor,
+        lengths: Tensor | None,
+        state: StackState | None,
+        keep_state: bool,
+    ) -> tuple[Tensor, StackState | None]:
         """Pass packed tokens through every block."""
         before = state.layers if state is not None else (None,) * len(self.blocks)
         after = []
         for block, one in zip(self.blocks, before, strict=True):
-            tokens, changed = block(tokens, lengths, one)
+            tokens, changed = block(tokens, lengths, one, keep_state)
             after.append(changed)
-        return self.norm(tokens), StackState(tuple(after))
+        return self.norm(tokens), StackState(tuple(after)) if keep_state else None
 
 
 def reverse(

@@ -11,7 +11,7 @@ from torch import Tensor
 from titans_seq.ops.memory import learn_and_read
 from titans_seq.ops.memory_reference import memory_reference
 from titans_seq.ops.rule import OutputNorm, Rates, UpdateRule
-from titans_seq.ops.state import Carry, first_carry, split_start
+from titans_seq.ops.state import Carry, split_start
 
 BATCH, HEADS, DIM, HIDDEN = 2, 2, 4, 6
 TITANS = UpdateRule()
@@ -74,10 +74,9 @@ def _problem(rule: UpdateRule, depth: int, time: int, hard_gates: bool) -> Probl
 
 
 def _fast(problem: Problem, rule: UpdateRule, chunk: int) -> tuple[Tensor, Tensor, Carry]:
-    carry = first_carry(problem.start, rule, BATCH, chunk)
     return learn_and_read(
-        *problem.tokens, problem.rates, problem.start, carry, rule,
-        chunk_size=chunk, norm=problem.norm, fresh=True,
+        *problem.tokens, problem.rates, problem.start, None, rule,
+        chunk_size=chunk, norm=problem.norm,
     )  # fmt: skip
 
 
@@ -122,8 +121,7 @@ def test_two_calls_give_what_one_gives(case: str, cut: int) -> None:
     problem = _problem(rule, depth, 11, hard_gates=True)
     whole, whole_loss, whole_carry = _fast(problem, rule, 4)
 
-    carry = first_carry(problem.start, rule, BATCH, 4)
-    outputs, losses = [], []
+    carry, outputs, losses = None, [], []
     for first, last in ((0, cut), (cut, 11)):
         q, k, v = (one[:, :, first:last] for one in problem.tokens)
         rates = Rates(*(one[:, :, first:last] for one in problem.rates))
@@ -153,9 +151,20 @@ def test_can_be_differentiated_twice(case: str) -> None:
 
     def read(value: Tensor) -> Tensor:
         q, k, _ = problem.tokens
-        carry = first_carry(problem.start, rule, BATCH, 2)
-        return learn_and_read(q, k, value, problem.rates, problem.start, carry, rule, chunk_size=2)[
+        return learn_and_read(q, k, value, problem.rates, problem.start, None, rule, chunk_size=2)[
             0
         ]
 
-    assert torch.autograd.gradgradcheck(read, problem.tokens[2])
+    assert torch.autograd.gradgradcheck(read, problem.tokens[2], fast_mode=True)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_outputs_do_not_depend_on_whether_the_state_is_kept(case: str) -> None:
+    rule, depth = CASES[case]
+    problem = _problem(rule, depth, 11, hard_gates=False)
+    kept, _, _ = _fast(problem, rule, 4)
+    alone, _, _ = learn_and_read(
+        *problem.tokens, problem.rates, problem.start, None, rule,
+        chunk_size=4, norm=problem.norm, keep_state=False,
+    )  # fmt: skip
+    torch.testing.assert_close(alone, kept, rtol=0, atol=0)

@@ -66,7 +66,9 @@ class SlidingAttention(nn.Module):
         persistent: Float[Tensor, "prefix dim"],
         lengths: Int[Tensor, "batch"] | None = None,
         state: AttentionState | None = None,
-    ) -> tuple[Float[Tensor, "batch time dim"], AttentionState]:
+        *,
+        keep_state: bool = True,
+    ) -> tuple[Float[Tensor, "batch time dim"], AttentionState | None]:
         """Return what each token attends to, and the state to go on from.
 
         Parameters
@@ -86,6 +88,8 @@ class SlidingAttention(nn.Module):
         keys, values = torch.cat([state.keys, k], dim=2), torch.cat([state.values, v], dim=2)
         valid, prefix = _valid(state.position, past), self.heads.prefix(persistent)
         out = sliding_attention(q, keys, values, self.window, valid, prefix)
+        if not keep_state:
+            return self.heads.join(out), None
         read = torch.full_like(state.position, tokens.shape[1]) if lengths is None else lengths
         after = AttentionState(
             _last(keys, past, lengths), _last(values, past, lengths), state.position + read

@@ -38,9 +38,10 @@ class TitansBlock(nn.Module):
         tokens: Float[Tensor, "batch time dim"],
         lengths: Int[Tensor, "batch"] | None,
         state: State | None,
-    ) -> tuple[Float[Tensor, "batch time dim"], State]:
-        """Return the tokens, changed, and the mixer's state."""
-        mixed, after = self.mixer(self.mixer_norm(tokens), lengths, state)
+        keep_state: bool = True,
+    ) -> tuple[Float[Tensor, "batch time dim"], State | None]:
+        """Return the tokens, changed, and the mixer's state if it is to be kept."""
+        mixed, after = self.mixer(self.mixer_norm(tokens), lengths, state, keep_state)
         tokens = tokens + self.dropout(mixed)
         if self.feed_forward is not None:
             tokens = tokens + self.dropout(self.feed_forward(self.feed_norm(tokens)))

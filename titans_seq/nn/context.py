@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from titans_seq.config import TitansConfig
 from titans_seq.nn.attention import HeadProjections
 from titans_seq.nn.mixers import GatedJoin, PersistentTokens, memory_from
-from titans_seq.nn.packing import Grid, from_grid, grid, to_grid
+from titans_seq.nn.packing import Grid, from_grid, grid, pack, to_grid, unpack
 from titans_seq.nn.state import SegmentState, State
 from titans_seq.ops.attention import segment_attention
 from titans_seq.ops.chunks import segment_sizes
@@ -40,7 +40,8 @@ class ContextMixer(PersistentTokens):
         tokens: Float[Tensor, "batch time dim"],
         lengths: Int[Tensor, "batch"] | None,
         state: State | None,
-    ) -> tuple[Tensor, SegmentState]:
+        keep_state: bool = True,
+    ) -> tuple[Tensor, SegmentState | None]:
         """Return the joined answers, and the state of memory and open segment."""
         assert state is None or isinstance(state, SegmentState)
         state = state or self._first_state(tokens)
@@ -56,11 +57,13 @@ class ContextMixer(PersistentTokens):
         for piece, filled in _pieces(columns, places, sizes):
             slot = here % self.segment_len
             opens = _opens(places, here, batch)
-            after, output = self._segment(piece, filled, slot, opens, state, prefix)
-            state = after
-            outputs.append(output)
             here += piece.shape[1]
+            leaves = keep_state or here < places.slot + width
+            state, output = self._segment(piece, filled, slot, opens, state, prefix, leaves)
+            outputs.append(output)
         out = from_grid(torch.cat(outputs, dim=1), places, time, 1)
+        if not keep_state:
+            return out, None
         return out, SegmentState(
             state.memory, state.recalled_from, state.keys, state.values, position
         )
@@ -73,6 +76,7 @@ class ContextMixer(PersistentTokens):
         opens: Tensor | None,
         state: SegmentState,
         prefix: tuple[Tensor, Tensor] | None,
+        leaves: bool,
     ) -> tuple[SegmentState, Tensor]:
         """Read and write the part of one segment that is here."""
         recalled_from = self._recalled_from(state, opens, filled)
@@ -88,7 +92,11 @@ class ContextMixer(PersistentTokens):
             values[:, :, 1, :end], slot, prefix,
         )  # fmt: skip
         y = self.attention.join(out)
-        recalled, memory = self.memory(y, state.memory, filled)
+        packed = pack(y, filled)
+        recalled, memory, _ = self.memory.read_packed(
+            packed.tokens, packed.lengths, state.memory, keep_state=leaves
+        )
+        recalled = unpack(recalled, packed, y.shape[1])
         after = SegmentState(memory, recalled_from, keys, values, state.position)
         return after, self.join(y, recalled)
 
@@ -98,7 +106,8 @@ class ContextMixer(PersistentTokens):
         """Return the weights that the segment's context is read from: those at its start."""
         if opens is not None and not bool(opens.any()):
             return state.recalled_from
-        now = self.memory.weights(state.memory.carry)
+        carry = None if state.memory is None else state.memory.carry
+        now = self.memory.weights(carry, len(state.position))
         if filled is not None:
             active = filled.any(1).cpu()
             opens = active if opens is None else opens & active
@@ -115,9 +124,8 @@ class ContextMixer(PersistentTokens):
         batch, _, dim = tokens.shape
         heads = self.attention.heads
         empty = tokens.new_zeros(batch, heads, 2, self.segment_len, dim // heads)
-        memory = self.memory.first_state(batch, tokens)
         position = torch.zeros(batch, dtype=torch.int64)
-        return SegmentState(memory, self.memory.weights(memory.carry), empty, empty, position)
+        return SegmentState(None, self.memory.weights(None, batch), empty, empty, position)
 
 
 def _pieces(columns: Tensor, places: Grid, sizes: list[int]) -> list[tuple[Tensor, Tensor | None]]:

@@ -2,9 +2,37 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+
+
+class _Taps(torch.autograd.Function):
+    """Weighted sum of shifted inputs; autograd's own graph of it copies every shift."""
+
+    @staticmethod
+    def forward(weight: Tensor, padded: Tensor) -> Tensor:
+        kernel = len(weight)
+        time = padded.shape[1] - kernel + 1
+        mixed = weight[0] * padded[:, :time]
+        for tap in range(1, kernel):
+            mixed.addcmul_(weight[tap], padded[:, tap : tap + time])
+        return mixed
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        weight, padded = ctx.saved_tensors
+        kernel, time = len(weight), grad.shape[1]
+        by_weight = [(grad * padded[:, tap : tap + time]).sum(dim=(0, 1)) for tap in range(kernel)]
+        spread = torch.nn.functional.pad(grad, (0, 0, kernel - 1, kernel - 1))
+        by_input = _Taps.apply(weight.flip(0), spread)  # type: ignore[no-untyped-call]
+        return torch.stack(by_weight), by_input
 
 
 class CausalConvolution(nn.Module):
@@ -38,11 +66,8 @@ class CausalConvolution(nn.Module):
         past = self.kernel - 1
         if tail is None:
             tail = x.new_zeros(x.shape[0], past, x.shape[2])
-        time = x.shape[1]
         padded = torch.cat([tail.to(x.dtype), x], dim=1)
-        mixed = self.weight[past] * x
-        for tap in range(past):
-            mixed = mixed + self.weight[tap] * padded[:, tap : tap + time]
+        mixed = _Taps.apply(self.weight.to(x.dtype), padded)  # type: ignore[no-untyped-call]
         return mixed, last_rows(padded, past, lengths)
 
 

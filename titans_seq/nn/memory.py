@@ -21,7 +21,7 @@ from titans_seq.ops.chunk_network import read_at
 from titans_seq.ops.chunks import Rows
 from titans_seq.ops.memory import learn_and_read
 from titans_seq.ops.rule import OutputNorm, Rates
-from titans_seq.ops.state import Carry, first_carry, split_start
+from titans_seq.ops.state import Carry, split_start
 
 
 class NeuralMemory(nn.Module):
@@ -142,6 +142,7 @@ class NeuralMemory(nn.Module):
         """
         packed = pack(x, mask)
         y, after, loss = self.read_packed(packed.tokens, packed.lengths, state)
+        assert after is not None
         y = unpack(y, packed, x.shape[1])
         if not return_surprise:
             return y, after
@@ -152,46 +153,59 @@ class NeuralMemory(nn.Module):
         tokens: Float[Tensor, "batch time dim"],
         lengths: Int[Tensor, "batch"] | None,
         state: MemoryState | None,
-    ) -> tuple[Tensor, MemoryState, Tensor]:
-        """Write and read tokens whose rows are packed to the left; return the losses too."""
+        *,
+        keep_state: bool = True,
+    ) -> tuple[Tensor, MemoryState | None, Tensor]:
+        """Write and read tokens whose rows are packed to the left.
+
+        Returns
+        -------
+        outputs
+            (batch, time, dim)
+        state
+            To go on from; ``None`` unless ``keep_state``, which saves computing it.
+        losses
+            (batch, time), as the surprise of :meth:`forward`.
+        """
         batch, time, _ = tokens.shape
-        fresh = state is None
-        state = state or self.first_state(batch, tokens)
-        mixed, tail = self.convolve(self.project(tokens), state.convolution, lengths)
+        position = torch.zeros(batch, dtype=torch.int64) if state is None else state.position
+        past = None if state is None else state.convolution
+        mixed, tail = self.convolve(self.project(tokens), past, lengths)
         q, k, v = rearrange(
             F.silu(mixed), "b t (three h d) -> three b h t d", three=3, h=self.heads
         ).unbind(0)
         parts = [_unit(q), _unit(k), v, *self.gates(tokens)]
 
         period = 1 if self.rule.update.gradient_point == "token" else self.chunk_size
-        places = grid(state.position, lengths, time, period)
+        places = grid(position, lengths, time, period)
+        read = torch.full_like(position, time) if lengths is None else lengths
         rows = None
-        read = torch.full_like(state.position, time) if lengths is None else lengths
-        if lengths is not None or places.first is not None:
-            first = state.position % period
-            rows = Rows(first, first + read)
+        if places.first is not None or (lengths is not None and keep_state):
+            rows = Rows(position % period, position % period + read)
         q, k, v, *rates = (to_grid(one, places, 2) for one in parts)
         out, loss, carry = learn_and_read(
-            q, k, v, Rates(*rates), tuple(self.start), state.carry, self.rule.update,
-            chunk_size=self.chunk_size, norm=self._output_norm(), slot=places.slot, rows=rows,
-            fresh=fresh,
+            q, k, v, Rates(*rates), tuple(self.start), None if state is None else state.carry,
+            self.rule.update, chunk_size=self.chunk_size, norm=self._output_norm(),
+            slot=places.slot, rows=rows, keep_state=keep_state,
         )  # fmt: skip
         out, loss = from_grid(out, places, time, 2), from_grid(loss, places, time, 2)
         y = self._leave(out, tokens)
-        return y, MemoryState(carry, tail, state.position + read), loss.mean(1)
+        if not keep_state or carry is None:
+            return y, None, loss.mean(1)
+        return y, MemoryState(carry, tail, position + read), loss.mean(1)
 
-    def first_state(self, batch: int, like: Tensor) -> MemoryState:
-        """Return the state of ``batch`` memories that have read nothing."""
-        carry = first_carry(tuple(self.start), self.rule.update, batch, self.chunk_size)
-        past = self.convolve.kernel - 1
-        return MemoryState(
-            carry=carry,
-            convolution=like.new_zeros(batch, past, 3 * self.dim),
-            position=torch.zeros(batch, dtype=torch.int64),
-        )
+    def weights(
+        self, carry: Carry | None, batch: int
+    ) -> tuple[Float[Tensor, "heads batch inner outer"], ...]:
+        """Return the memory's weights themselves, the base that forgetting leads to included.
 
-    def weights(self, carry: Carry) -> tuple[Float[Tensor, "heads batch inner outer"], ...]:
-        """Return the memory's weights themselves, the base that forgetting leads to included."""
+        Parameters
+        ----------
+        carry
+            State of ``batch`` memories; ``None`` if they have read nothing.
+        """
+        if carry is None:
+            return tuple(one.unsqueeze(1).expand(-1, batch, -1, -1) for one in self.start)
         base, _ = split_start(tuple(self.start), self.rule.update)
         return tuple(b.unsqueeze(1) + w for b, w in zip(base, carry.weights, strict=True))
 

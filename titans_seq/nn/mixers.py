@@ -23,9 +23,9 @@ class Mixer(Protocol):
     """What a block needs of its mixer."""
 
     def __call__(
-        self, tokens: Tensor, lengths: Tensor | None, state: State | None
-    ) -> tuple[Tensor, State]:
-        """Return the mixed tokens, and the state to go on from."""
+        self, tokens: Tensor, lengths: Tensor | None, state: State | None, keep_state: bool
+    ) -> tuple[Tensor, State | None]:
+        """Return the mixed tokens, and the state to go on from if it is to be kept."""
         ...
 
 
@@ -61,10 +61,11 @@ class MemoryMixer(PersistentTokens):
         tokens: Float[Tensor, "batch time dim"],
         lengths: Int[Tensor, "batch"] | None,
         state: State | None,
-    ) -> tuple[Tensor, MemoryState]:
+        keep_state: bool = True,
+    ) -> tuple[Tensor, MemoryState | None]:
         """Return what the memory reads, and its state."""
         assert state is None or isinstance(state, MemoryState)
-        return read_after_prefix(self.memory, self.tokens, tokens, lengths, state)
+        return read_after_prefix(self.memory, self.tokens, tokens, lengths, state, keep_state)
 
 
 class AttentionMixer(PersistentTokens):
@@ -79,11 +80,12 @@ class AttentionMixer(PersistentTokens):
         tokens: Float[Tensor, "batch time dim"],
         lengths: Int[Tensor, "batch"] | None,
         state: State | None,
-    ) -> tuple[Tensor, AttentionState]:
+        keep_state: bool = True,
+    ) -> tuple[Tensor, AttentionState | None]:
         """Return what each token attends to, and the window's state."""
         assert state is None or isinstance(state, AttentionState)
-        mixed: tuple[Tensor, AttentionState] = self.attention(tokens, self.tokens, lengths, state)
-        return mixed
+        mixed, after = self.attention(tokens, self.tokens, lengths, state, keep_state=keep_state)
+        return mixed, after
 
 
 class GateMixer(PersistentTokens):
@@ -105,14 +107,17 @@ class GateMixer(PersistentTokens):
         tokens: Float[Tensor, "batch time dim"],
         lengths: Int[Tensor, "batch"] | None,
         state: State | None,
-    ) -> tuple[Tensor, StackState]:
+        keep_state: bool = True,
+    ) -> tuple[Tensor, StackState | None]:
         """Return the gated sum of both branches, and both states."""
         seen, recalled = _two(state)
         assert seen is None or isinstance(seen, AttentionState)
         assert recalled is None or isinstance(recalled, MemoryState)
-        attended, seen = self.attention(tokens, self.tokens, lengths, seen)
-        read, recalled = read_after_prefix(self.memory, self.tokens, tokens, lengths, recalled)
-        return self.join(attended, read), StackState((seen, recalled))
+        attended, seen = self.attention(tokens, self.tokens, lengths, seen, keep_state=keep_state)
+        read, recalled = read_after_prefix(
+            self.memory, self.tokens, tokens, lengths, recalled, keep_state
+        )
+        return self.join(attended, read), StackState((seen, recalled)) if keep_state else None
 
 
 class LayerMixer(PersistentTokens):
@@ -132,14 +137,19 @@ class LayerMixer(PersistentTokens):
         tokens: Float[Tensor, "batch time dim"],
         lengths: Int[Tensor, "batch"] | None,
         state: State | None,
-    ) -> tuple[Tensor, StackState]:
+        keep_state: bool = True,
+    ) -> tuple[Tensor, StackState | None]:
         """Return memory and attention on top of it, and both states."""
         recalled, seen = _two(state)
         assert seen is None or isinstance(seen, AttentionState)
         assert recalled is None or isinstance(recalled, MemoryState)
-        read, recalled = read_after_prefix(self.memory, self.tokens, tokens, lengths, recalled)
-        attended, seen = self.attention(self.norm(tokens + read), self.tokens, lengths, seen)
-        return read + attended, StackState((recalled, seen))
+        read, recalled = read_after_prefix(
+            self.memory, self.tokens, tokens, lengths, recalled, keep_state
+        )
+        attended, seen = self.attention(
+            self.norm(tokens + read), self.tokens, lengths, seen, keep_state=keep_state
+        )
+        return read + attended, StackState((recalled, seen)) if keep_state else None
 
 
 class GatedJoin(nn.Module):
@@ -163,15 +173,17 @@ def read_after_prefix(
     tokens: Float[Tensor, "batch time dim"],
     lengths: Int[Tensor, "batch"] | None,
     state: MemoryState | None,
-) -> tuple[Tensor, MemoryState]:
+    keep_state: bool = True,
+) -> tuple[Tensor, MemoryState | None]:
     """Read tokens with a memory; one that has read nothing reads the persistent tokens first."""
     count = len(persistent)
     if state is not None or not count:
-        out, after, _ = memory.read_packed(tokens, lengths, state)
+        out, after, _ = memory.read_packed(tokens, lengths, state, keep_state=keep_state)
         return out, after
     prefix = persistent.unsqueeze(0).expand(len(tokens), -1, -1)
     longer = None if lengths is None else lengths + count
-    out, after, _ = memory.read_packed(torch.cat([prefix, tokens], dim=1), longer, None)
+    longer_tokens = torch.cat([prefix, tokens], dim=1)
+    out, after, _ = memory.read_packed(longer_tokens, longer, None, keep_state=keep_state)
     return out[:, count:], after
 
 

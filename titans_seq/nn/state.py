@@ -108,8 +108,8 @@ class AttentionState(State):
 class SegmentState(State):
     """Open segment of memory as context (MAC)."""
 
-    memory: MemoryState
-    """The memory, written up to the last token."""
+    memory: MemoryState | None
+    """The memory, written up to the last token; ``None`` before the first."""
 
     recalled_from: tuple[Tensor, ...]
     """Weights of the memory at the segment's start, which the segment's context is read from."""

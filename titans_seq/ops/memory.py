@@ -9,7 +9,7 @@ from titans_seq.ops.chunks import Rows
 from titans_seq.ops.memory_chunked import memory_chunked
 from titans_seq.ops.memory_exact import memory_exact
 from titans_seq.ops.rule import OutputNorm, Rates, UpdateRule
-from titans_seq.ops.state import Carry
+from titans_seq.ops.state import Carry, first_carry
 
 
 def learn_and_read(
@@ -18,15 +18,15 @@ def learn_and_read(
     values: Float[Tensor, "batch heads time dim"],
     rates: Rates,
     start: tuple[Float[Tensor, "heads inner outer"], ...],
-    carry: Carry,
+    carry: Carry | None,
     rule: UpdateRule,
     *,
     chunk_size: int,
     norm: OutputNorm | None = None,
     slot: int = 0,
     rows: Rows | None = None,
-    fresh: bool = False,
-) -> tuple[Tensor, Tensor, Carry]:
+    keep_state: bool = True,
+) -> tuple[Tensor, Tensor, Carry | None]:
     """Write and read every token by the form that fits ``rule``.
 
     See :func:`titans_seq.ops.memory_chunked.memory_chunked` for the arguments and what is
@@ -34,10 +34,12 @@ def learn_and_read(
     """
     if rule.gradient_point == "token":
         (first,) = start
+        if carry is None:
+            carry = first_carry(start, rule, len(queries), chunk_size)
         return memory_exact(
             queries, keys, values, rates, (first,), carry, rule, block_size=chunk_size
         )
     return memory_chunked(
         queries, keys, values, rates, start, carry, rule,
-        chunk_size=chunk_size, norm=norm, slot=slot, rows=rows, fresh=fresh,
+        chunk_size=chunk_size, norm=norm, slot=slot, rows=rows, keep_state=keep_state,
     )  # fmt: skip

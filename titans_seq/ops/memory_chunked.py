@@ -11,9 +11,11 @@ query's pass through the weights after token t is a masked product with them::
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
@@ -23,7 +25,7 @@ from titans_seq.ops.chunk_network import bound_gradient, finish, gradients_at, t
 from titans_seq.ops.chunks import Chunk, Rows, cut_into_chunks, segment_sizes
 from titans_seq.ops.rates import ChunkScalars
 from titans_seq.ops.rule import OutputNorm, Rates, UpdateRule, activate
-from titans_seq.ops.state import Carry, choose, split_start
+from titans_seq.ops.state import Carry, choose, first_carry, split_start
 from titans_seq.ops.triangular_step import TriangularStep, triangular_step
 
 CHECKPOINT_FROM = 16
@@ -40,21 +42,37 @@ class Fixed(NamedTuple):
     chunk_size: int
 
 
+class Part(NamedTuple):
+    """Which part of a chunk is read, and what must be known after it."""
+
+    slot: int
+    """Place of the first token in the chunk."""
+
+    resumes: bool
+    """Whether earlier tokens of the chunk stand in the carry."""
+
+    leaves: bool
+    """Whether anything is read after it, so that the state matters."""
+
+    remembers: bool
+    """Whether it may end inside the chunk, so that the chunk's keys matter."""
+
+
 def memory_chunked(
     queries: Float[Tensor, "batch heads time dim"],
     keys: Float[Tensor, "batch heads time dim"],
     values: Float[Tensor, "batch heads time dim"],
     rates: Rates,
     start: tuple[Float[Tensor, "heads inner outer"], ...],
-    carry: Carry,
+    carry: Carry | None,
     rule: UpdateRule,
     *,
     chunk_size: int,
     norm: OutputNorm | None = None,
     slot: int = 0,
     rows: Rows | None = None,
-    fresh: bool = False,
-) -> tuple[Tensor, Tensor, Carry]:
+    keep_state: bool = True,
+) -> tuple[Tensor, Tensor, Carry | None]:
     """Write and read every token, read after write.
 
     Parameters
@@ -62,14 +80,13 @@ def memory_chunked(
     start
         Learned first weights, one a layer.
     carry
-        State before the first token, as :func:`titans_seq.ops.state.first_carry` or an
-        earlier call gave it.
+        State before the first token, as an earlier call gave it; ``None`` if nothing was read.
     slot
         Place of the first token in its chunk: tokens read before, modulo ``chunk_size``.
     rows
         Where each sequence stands, if they differ; empty slots have ``rates.write`` 0.
-    fresh
-        That ``carry`` is a first one: what is known to be zero is not computed.
+    keep_state
+        Whether the state after the last token is wanted; ``False`` saves computing it.
 
     Returns
     -------
@@ -78,29 +95,31 @@ def memory_chunked(
     losses
         (batch, heads, time): half the squared error at the chunk's start, before the write.
     carry
-        State after the last token.
+        State after the last token, or ``None``.
     """
     fixed = Fixed(split_start(start, rule)[0], norm, rule, chunk_size)
-    fresh = fresh and rule.forget_to == "start"
+    if carry is None and (rows is not None or rule.forget_to == "zero"):
+        carry = first_carry(start, rule, len(queries), chunk_size)
     sizes = segment_sizes(queries.shape[2], slot, chunk_size)
     chunks = cut_into_chunks((queries, keys, values), rates, rule.schedule, sizes, slot)
-    keep_graph_small = torch.is_grad_enabled() and len(chunks) >= CHECKPOINT_FROM
+    run: Any = _read_and_write
+    if torch.is_grad_enabled() and len(chunks) >= CHECKPOINT_FROM:
+        run = partial(checkpoint, _read_and_write, use_reentrant=False, preserve_rng_state=False)
     outputs, losses = [], []
     here = slot
-    for chunk, size in zip(chunks, sizes, strict=True):
-        opened = _open(carry, rule, here, slot, chunk_size, rows)
-        resumes = here == slot and (slot > 0 or rows is not None)
-        call: Any = _read_and_write
-        arguments = (chunk, opened, fixed, here % chunk_size, resumes, fresh and here == slot)
-        if keep_graph_small:
-            output, loss, after = checkpoint(
-                call, *arguments, use_reentrant=False, preserve_rng_state=False
-            )
-        else:
-            output, loss, after = call(*arguments)
+    for index, (chunk, size) in enumerate(zip(chunks, sizes, strict=True)):
+        first, last = index == 0, index + 1 == len(chunks)
+        part = Part(
+            slot=here % chunk_size,
+            resumes=first and (slot > 0 or rows is not None),
+            leaves=keep_state or not last,
+            remembers=rows is not None or (keep_state and last),
+        )
+        opened = _open(carry, rule, part.slot, rows, first)
+        output, loss, after = run(chunk, opened, fixed, part)
         outputs.append(output)
         losses.append(loss)
-        if rows is not None:
+        if rows is not None and carry is not None and after is not None:
             active = (rows.first < here + size) & (rows.last > here)
             after = choose(active.to(queries.device), after, carry)
         carry = after
@@ -110,57 +129,68 @@ def memory_chunked(
 
 
 def _open(
-    carry: Carry, rule: UpdateRule, here: int, slot: int, chunk_size: int, rows: Rows | None
-) -> Carry:
+    carry: Carry | None, rule: UpdateRule, slot: int, rows: Rows | None, first: bool
+) -> Carry | None:
     """Start a new chunk where one is due: its gradients are taken at the present weights."""
-    if here % chunk_size:
+    if carry is None or slot:
         return carry
-    opened = carry._replace(
-        anchor=carry.weights,
-        keys=tuple(torch.zeros_like(one) for one in carry.keys),
-        spent=tuple(torch.zeros_like(one) for one in carry.spent),
-    )
+
+    def empty(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(torch.zeros_like(one) for one in tensors)
+
+    opened = carry._replace(anchor=carry.weights, keys=(), spent=())
+    if rows is not None:
+        opened = opened._replace(keys=empty(carry.keys), spent=empty(carry.spent))
     if rule.schedule == "mean":
-        opened = opened._replace(momentum=tuple(torch.zeros_like(one) for one in carry.momentum))
-    if rows is None or here != slot:
+        opened = opened._replace(momentum=empty(carry.momentum))
+    if rows is None or not first:
         return opened
     begins_here = (rows.first == 0).to(carry.weights[0].device)
     return choose(begins_here, opened, carry)
 
 
 def _read_and_write(
-    chunk: Chunk, carry: Carry, fixed: Fixed, slot: int, resumes: bool, fresh: bool
-) -> tuple[Tensor, Tensor, Carry]:
-    """Write one chunk's keys and values, and read with its queries.
-
-    ``resumes`` tells that earlier tokens of the chunk stand in ``carry``, ``fresh`` that
-    nothing does.
-    """
+    chunk: Chunk, carry: Carry | None, fixed: Fixed, part: Part
+) -> tuple[Tensor, Tensor, Carry | None]:
+    """Write one chunk's keys and values, and read with its queries."""
     rule, scalars = fixed.rule, chunk.scalars
-    anchored = tuple(
-        base.unsqueeze(1) if fresh else base.unsqueeze(1) + one
-        for base, one in zip(fixed.base, carry.anchor, strict=True)
-    )
+    anchored = tuple(base.unsqueeze(1) for base in fixed.base)
+    begin: tuple[tuple[Tensor, Tensor] | None, ...] = (None,) * len(anchored)
+    if carry is not None:
+        anchored = tuple(one + two for one, two in zip(anchored, carry.anchor, strict=True))
+        weights = carry.anchor if rule.schedule == "mean" else carry.weights
+        begin = tuple(zip(weights, carry.momentum, strict=True))
     written = gradients_at(anchored, chunk.keys, chunk.values, rule, fixed.norm)
-    begin = carry.anchor if rule.schedule == "mean" else carry.weights
     h = chunk.queries
     after: list[tuple[Tensor, Tensor]] = []
-    keys, spent = list(carry.keys), list(carry.spent)
+    remembered: list[tuple[Tensor, Tensor]] = []
     for layer, (z, d) in enumerate(zip(written.inputs, written.errors, strict=True)):
-        before = (carry.keys[layer], carry.spent[layer]) if resumes and carry.keys else None
+        before = None
+        if part.resumes and carry is not None and carry.keys:
+            before = (carry.keys[layer], carry.spent[layer])
         step, wrote = _step(chunk, z, fixed, before)
-        if wrote is not None:
-            keys[layer] = _place(keys[layer], wrote.keys, slot)
-            spent[layer] = _place(spent[layer], wrote.spent, slot)
         change = bound_gradient(z, d, rule.gradient_bound) * step.unsqueeze(-1)
-        carried = None if fresh else (begin[layer], carry.momentum[layer])
-        after.append(_last_state(scalars, carried, z, change))
-        h = _read(scalars, h, fixed.base[layer], carried, z, change)
-        if layer + 1 < len(begin):
+        if part.leaves:
+            after.append(_last_state(scalars, begin[layer], z, change))
+        if part.remembers and wrote is not None:
+            remembered.append(_remember(wrote, part.slot, fixed.chunk_size, before))
+        h = _read(scalars, h, fixed.base[layer], begin[layer], z, change)
+        if layer + 1 < len(anchored):
             h = activate(h, rule.activation)
-    weights, momenta = zip(*after, strict=True)
-    carry = Carry(weights, momenta, carry.anchor, tuple(keys), tuple(spent))
-    return finish(h, chunk.queries, fixed.norm), written.loss, carry
+    output = finish(h, chunk.queries, fixed.norm)
+    return output, written.loss, _carry(after, remembered, carry) if part.leaves else None
+
+
+def _carry(
+    after: list[tuple[Tensor, Tensor]],
+    remembered: list[tuple[Tensor, Tensor]],
+    before: Carry | None,
+) -> Carry:
+    """Join the layers' states."""
+    weights, momentum = zip(*after, strict=True)
+    keys, spent = zip(*remembered, strict=True) if remembered else ((), ())
+    anchor = tuple(torch.zeros_like(one) for one in weights) if before is None else before.anchor
+    return Carry(weights, momentum, anchor, keys, spent)
 
 
 def _step(
@@ -177,13 +207,16 @@ def _step(
     return result.step, result
 
 
-def _place(slots: Tensor, new: Tensor, slot: int) -> Tensor:
-    """Return ``slots`` with ``new`` added at its place; empty slots hold zeros and gain none."""
-    size = new.shape[2]
-    if size == slots.shape[2]:
-        return slots + new
-    room = slots.narrow(2, slot, size)
-    return torch.cat([slots[:, :, :slot], room + new, slots[:, :, slot + size :]], dim=2)
+def _remember(
+    wrote: TriangularStep, slot: int, chunk_size: int, before: tuple[Tensor, Tensor] | None
+) -> tuple[Tensor, Tensor]:
+    """Return the chunk's unit inputs and what they wrote, each in its slot; zeros elsewhere."""
+    behind = chunk_size - slot - wrote.spent.shape[2]
+    keys = F.pad(wrote.keys, (0, 0, slot, behind))
+    spent = F.pad(wrote.spent, (slot, behind))
+    if before is None:
+        return keys, spent
+    return before[0] + keys, before[1] + spent
 
 
 def _read(
