@@ -3,9 +3,9 @@ import json
 
 import pytest
 
-from titans_seq.evaluation import demo
+from titans_seq.evaluation import demo, demo_heads
 from titans_seq.evaluation.cards import list_cards, read_recipe
-from titans_seq.exceptions import ConfigError
+from titans_seq.exceptions import ConfigError, MissingExtraError
 
 QUICK = {
     "nyc13": {"horizon": 24, "context_length": 24, "dim": 8, "layers": 1, "max_epochs": 1},
@@ -25,6 +25,7 @@ def quick_recipe(name):
 @pytest.mark.slow
 def test_both_heads_are_trained_scored_plotted_and_saved(tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "read_recipe", quick_recipe)
+    monkeypatch.setattr(demo_heads, "read_recipe", quick_recipe)
     found = demo.run_demo(tmp_path / "demo", workers=1)
     forecasting, dna = found.parts
     scores = dict(forecasting.table.rows)
@@ -52,11 +53,18 @@ def test_a_file_in_the_way_is_refused(tmp_path):
         demo.run_demo(tmp_path / "demo")
 
 
+def test_a_missing_package_is_named_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(demo, "find_spec", lambda name: None if name == "Bio" else True)
+    with pytest.raises(MissingExtraError, match=r"Bio is not installed.*titans-seq\[all\]"):
+        demo.run_demo(tmp_path / "demo")
+    assert not (tmp_path / "demo").exists()
+
+
 def test_a_verdict_says_what_was_expected_and_whether_it_came():
     recipe = dataclasses.replace(
         read_recipe("nyc13"), expect={"mse": {"at_most": 0.4}, "coverage": {"at_least": 0.5}}
     )
-    assert demo._verdicts(recipe, {"mse": 0.39, "coverage": 0.4}) == (
+    assert demo_heads._verdicts(recipe, {"mse": 0.39, "coverage": 0.4}) == (
         "expected mse at most 0.4: reached",
         "expected coverage at least 0.5: NOT REACHED",
     )
