@@ -98,6 +98,28 @@ def test_an_error_names_file_line_and_column(tmp_path: Path, text: str, match: s
         _read(tmp_path / "sales.csv", text)
 
 
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["2024-03-31T01:00:00+01:00", "2024-03-31T03:00:00+02:00", "2024-03-31T04:00:00+02:00"],
+        ["2024-03-31 00", "2024-03-31 01", "2024-03-31 02"],
+        ["03/31/2024 00:00", "03/31/2024 01:00", "03/31/2024 02:00"],
+        ["31 March 2024 00:00", "31 March 2024 01:00", "31 March 2024 02:00"],
+    ],
+)
+def test_reads_times_in_many_forms(texts: list[str]) -> None:
+    table = read_table(pd.DataFrame({"ds": texts, "y": [1.0, 2, 3]}), PLAIN)
+    assert table.target.tolist() == [1, 2, 3]
+    assert table.first[0].tz_localize(None) == pd.Timestamp("2024-03-31")
+    assert table.grid.freq == "h"
+
+
+def test_a_day_before_the_month_is_not_mixed_with_a_month_before_the_day() -> None:
+    days = pd.DataFrame({"ds": ["11/02/2024", "12/02/2024", "13/02/2024"], "y": [1.0, 2, 3]})
+    with pytest.raises(DataError, match="row 2: column 'ds' holds '13/02/2024'"):
+        read_table(days, PLAIN)
+
+
 def test_lines_are_right_when_some_rows_were_left_out(tmp_path: Path) -> None:
     (tmp_path / "sales.csv").write_text("ds,y\n2024-01-01,1\n2024-01-02,2\nnever,3\n")
     with pytest.raises(DataError, match="line 4: column 'ds'"):

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-EFFECT_DIM = 32
+EFFECT_DIM = 16
 """Hidden width of the effect of one known covariate."""
 
 

@@ -105,7 +105,7 @@ class TitansForecaster(BaseEstimator):
         future: Sequence[str] = (),
         freq: str | int | None = None,
         normalise: Normalisation = "mean",
-        dim: int = 64,
+        dim: int = 32,
         layers: int = 1,
         max_epochs: int = 20,
         learning_rate: float = 3e-3,

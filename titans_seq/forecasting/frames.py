@@ -6,6 +6,7 @@ Every refusal says which file, column and row it is about.
 from __future__ import annotations
 
 import os
+import warnings
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -189,7 +190,7 @@ def read_times(
         times = raw
         wrong = raw.isna() | ((raw.fillna(0) % 1) != 0)
     else:
-        times = pd.to_datetime(raw, errors="coerce", format=_time_format(raw))
+        times = _parse_times(raw)
         wrong = times.isna()
     if wrong.any():
         row = int(wrong.to_numpy().argmax())
@@ -201,13 +202,24 @@ def read_times(
     return pd.DatetimeIndex(times).as_unit("us")
 
 
-def _time_format(raw: pd.Series) -> str | None:
-    """Return how texts are to be parsed: as ISO 8601 if the first one is, else by pandas."""
-    if pd.api.types.is_datetime64_any_dtype(raw) or raw.notna().sum() == 0:
-        return None
+def _parse_times(raw: pd.Series) -> pd.Series:
+    """Return time stamps; NaT where a value is none in the format of the first one.
+
+    Texts with changing offsets from UTC become UTC.
+    """
+    if isinstance(raw.dtype, pd.PeriodDtype):
+        return raw.dt.to_timestamp()
     first = raw[raw.notna()].iloc[:1]
-    iso = pd.to_datetime(first, errors="coerce", format="ISO8601").notna().all()
-    return "ISO8601" if iso else "mixed"
+    iso = pd.api.types.is_string_dtype(raw) and bool(
+        pd.to_datetime(first, errors="coerce", format="ISO8601").notna().all()
+    )
+    layout = "ISO8601" if iso else None
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Could not infer format", UserWarning)
+        try:
+            return pd.to_datetime(raw, errors="coerce", format=layout)
+        except ValueError:
+            return pd.to_datetime(raw, errors="coerce", format=layout, utc=True)
 
 
 def _shown(value: Any) -> str:

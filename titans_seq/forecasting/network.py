@@ -124,7 +124,7 @@ class NetworkConfig:
     deviation; ``none`` leaves it as it is."""
 
     variant: Variant = "mac"
-    dim: int = 64
+    dim: int = 32
     layers: int = 2
     heads: int = 4
     dropout: float = 0.3
@@ -261,7 +261,8 @@ class ForecastNetwork(nn.Module):
         if self.read_static is not None:
             tokens = tokens + self.read_static(static)[:, None]
         ones = torch.ones_like(real[:, :1]).expand(-1, self.future_tokens)
-        read_off, _ = self.backbone(tokens, mask=torch.cat([real, ones], dim=1))
+        mask = torch.cat([real, ones], dim=1)
+        read_off, _ = self.backbone(tokens, mask=mask, keep_state=False)
         steps = self.unpatch(read_off[:, self.past_tokens :])
         steps = rearrange(
             steps, "batch token (row step) -> batch (token row) step", row=self.config.patch_length

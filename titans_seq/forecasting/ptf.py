@@ -87,7 +87,7 @@ x_categoricals
         context_length: int = 1,
         horizon: int = 1,
         variant: Variant = "mac",
-        dim: int = 64,
+        dim: int = 32,
         layers: int = 1,
         normalise: Normalisation = "mean",
         dropout: float = 0.1,
