@@ -61,25 +61,11 @@ def score_classifier(
     DataError
         If lengths differ, nothing is to be scored, or a label is none of ``classes``.
     """
-    truth = np.asarray(labels).astype(str)
-    names = np.asarray(classes).astype(str)
-    chances = np.asarray(probabilities, dtype=np.float64)
-    if chances.shape != (len(truth), len(names)) or not len(truth):
-        raise DataError(
-            f"{len(truth)} labels and {len(names)} classes do not fit probabilities of shape "
-            f"{chances.shape}"
-        )
-    unknown = sorted(set(truth) - set(names))
-    if unknown:
-        raise DataError(
-            f"label {str(unknown[0])!r} is none of the model's classes: {', '.join(names)}"
-        )
-    column = {name: number for number, name in enumerate(names)}
-    actual = np.array([column[name] for name in truth])
+    actual, chances = _checked(labels, probabilities, classes)
     guess = chances.argmax(axis=1)
     right = int((guess == actual).sum())
     low, high = wilson_interval(right, len(actual))
-    table = metrics.confusion_matrix(actual, guess, labels=np.arange(len(names)))
+    table = metrics.confusion_matrix(actual, guess, labels=np.arange(chances.shape[1]))
     mcc_low, mcc_high = _mcc_interval(table)
     auroc, auprc = _areas(actual, chances)
     likelihood = np.clip(chances[np.arange(len(actual)), actual], 1e-12, 1)
@@ -97,6 +83,27 @@ def score_classifier(
         "ece": _calibration_error(chances, guess == actual),
         "records": len(actual),
     }
+
+
+def _checked(
+    labels: Sequence[Any], probabilities: npt.ArrayLike, classes: Sequence[Any] | npt.NDArray[Any]
+) -> tuple[npt.NDArray[np.int64], Array]:
+    """Return the column of each label, and the probabilities as numbers."""
+    truth = np.asarray(labels).astype(str)
+    names = np.asarray(classes).astype(str)
+    chances = np.asarray(probabilities, dtype=np.float64)
+    if chances.shape != (len(truth), len(names)) or not len(truth):
+        raise DataError(
+            f"{len(truth)} labels and {len(names)} classes do not fit probabilities of shape "
+            f"{chances.shape}"
+        )
+    unknown = sorted(set(truth) - set(names))
+    if unknown:
+        raise DataError(
+            f"label {str(unknown[0])!r} is none of the model's classes: {', '.join(names)}"
+        )
+    column = {name: number for number, name in enumerate(names)}
+    return np.array([column[name] for name in truth], dtype=np.int64), chances
 
 
 def wilson_interval(right: int, count: int, z: float = 1.959964) -> tuple[float, float]:

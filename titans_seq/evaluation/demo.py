@@ -94,15 +94,7 @@ def run_demo(out: str | os.PathLike[str], *, workers: int | None = None) -> Demo
     folder = Path(out)
     _make_folder(folder)
     _copy_data(folder)
-    heads = (run_forecasting, run_dna)
-    cores = _cores()
-    if min(workers or cores, len(heads)) == 1:
-        parts = [head(folder) for head in heads]
-    else:
-        with ProcessPoolExecutor(
-            len(heads), get_context("spawn"), _set_threads, (max(1, cores // len(heads)),)
-        ) as pool:
-            parts = list(pool.map(_run_head, heads, (folder,) * len(heads)))
+    parts = _run_heads(folder, workers)
     demo = Demo(tuple(parts), folder, time.perf_counter() - begin)
     with write_whole(folder / "results.json") as path:
         path.write_text(to_json(demo.to_record()), encoding="utf-8")
@@ -110,6 +102,17 @@ def run_demo(out: str | os.PathLike[str], *, workers: int | None = None) -> Demo
         tables = [part.table.to_markdown() for part in demo.parts]
         path.write_text("\n\n".join(tables) + "\n", encoding="utf-8")
     return demo
+
+
+def _run_heads(folder: Path, workers: int | None) -> list[DemoPart]:
+    """Run both heads, at once where there are cores for it."""
+    heads = (run_forecasting, run_dna)
+    cores = _cores()
+    if min(workers or cores, len(heads)) == 1:
+        return [head(folder) for head in heads]
+    threads = max(1, cores // len(heads))
+    with ProcessPoolExecutor(len(heads), get_context("spawn"), _set_threads, (threads,)) as pool:
+        return list(pool.map(_run_head, heads, (folder,) * len(heads)))
 
 
 def _run_head(head: Callable[[Path], DemoPart], folder: Path) -> DemoPart:
