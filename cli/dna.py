@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 
 from .options import DATA, DATA_OR_STDIN, FORCE, MODEL_IN, MODEL_OUT, SCORES_OUT, OutFile, gathered
 from .tables import WRITERS, show_scores, write_table
-from .training import RANDOM_STATE, check_model_out, progress, report_training
+from .training import MORE, RANDOM_STATE, build, check_model_out, progress, report_training
 
 COLUMNS = ("accuracy", "f1", "mcc", "auroc", "auprc", "log_loss", "records")
 
@@ -78,6 +77,7 @@ def dna() -> None:
 @MODEL_OUT
 @FORCE
 @gathered("settings", Settings, *SETTINGS)
+@MORE
 @click.pass_context
 def fit(
     ctx: click.Context,
@@ -86,6 +86,7 @@ def fit(
     model: Path,
     force: bool,
     settings: Settings,
+    more: tuple[str, ...],
 ) -> None:
     """Train a classifier on FASTA and write it to a model folder.
 
@@ -96,10 +97,10 @@ def fit(
     check_model_out(model, force=force)
     from titans_seq.dna import TitansDNAClassifier, read_labelled
 
+    classifier = build(TitansDNAClassifier, asdict(settings), more)
     data = read_labelled(fasta, labels)
-    values: dict[str, Any] = asdict(settings)
     with progress(ctx):
-        classifier = TitansDNAClassifier(**values).fit(data.sequences, data.labels)
+        classifier.fit(data.sequences, data.labels)
     classifier.save(model, force=force)
     what = f"{len(data.sequences)} sequences, classes {', '.join(map(str, classifier.classes_))}"
     report_training(model, what, classifier.history_)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -22,7 +22,7 @@ from .options import (
     gathered,
 )
 from .tables import WRITERS, show_scores, write_table
-from .training import check_model_out, progress, report_training
+from .training import MORE, build, check_model_out, progress, report_training
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,6 +45,7 @@ def forecast() -> None:
 @click.argument("data", type=DATA)
 @gathered("settings", Settings, *SETTINGS)
 @gathered("columns", Columns, *COLUMN_OPTIONS)
+@MORE
 @SPLIT
 @MODEL_OUT
 @FORCE
@@ -54,6 +55,7 @@ def fit(
     data: Path,
     settings: Settings,
     columns: Columns,
+    more: tuple[str, ...],
     split: str | None,
     model: Path,
     force: bool,
@@ -72,22 +74,21 @@ def fit(
     from titans_seq.forecasting import TitansForecaster, read_frame
 
     parts = None if split is None else Split.parse(split)
+    values = {**asdict(settings), **asdict(columns)}
+    if len(columns.target_col) == 1:
+        values["target_col"] = columns.target_col[0]
+    forecaster = build(TitansForecaster, values, more)
     frame, val_size = read_frame(data), None
     if parts is not None:
         frame, val_size = _rows_to_learn(frame, parts, columns, data)
-    values: dict[str, Any] = {**asdict(settings), **asdict(columns)}
-    if len(columns.target_col) == 1:
-        values["target_col"] = columns.target_col[0]
     with progress(ctx):
-        forecaster = TitansForecaster(**values).fit(frame, val_size=val_size)
+        forecaster.fit(frame, val_size=val_size)
     with write_whole_folder(model, force=force, marker=CONFIG) as folder:
         forecaster.save(folder)
         if parts is not None:
             _note_split(folder, parts)
-    history = forecaster.history_
-    assert history is not None, "fit keeps one"
     what = f"{len(forecaster.scale_mean_)} series, {len(frame)} rows"
-    report_training(model, what, history.to_table())
+    report_training(model, what, forecaster.history_.to_table())
 
 
 @forecast.command()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,48 @@ RANDOM_STATE = (
     ),
 )
 """Options of everything that is trained."""
+
+MORE = click.option(
+    "-s",
+    "--set",
+    "more",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Any other parameter of the Python class, such as dim=64; may be repeated.",
+)
+
+
+def build(estimator: type[Any], values: Mapping[str, Any], more: Sequence[str]) -> Any:
+    """Return an estimator with the values of a command's options, and of ``-s NAME=VALUE``.
+
+    Raises
+    ------
+    ConfigError
+        If a name is none of the estimator's, or a value is of another type than its default.
+    """
+    from titans_seq.config import unknown_key_error
+    from titans_seq.exceptions import ConfigError
+
+    built = estimator(**values)
+    known = built.get_params()
+    for setting in more:
+        name, _, text = (part.strip() for part in setting.partition("="))
+        if name not in known:
+            raise unknown_key_error(name, known, f"-s {setting}")
+        value, default = _read_value(text), known[name]
+        kinds = (int, float) if isinstance(default, float) else (type(default),)
+        if default is not None and not isinstance(value, kinds):
+            raise ConfigError(f"-s {setting}: {name} is of type {type(default).__name__}")
+        built.set_params(**{name: value})
+    return built
+
+
+def _read_value(text: str) -> Any:
+    """Return a value as TOML writes it; what is no TOML is a word."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
 
 
 def check_model_out(model: Path, *, force: bool) -> None:

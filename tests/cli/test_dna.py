@@ -30,11 +30,31 @@ def test_settings_reach_the_classifier(run: Run, fasta: Path, tmp_path: Path) ->
     run(
         "dna", "fit", fasta, "--max-epochs", "1", "--reverse-complement", "average",
         "--variant", "attention", "--class-weight", "balanced", "--seed", "7", "--model", model,
+        "-s", "dim=16", "-s", "dropout = 0", "--set", "patience=3",
     )  # fmt: skip
     found = TitansDNAClassifier.load(model).get_params()
     wanted = {"reverse_complement": "average", "variant": "attention",
-              "class_weight": "balanced", "random_state": 7, "max_epochs": 1}  # fmt: skip
+              "class_weight": "balanced", "random_state": 7, "max_epochs": 1,
+              "dim": 16, "dropout": 0, "patience": 3}  # fmt: skip
     assert {name: found[name] for name in wanted} == wanted
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("dims=16", "unknown key 'dims'; did you mean 'dim'?"),
+        ("dim=wide", "dim is of type int"),
+        ("dim", "dim is of type int"),
+        ("dropout=1.5", "dropout=1.5"),
+    ],
+)
+def test_a_bad_parameter_is_named(
+    run: Run, fasta: Path, tmp_path: Path, setting: str, words: str
+) -> None:
+    answer = run("dna", "fit", fasta, "-s", setting, "--model", tmp_path / "model")
+    assert answer.exit_code == 3, answer.output
+    assert words in answer.stderr
+    assert not (tmp_path / "model").exists()
 
 
 def test_predict_writes_what_the_library_predicts(

@@ -144,6 +144,8 @@ def _spoil(text: str, what: str) -> str:
         lines[7] = lines[7].replace(lines[7].split(",")[1], "")
     elif what == "number":
         lines[7] = lines[7].replace(lines[7].split(",")[2], "many")
+    elif what == "second series":
+        lines[300] = lines[300].replace(lines[300].split(",")[2], "many")
     elif what == "twice":
         lines[7] = lines[6]
     return "" if what == "empty" else "\n".join(lines)
@@ -155,6 +157,7 @@ def _spoil(text: str, what: str) -> str:
         ("column", "no column 'sold'"),
         ("time", "line 8: column 'time'"),
         ("number", "line 8: column 'sold' holds 'many'"),
+        ("second series", "line 301: column 'sold' holds 'many'"),
         ("twice", "line 8"),
         ("empty", "sales.csv"),
     ],
