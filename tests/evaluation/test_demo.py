@@ -38,7 +38,7 @@ def test_both_heads_are_trained_scored_plotted_and_saved(tmp_path, monkeypatch):
     for picture in ("nyc13-forecast.png", "ecoli-scores.png"):
         assert (tmp_path / "demo" / picture).read_bytes().startswith(b"\x89PNG")
     record = json.loads((tmp_path / "demo" / "results.json").read_text())
-    assert [len(part["scores"]) for part in record["parts"]] == [6, 6]
+    assert [len(part["scores"]) for part in record["parts"]] == [6, 7]
     assert "| TitansForecaster |" in (tmp_path / "demo" / "results.md").read_text()
     text = found.to_text()
     for needed in ("seasonal naive", "share of G and C", "titans-seq forecast fit", "dna fit"):

@@ -6,6 +6,7 @@ import pytest
 
 from titans_seq.evaluation.cards import data_path, read_card
 from titans_seq.evaluation.dna_controls import (
+    NearestRow,
     letters_by_place,
     score_dna_controls,
     usual_controls,
@@ -39,9 +40,10 @@ def test_both_strands_count_the_same():
 
 
 def test_letters_by_place_mark_one_letter_each():
-    found = letters_by_place(["ACN", "TTT"]).reshape(2, 3, 4)
+    found = letters_by_place(["ACNGG", "TTT", "A"], 3).reshape(3, 3, 4)
     assert found[0].tolist() == [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0]]
     assert found[1, 2].tolist() == [0, 0, 0, 1]
+    assert found[2].sum() == 1
 
 
 def test_length_is_a_control_where_it_varies_and_place_where_it_does_not():
@@ -67,6 +69,17 @@ def test_each_control_finds_what_it_can_see():
     assert scores["4-letter words"]["accuracy"] < 0.8
 
 
+def test_the_nearest_row_is_the_one_that_shares_most_words():
+    generator = np.random.default_rng(0)
+    texts = ["".join(generator.choice(list("ACGT"), 80)) for _ in range(6)]
+    control = NearestRow().fit(words(texts, 12), np.array(list("ababab")))
+    parts = [texts[3][:50] + texts[0][:30], "N" * 80]
+    chances = control.predict_proba(words(parts, 12))
+    assert control.classes_[chances[0].argmax()] == "b"
+    assert 0.5 < chances[0].max() < 1
+    assert chances[1].tolist() == [0.5, 0.5]
+
+
 def embedded(part):
     with gzip.open(data_path(read_card("ecoli_coding_vs_intergenic"), part), "rt") as lines:
         pairs = [(letters.strip(), header.strip().split("label=")[1])
@@ -88,11 +101,12 @@ def test_ecoli_controls_are_those_of_its_card():
         ("yeast_cds_strand", "4-letter words", 0.874),
         ("uci_splice", "letters by place", 0.948),
         ("us_mouse_tata", "letters by place", 0.943),
+        ("gb_nontata_official_test", "nearest training row", 0.954),
     ],
 )
 def test_known_figures_come_out(name, control, accuracy, shared_data):
     parts = [pd.read_csv(shared_data / "dna" / name / f"{part}.csv.gz")
              for part in ("train", "test")]  # fmt: skip
-    train, test = [(part["sequence"].tolist(), part["label"].tolist()) for part in parts]
+    train, test = [(part.iloc[:, 0].tolist(), part["label"].tolist()) for part in parts]
     scores = score_dna_controls(train, test)
     assert scores[control]["accuracy"] == pytest.approx(accuracy, abs=0.015)

@@ -1,20 +1,20 @@
 """Simple classifiers of DNA that every score is printed beside.
 
 They count how many public benchmarks can be answered without reading the sequence: by the
-commonest label, by length, by the share of G and C, by counts of short words wherever they stand,
-or by single letters at fixed places.
+commonest label, by length, by the share of G and C, by the label of the most similar training row,
+by counts of short words wherever they stand, or by single letters at fixed places.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
-from sklearn.base import ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -52,14 +52,21 @@ def usual_controls(sequences: Sequence[str]) -> list[DNAControl]:
     controls = [
         DNAControl("majority", _nothing, DummyClassifier(strategy="prior")),
         DNAControl("share of G and C", _gc_share, _on_standard_scale(1e6)),
+        DNAControl("nearest training row", lambda texts: words(texts, 12), NearestRow()),
         DNAControl("4-letter words", lambda texts: words(texts, 4).toarray(),
                    _on_standard_scale(0.001)),
         DNAControl("6-letter words, both strands",
                    lambda texts: words(texts, 6, both_strands=True),
                    make_pipeline(StandardScaler(with_mean=False), _logistic(0.001))),
     ]  # fmt: skip
-    if len({len(text) for text in sequences}) == 1:
-        controls.append(DNAControl("letters by place", letters_by_place, _logistic(0.1)))
+    lengths = {len(text) for text in sequences}
+    if len(lengths) == 1:
+        (length,) = lengths
+        controls.append(
+            DNAControl(
+                "letters by place", lambda texts: letters_by_place(texts, length), _logistic(0.1)
+            )
+        )
     else:
         tree = DecisionTreeClassifier(max_depth=4, min_samples_leaf=5, random_state=0)
         controls.insert(1, DNAControl("length", _length, tree))
@@ -85,6 +92,32 @@ def score_dna_controls(
     return scores
 
 
+class NearestRow(ClassifierMixin, BaseEstimator):
+    """Copies the label of the training row that shares most words, and is as sure as it shares.
+
+    A high score says that test rows overlap training rows or repeat them.
+    """
+
+    def fit(self, X: sparse.csr_array, y: npt.NDArray[Any]) -> Self:
+        """Remember the rows; ``X`` has the share of each word."""
+        self.rows_ = X.sign().T.tocsr()
+        self.classes_, self.labels_ = np.unique(y, return_inverse=True)
+        self.shares_ = np.bincount(self.labels_) / len(y)
+        return self
+
+    def predict_proba(self, X: sparse.csr_array) -> npt.NDArray[np.float64]:
+        """Return (rows, classes): the copied label, as far as words are shared."""
+        parts = []
+        for start in range(0, X.shape[0], 256):
+            some = X[start : start + 256].sign()
+            shared = (some @ self.rows_).toarray()
+            nearest = shared.argmax(axis=1)
+            share = shared.max(axis=1) / np.maximum(some.sum(axis=1), 1)
+            copied = np.eye(len(self.classes_))[self.labels_[nearest]]
+            parts.append(self.shares_ + share[:, None] * (copied - self.shares_))
+        return np.concatenate(parts)
+
+
 def words(sequences: Sequence[str], length: int, *, both_strands: bool = False) -> sparse.csr_array:
     """Return the share of each word of ``length`` letters among a sequence's words.
 
@@ -102,7 +135,7 @@ def words(sequences: Sequence[str], length: int, *, both_strands: bool = False) 
     csr_array
         (sequences, 4 to the power of ``length``), words in the order of the alphabet.
     """
-    same = _canonical(length) if both_strands else np.arange(4**length)
+    same = _canonical(length) if both_strands else None
     columns, counts, ends = [], [], [0]
     for text in sequences:
         codes = _codes(text)
@@ -112,7 +145,8 @@ def words(sequences: Sequence[str], length: int, *, both_strands: bool = False) 
             letter = codes[offset : offset + len(number)]
             number = number * 4 + letter
             whole &= letter >= 0
-        found, count = np.unique(same[number[whole]], return_counts=True)
+        kept = number[whole] if same is None else same[number[whole]]
+        found, count = np.unique(kept, return_counts=True)
         columns.append(found)
         counts.append(count / max(count.sum(), 1))
         ends.append(ends[-1] + len(found))
@@ -122,9 +156,15 @@ def words(sequences: Sequence[str], length: int, *, both_strands: bool = False) 
     )
 
 
-def letters_by_place(sequences: Sequence[str]) -> npt.NDArray[np.float32]:
-    """Return (sequences, 4 * length), 1 for the letter that stands at each place."""
-    codes = np.stack([_codes(text) for text in sequences])
+def letters_by_place(sequences: Sequence[str], length: int) -> npt.NDArray[np.float32]:
+    """Return (sequences, 4 * length), 1 for the letter that stands at each place.
+
+    Of a longer sequence the rest is left out; where a shorter one has ended there is no 1.
+    """
+    codes = np.full((len(sequences), length), -1)
+    for row, text in enumerate(sequences):
+        found = _codes(text)[:length]
+        codes[row, : len(found)] = found
     is_letter = codes[:, :, None] == np.arange(4)
     return np.asarray(is_letter.reshape(len(sequences), -1), dtype=np.float32)
 
