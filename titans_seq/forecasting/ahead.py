@@ -96,25 +96,7 @@ def _read_ahead(
     if again.any():
         row = int(again.argmax())
         raise DataError(f"{place.row(row)}: future_df has time {times[row]} of one series twice")
-    wanted_times = [
-        table.times(series, int(rows), int(rows) + horizon)
-        for series, rows in enumerate(table.lengths())
-    ]
-    keys: list[Any] = table.keys if by_series else [0] * len(table.keys)
-    wanted = pd.MultiIndex.from_arrays(
-        [
-            pd.Index(keys).repeat(horizon),
-            wanted_times[0].append(wanted_times[1:]) if len(keys) > 1 else wanted_times[0],
-        ]
-    )
-    rows = found.get_indexer(wanted)
-    if (rows < 0).any():
-        series, step = divmod(int((rows < 0).argmax()), horizon)
-        missing = int((rows[series * horizon : (series + 1) * horizon] < 0).sum())
-        raise DataError(
-            f"{place.source}: series {table.ids[series]!r} lacks {missing} of the {horizon} "
-            f"times to forecast, first {wanted_times[series][step]}"
-        )
+    rows = _find(table, horizon, found, place, by_series=by_series)
     ahead = {}
     for name in columns.future:
         text = table.varying[name].dtype == object
@@ -125,3 +107,31 @@ def _read_ahead(
             raise DataError(f"{place.row(row)}: column {name!r} is empty, but is known ahead")
         ahead[name] = values[rows]
     return ahead
+
+
+def _find(
+    table: Table, horizon: int, found: pd.MultiIndex, place: Place, *, by_series: bool
+) -> npt.NDArray[np.int64]:
+    """Return which row holds each step of each series.
+
+    Raises
+    ------
+    DataError
+        If one is missing; the message names the series and the time.
+    """
+    times = [
+        table.times(series, int(rows), int(rows) + horizon)
+        for series, rows in enumerate(table.lengths())
+    ]
+    keys: list[Any] = table.keys if by_series else [0] * len(table.keys)
+    whole = times[0].append(times[1:]) if len(keys) > 1 else times[0]
+    wanted = pd.MultiIndex.from_arrays([pd.Index(keys).repeat(horizon), whole])
+    rows = np.asarray(found.get_indexer(wanted), dtype=np.int64)
+    if (rows < 0).any():
+        series, step = divmod(int((rows < 0).argmax()), horizon)
+        missing = int((rows[series * horizon : (series + 1) * horizon] < 0).sum())
+        raise DataError(
+            f"{place.source}: series {table.ids[series]!r} lacks {missing} of the {horizon} "
+            f"times to forecast, first {times[series][step]}"
+        )
+    return rows

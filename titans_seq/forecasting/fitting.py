@@ -113,6 +113,32 @@ def network_config(settings: Mapping[str, Any], preprocess: Preprocess) -> Netwo
     )
 
 
+def split_windows(
+    config: NetworkConfig, panel: Panel, train_rows: npt.NDArray[np.int64]
+) -> tuple[WindowIndex, WindowIndex]:
+    """Return the windows to train on, and those that choose the epoch.
+
+    Raises
+    ------
+    DataError
+        If there is no window to train on.
+    """
+    lengths = {"context_length": config.context_length, "horizon": config.horizon}
+    ends = train_rows.tolist()
+    begins = [first_cutoff(rows, **lengths) for rows in ends]
+    index = index_windows(panel, begins, ends, horizon=config.horizon)
+    index = drop_empty(panel, index, **lengths)
+    whole = panel.starts.diff().tolist()
+    held_out = index_windows(panel, ends, whole, horizon=config.horizon)
+    held_out = drop_empty(panel, held_out, **lengths)
+    if not len(index.cutoffs):
+        raise DataError(
+            f"no window to train on: the longest series has {max(ends)} rows to train on, and "
+            f"horizon={config.horizon} needs at least {config.horizon + 1} with values"
+        )
+    return index, held_out
+
+
 def fit_network(
     settings: Mapping[str, Any],
     preprocess: Preprocess,
@@ -141,18 +167,7 @@ def fit_network(
         If there is no window to train on.
     """
     config = network_config(settings, preprocess)
-    lengths = {"context_length": config.context_length, "horizon": config.horizon}
-    begins = [first_cutoff(int(rows), **lengths) for rows in train_rows]
-    whole = panel.starts.diff().tolist()
-    index = index_windows(panel, begins, train_rows.tolist(), horizon=config.horizon)
-    index = drop_empty(panel, index, **lengths)
-    held_out = index_windows(panel, train_rows.tolist(), whole, horizon=config.horizon)
-    held_out = drop_empty(panel, held_out, **lengths)
-    if not len(index.cutoffs):
-        raise DataError(
-            f"no window to train on: the longest series has {train_rows.max()} rows to train "
-            f"on, and horizon={config.horizon} needs at least {config.horizon + 1} with values"
-        )
+    index, held_out = split_windows(config, panel, train_rows)
     with seeded(seed):
         network = ForecastNetwork(config)
     validation = validation_batches(panel, held_out, network) if len(held_out.cutoffs) else None

@@ -45,6 +45,9 @@ BRANCH_DROPOUT = 0.5
 """Share of the training windows whose expected value the backbone has no say in, so that the
 linear part and the effects are right by themselves, and the backbone adds what they lack."""
 
+LEAST_SPREAD = 0.1
+"""Deviation that a flat look-back is taken to have where the backbone reads the effects."""
+
 BACKBONE_RATE = 1 / 3
 """Learning rate of the backbone and what surrounds it, over that of the linear part."""
 
@@ -216,7 +219,8 @@ class ForecastNetwork(nn.Module):
         scale = scale_of(rest, windows.seen, self.config.normalise)
         values = torch.where(windows.seen, (rest - scale.centre) / scale.spread, 0.0)
 
-        features = self._features(windows, values, effect / scale.spread, static)
+        relative = effect / scale.spread.clamp(min=LEAST_SPREAD)
+        features = self._features(windows, values, relative, static)
         branch = self.share * self.point(features).squeeze(-1)
         if self.training:
             branch = branch * (torch.rand_like(branch[:, :1]) >= BRANCH_DROPOUT)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,8 @@ from titans_seq.forecasting.grid import Grid, infer_grid
 
 LONGEST_GAPS = 50
 """A grid may have this many times the rows that were given; more means a wrong time."""
+
+CLOCK_HINT = "; leave one out, or if the clock was set back, give times in UTC"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,33 +116,37 @@ def read_table(
     order = np.lexsort((grid.ordinals(times), codes))
     positions, starts, first = _lay_out(times, codes, order, grid, names, columns, place)
 
-    def spread(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        empty: Any = None if values.dtype == object else np.nan
-        laid = np.full(starts[-1], empty, dtype=values.dtype)
-        laid[positions] = values
-        return laid
+    laid = partial(_spread, rows=int(starts[-1]), positions=positions)
 
     def read(column: str) -> npt.NDArray[Any]:
         text = is_category(frame[column]) if categories is None else column in categories
         return read_texts(frame, column) if text else read_numbers(frame, column, place)
 
-    present = np.zeros(starts[-1], dtype=bool)
-    present[positions] = True
+    targets = [laid(read_numbers(frame, name, place)) for name in columns.target]
     single = Table(
         ids=names,
         keys=names,
         grid=grid,
         first=first,
         starts=starts,
-        present=present,
-        target=spread(read_numbers(frame, columns.target[0], place)),
-        varying={name: spread(read(name)) for name in columns.covariates},
+        present=laid(np.ones(len(frame), dtype=bool)),
+        target=targets[0],
+        varying={name: laid(read(name)) for name in columns.covariates},
         static={name: _constant(read(name), codes, names, name, place) for name in columns.static},
     )
-    if len(columns.target) == 1:
+    if len(targets) == 1:
         return single
-    targets = [spread(read_numbers(frame, name, place)) for name in columns.target]
     return _stack(single, columns.target, targets, alone=not has_ids(frame, columns))
+
+
+def _spread(
+    values: npt.NDArray[Any], *, rows: int, positions: npt.NDArray[np.int64]
+) -> npt.NDArray[Any]:
+    """Return values at their places among ``rows``; nothing stands in the gaps."""
+    blank: Any = {"O": None, "b": False}.get(values.dtype.kind, np.nan)
+    spread = np.full(rows, blank, dtype=values.dtype)
+    spread[positions] = values
+    return spread
 
 
 def _lay_out(
@@ -159,33 +166,45 @@ def _lay_out(
         rows = order[edges[series] : edges[series + 1]]
         own = times[rows]
         steps = grid.positions(own)
-        off = steps < 0
-        if off.any():
-            row = int(off.argmax())
-            raise DataError(
-                f"{place.row(int(rows[row]))}: series {name!r} has time {own[row]}, which is not "
-                f"on the grid of frequency {grid.freq!r} that begins at {own[0]}; "
-                f"resample the series, or give freq=..."
-            )
-        again = np.flatnonzero(np.diff(steps) == 0)
-        if len(again):
-            one, two = sorted(int(row) for row in rows[again[0] : again[0] + 2])
-            hint = _no_ids_hint(columns, names)
-            raise DataError(
-                f"{place.row(two)}: series {name!r} has time {own[again[0]]} a second time "
-                f"(the first is in {place.row(one).rsplit(', ')[-1]}){hint}"
-            )
-        length = int(steps[-1]) + 1
-        if length > LONGEST_GAPS * len(rows) + 1000:
-            late = int(np.diff(steps).argmax()) + 1
-            raise DataError(
-                f"{place.row(int(rows[late]))}: series {name!r} jumps from {own[late - 1]} to "
-                f"{own[late]}: more rows would be missing than are there"
-            )
+        _check_steps(own, steps, rows, name, grid, place, _no_ids_hint(columns, names))
         positions[rows] = starts[-1] + steps
-        starts.append(starts[-1] + length)
+        starts.append(starts[-1] + int(steps[-1]) + 1)
         first.append(own[0])
     return positions, np.asarray(starts, dtype=np.int64), first
+
+
+def _check_steps(
+    own: pd.Index,
+    steps: npt.NDArray[np.int64],
+    rows: npt.NDArray[np.int64],
+    name: Any,
+    grid: Grid,
+    place: Place,
+    hint: str,
+) -> None:
+    """Refuse a series with a time off the grid, a time twice, or far too large a gap."""
+    off = steps < 0
+    if off.any():
+        row = int(off.argmax())
+        raise DataError(
+            f"{place.row(int(rows[row]))}: series {name!r} has time {own[row]}, which is not "
+            f"on the grid of frequency {grid.freq!r} that begins at {own[0]}; "
+            f"resample the series, or give freq=..."
+        )
+    again = np.flatnonzero(np.diff(steps) == 0)
+    if len(again):
+        one, two = sorted(int(row) for row in rows[again[0] : again[0] + 2])
+        raise DataError(
+            f"{place.row(two)}: series {name!r} has time {own[again[0]]} a second time "
+            f"(the first is in {place.row(one).rsplit(', ')[-1]}){hint or CLOCK_HINT}"
+        )
+    length = int(steps[-1]) + 1
+    if length > LONGEST_GAPS * len(rows) + 1000:
+        late = int(np.diff(steps).argmax()) + 1
+        raise DataError(
+            f"{place.row(int(rows[late]))}: series {name!r} jumps from {own[late - 1]} to "
+            f"{own[late]}: more rows would be missing than are there"
+        )
 
 
 def _no_ids_hint(columns: Columns, names: list[Any]) -> str:
