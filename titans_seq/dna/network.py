@@ -153,7 +153,7 @@ class TitansReader(nn.Module):
     ) -> Float[Tensor, "batch classes"]:
         """Return the logits of the classes."""
         tokens, real, motifs = self.tokens(bases, mask)
-        tokens, _ = self.backbone(tokens, mask=real)
+        tokens, _ = self.backbone(tokens, mask=real, keep_state=False)
         features = [
             masked_mean(tokens, real),
             masked_max(tokens, real),
