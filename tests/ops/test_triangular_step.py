@@ -27,11 +27,11 @@ def test_later_tokens_change_no_earlier_step_and_a_split_changes_none(cut: int) 
 
 @pytest.mark.parametrize("layers", [1, 3])
 def test_a_repeated_key_is_corrected_at_most_once(layers: int) -> None:
-    z = torch.randn(1, 1, 5, dtype=torch.float64).expand(1, 64, 5)
+    z = _inputs(1)[0][:1].expand(1, 64, 5)
     momentum = torch.full((1, 64), 0.9, dtype=torch.float64).log()
     step = torch.ones(1, 64, dtype=torch.float64)
     spent = triangular_step(z, step, momentum, layers).spent
-    assert (spent >= 0).all()
+    assert (spent >= -1e-12).all()
     assert spent.sum() <= 1 + 1e-12
 
 
