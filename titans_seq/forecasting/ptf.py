@@ -27,6 +27,7 @@ try:
         CrossEntropy,
         Metric,
         MultiLoss,
+        NegativeBinomialDistributionLoss,
         QuantileLoss,
     )
     from pytorch_forecasting.models.base import BaseModelWithCovariates
@@ -254,10 +255,10 @@ class TitansForecastModel_pkg(_BasePtForecaster):  # noqa: N801 (the library's c
 
     @classmethod
     def _get_test_dataloaders_from(cls, params: dict[str, Any]) -> dict[str, Any]:
-        """Return loaders of a small data set; the suite's own data must be downloaded."""
+        """Return loaders of the suite's data, with a target that suits the loss."""
         from pytorch_forecasting.tests._data_scenarios import data_with_covariates, make_dataloaders
 
-        frame = data_with_covariates()
+        frame, loss = data_with_covariates(), params.get("loss")
         settings = {
             "target": "target",
             "time_varying_known_reals": ["price_actual"],
@@ -266,5 +267,9 @@ class TitansForecastModel_pkg(_BasePtForecaster):  # noqa: N801 (the library's c
             "add_relative_time_idx": True,
             **params.get("data_loader_kwargs", {}),
         }
+        if isinstance(loss, CrossEntropy):
+            settings["target"] = "agency"
+        if isinstance(loss, NegativeBinomialDistributionLoss):
+            frame["target"] = frame["volume"].round()
         loaders: dict[str, Any] = make_dataloaders(frame, **settings)
         return loaders
