@@ -47,10 +47,15 @@ def test_ctrl_c_ends_training_with_130_and_without_a_model(sales: Path, tmp_path
          "24", "--id-col", "store", "--time-col", "time", "--target-col", "sold",
          "--max-epochs", "100000", "--model", str(tmp_path / "model")],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # a test run in the background hands down that SIGINT is to be ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
-    time.sleep(6)  # it takes a few seconds to load torch; any later moment is training
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    try:
+        time.sleep(6)  # it takes a few seconds to load torch; any later moment is training
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130, err
     assert err.endswith("Interrupted\n")
     assert out == ""
