@@ -126,12 +126,13 @@ def _commands(out: Path) -> str:
     settings, card = recipe.settings, read_card(recipe.dataset)
     roles, dna = card.columns, read_recipe(DNA_RECIPE).settings
     assert isinstance(roles, Columns)
-    sizes = " ".join(f"-s {name}={settings[name]}" for name in ("dim", "layers", "batch_size"))
+    also = [name for name in ("dim", "layers", "batch_size") if name in settings]
+    sizes = "".join(f" -s {name}={settings[name]}" for name in also)
     return f"""The same on your own files (these are copies of the demo's):
   titans-seq forecast fit {data / "nyc13.csv.gz"} --horizon {settings["horizon"]} \\
     --context-length {settings["context_length"]} --id-col {roles.id} --time-col {roles.time} \\
     --target-col {roles.target} --future {",".join(roles.future)} --split {card.split} \\
-    --max-epochs {settings["max_epochs"]} {sizes} --model my-forecaster
+    --max-epochs {settings["max_epochs"]}{sizes} --model my-forecaster
   titans-seq forecast evaluate {data / "nyc13.csv.gz"} --model my-forecaster
   titans-seq dna fit {data / "ecoli-train.fa.gz"} --max-epochs {dna["max_epochs"]} \\
     --reverse-complement {dna["reverse_complement"]} --model my-classifier
