@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import pytest
 import torch
 from torch import Tensor
 
+from titans_seq.nn.rules import RULES
+from titans_seq.ops.bias import Huber, PowerError
+from titans_seq.ops.boundary import Orthogonalise
 from titans_seq.ops.memory import learn_and_read
 from titans_seq.ops.memory_reference import memory_reference
 from titans_seq.ops.rule import OutputNorm, Rates, UpdateRule
 from titans_seq.ops.state import Carry, split_start
 
 BATCH, HEADS, DIM, HIDDEN = 2, 2, 4, 6
-TITANS = UpdateRule()
-TTT = UpdateRule(schedule="mean", step="raw", activation="gelu", residual_norm=True)
-EXACT = UpdateRule(gradient_point="token")
-GATED_DELTA = UpdateRule(gradient_point="token", forget_to="zero", decay_first=True)
+TITANS, EXACT, TTT, GATED_DELTA, YAAD, MONETA, OMEGA, MUON = (
+    rule.update for rule in RULES.values()
+)
 
 CASES = {
     "titans, depth 1": (TITANS, 1),
@@ -31,6 +34,19 @@ CASES = {
     "ttt-mlp": (TTT, 2),
     "exact": (EXACT, 1),
     "gated delta": (GATED_DELTA, 1),
+    "yaad": (YAAD, 2),
+    "narrow huber, depth 1": (UpdateRule(bias=Huber(0.1)), 1),
+    "cubic error": (UpdateRule(bias=PowerError(width=0.5)), 2),
+    "moneta": (MONETA, 2),
+    "moneta, depth 1": (MONETA, 1),
+    "moneta, forgets to zero": (replace(MONETA, forget_to="zero"), 2),
+    "omega": (OMEGA, 2),
+    "window of 3": (UpdateRule(window=3), 1),
+    "window of 2, mean step": (UpdateRule(window=2, step="mean"), 2),
+    "muon": (MUON, 2),
+    "muon, depth 1": (MUON, 1),
+    "muon, forgets to zero": (replace(MUON, forget_to="zero"), 2),
+    "window and boundary": (UpdateRule(window=3, boundary=Orthogonalise(3)), 2),
 }
 
 
@@ -64,9 +80,11 @@ def _problem(rule: UpdateRule, depth: int, time: int, hard_gates: bool) -> Probl
     start = tuple((rand(HEADS, widths[i], widths[i + 1]) * 2 - 1) for i in range(depth))
     norm = OutputNorm(rand(HEADS, DIM) + 0.5, rand(HEADS, DIM)) if rule.residual_norm else None
     scale = 0.1 if rule.step == "raw" else 1.0
-    rates = Rates(
-        gate().log(), gate().log(), scale * gate(), torch.ones(BATCH, HEADS, time).double()
-    )
+    keep, momentum, step = gate(), gate(), gate()
+    if rule.retention is not None:
+        momentum = torch.zeros_like(momentum)
+    real = torch.ones(BATCH, HEADS, time).double()
+    rates = Rates(keep.log(), momentum.log(), scale * step, real)
     problem = Problem((q, k, v), rates, start, norm)
     for leaf in problem.leaves():
         leaf.requires_grad_()
@@ -80,8 +98,10 @@ def _fast(problem: Problem, rule: UpdateRule, chunk: int) -> tuple[Tensor, Tenso
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("hard_gates", [False, True], ids=["soft gates", "gates of 0 and 1"])
-@pytest.mark.parametrize(("chunk", "time"), [(1, 3), (4, 11), (8, 8), (16, 7)])
+@pytest.mark.parametrize(
+    ("chunk", "time", "hard_gates"),
+    [(1, 3, True), (4, 11, False), (4, 11, True), (8, 8, False), (16, 7, True)],
+)
 @pytest.mark.parametrize("case", CASES)
 def test_agrees_with_the_loop_in_values_states_and_gradients(
     case: str, chunk: int, time: int, hard_gates: bool
@@ -103,7 +123,10 @@ def test_agrees_with_the_loop_in_values_states_and_gradients(
                 weights, momentum = states[b * HEADS + h]
                 mine = base[layer][h] + carry.weights[layer][h, b]
                 torch.testing.assert_close(mine, weights[layer], **close)
-                torch.testing.assert_close(carry.momentum[layer][h, b], momentum[layer], **close)
+                moved = carry.momentum[layer][h, b]
+                if rule.retention is not None:
+                    moved = moved + base[layer][h]
+                torch.testing.assert_close(moved, momentum[layer], **close)
 
     weight = torch.linspace(-1, 1, fast.numel(), dtype=torch.float64).reshape(fast.shape)
     pair = [

@@ -67,7 +67,8 @@ def gradients_at(
         inputs.append(activate(before[-1], rule.activation))
     output = through(inputs[-1], weights[-1])
     error = finish(output, keys, norm) - values
-    loss = 0.5 * error.square().sum(-1)
+    loss = rule.bias.loss(error)
+    error = rule.bias.slope(error)
     if norm is not None:
         error = _norm_backward(error * norm.gain[:, None, None], output)
     errors = [error]

@@ -36,6 +36,7 @@ class Chunk(NamedTuple):
     step: Tensor
     log_momentum: Tensor
     scalars: ChunkScalars
+    write: Tensor | None = None
 
 
 def segment_sizes(columns: int, slot: int, period: int) -> list[int]:
@@ -88,10 +89,10 @@ def cut_into_chunks(
             scalars = mean_scalars(write, slot if not before else 0)
         else:
             scalars = chunk_scalars(log_keep, log_momentum, write)
-        parts = zip(*(one.unbind(0) for one in (q, k, v, step, log_momentum)), strict=True)
+        parts = zip(*(one.unbind(0) for one in (q, k, v, step, log_momentum, write)), strict=True)
         each = zip(*(one.unbind(0) for one in scalars), strict=True)
-        for (q1, k1, v1, step1, momentum1), some in zip(parts, each, strict=True):
-            chunks.append(Chunk(q1, k1, v1, step1, momentum1, ChunkScalars(*some)))
+        for (q1, k1, v1, step1, momentum1, write1), some in zip(parts, each, strict=True):
+            chunks.append(Chunk(q1, k1, v1, step1, momentum1, ChunkScalars(*some), write1))
         before += group * size
     return chunks
 

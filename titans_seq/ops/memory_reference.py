@@ -27,6 +27,13 @@ class _Memory:
     count: int = 0
     keys: list[list[Tensor]] = field(default_factory=list)
     spent: list[list[Tensor]] = field(default_factory=list)
+    sums: list[Tensor] = field(default_factory=list)
+    """Accumulators of a retention; ``weights`` follow from them."""
+    scales: list[Tensor] = field(default_factory=list)
+    left: list[Tensor] = field(default_factory=list)
+    """What forgetting has left of the chunk's first weights, for a boundary."""
+    changes: list[list[Tensor]] = field(default_factory=list)
+    """Every token's write at each step of its windows, in the open chunk."""
 
 
 def memory_reference(
@@ -48,7 +55,8 @@ def memory_reference(
     losses
         (batch, heads, time): half the squared error at the gradient's point, before the write.
     states
-        By batch and head: the last weights, then the last momentum, a tensor a layer.
+        By batch and head: the last weights, then the last momentum (of a rule with a
+        retention the accumulator), a tensor a layer.
     """
     batch, heads, time, _ = queries.shape
     outputs = [[[torch.zeros_like(queries[0, 0, 0])] * time for _ in range(heads)]
@@ -66,7 +74,7 @@ def memory_reference(
                 token = [one[b, h, t] for one in (queries, keys, values, *rates[:3])]
                 output, loss = _step(memory, token, first, rule, chunk_size, head_norm)
                 outputs[b][h][t], losses[b][h][t] = output, loss
-            states.append([memory.weights, memory.momentum])
+            states.append([memory.weights, memory.sums or memory.momentum])
     stack = torch.stack
     return (
         stack([stack([stack(row) for row in rows]) for rows in outputs]),
@@ -88,7 +96,7 @@ def _step(
     keep, momentum = log_keep.exp(), log_momentum.exp()
     base = start if rule.forget_to == "start" else [torch.zeros_like(one) for one in start]
     if memory.count % chunk_size == 0:
-        _open_chunk(memory, rule)
+        _open_chunk(memory, start, rule)
     memory.count += 1
 
     point = memory.anchor
@@ -98,8 +106,10 @@ def _step(
             point = [b + keep * (w - b) for w, b in zip(point, base, strict=True)]
     loss, gradients, inputs = _gradients(point, key, value, rule, norm)
 
+    times = min(rule.window, chunk_size - (memory.count - 1) % chunk_size)
     for layer, (gradient, z) in enumerate(zip(gradients, inputs, strict=True)):
-        theta = _bounded_step(memory, layer, z, step, log_momentum, rule, chunk_size)
+        asked = step * times
+        theta = _bounded_step(memory, layer, z, asked, log_momentum, rule, chunk_size) / times
         if rule.gradient_bound is not None and rule.gradient_point == "chunk":
             size = (gradient.square().sum() + TINY).sqrt()
             gradient = gradient * rule.gradient_bound / (rule.gradient_bound + size)
@@ -108,9 +118,24 @@ def _step(
     return output, loss
 
 
-def _open_chunk(memory: _Memory, rule: UpdateRule) -> None:
-    """Take the gradients of the next chunk at the weights as they are."""
-    memory.anchor = memory.weights
+def _open_chunk(memory: _Memory, start: list[Tensor], rule: UpdateRule) -> None:
+    """Take the gradients of the next chunk at the weights as they are, or are made to be."""
+    if rule.boundary is not None and memory.count:
+        memory.weights = [
+            left + rule.boundary.close(now - left)
+            for now, left in zip(memory.weights, memory.left, strict=True)
+        ]
+    if rule.retention is not None:
+        memory.sums = memory.sums or memory.weights
+        memory.scales = [
+            rule.retention.scale(one[None, None], first[None, None])[0, 0]
+            for one, first in zip(memory.sums, start, strict=True)
+        ]
+        memory.weights = [
+            one * scale for one, scale in zip(memory.sums, memory.scales, strict=True)
+        ]
+    memory.anchor = memory.left = memory.weights
+    memory.changes = [[] for _ in memory.weights]
     memory.keys = [[] for _ in memory.weights]
     memory.spent = [[] for _ in memory.weights]
     if rule.schedule == "mean":
@@ -134,9 +159,18 @@ def _write(
         memory.momentum[layer] = memory.momentum[layer] - change
         memory.weights[layer] = memory.anchor[layer] + memory.momentum[layer] / in_chunk
         return
-    memory.momentum[layer] = momentum * memory.momentum[layer] - change
-    kept = base + keep * (memory.weights[layer] - base)
-    memory.weights[layer] = kept + memory.momentum[layer]
+    memory.changes[layer].append(change)
+    together = torch.stack(memory.changes[layer][-rule.window :]).sum(0)
+    memory.momentum[layer] = momentum * memory.momentum[layer] - together
+    before = memory.weights if rule.retention is None else memory.sums
+    after = base + keep * (before[layer] - base) + memory.momentum[layer]
+    memory.left = list(memory.left)
+    memory.left[layer] = base + keep * (memory.left[layer] - base)
+    if rule.retention is not None:
+        memory.sums = list(memory.sums)
+        memory.sums[layer] = after
+        after = after * memory.scales[layer]
+    memory.weights[layer] = after
 
 
 def _bounded_step(
@@ -175,7 +209,7 @@ def _gradients(
     with torch.enable_grad():
         weights = [w if w.requires_grad else w.detach().requires_grad_() for w in point]
         output, inputs = _network(weights, key, rule, norm)
-        loss = 0.5 * (output - value).square().sum()
+        loss = rule.bias.loss(output - value)
         gradients = torch.autograd.grad(loss, weights, create_graph=True)
     return loss, list(gradients), inputs
 

@@ -10,6 +10,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from titans_seq.ops.bias import SQUARED_ERROR, Bias
+from titans_seq.ops.boundary import Boundary
+from titans_seq.ops.retention import Retention
+
 TINY = 1e-24
 """Added under a root or a quotient that may be zero; its power -1.5 is still a float32."""
 
@@ -46,6 +50,26 @@ class UpdateRule:
 
     residual_norm: bool = False
     """Read ``x + LayerNorm(f(x))`` instead of ``f(x)``, as TTT does."""
+
+    bias: Bias = SQUARED_ERROR
+    """Loss of the memory's error whose gradient is written."""
+
+    window: int = 1
+    """Tokens of a chunk, the present one last, whose gradients each step along the way takes
+    together (arXiv 2505.23735, equation 9); 1 is a step along the token's own."""
+
+    boundary: Boundary | None = None
+    """What becomes of a chunk's writes when the next chunk opens; ``None`` leaves them."""
+
+    retention: Retention | None = None
+    """Size of the weights that are read, from the sum of what was written; ``None``: they are
+    the sum. Only without momentum."""
+
+    @property
+    def plain(self) -> bool:
+        """Whether the rule needs nothing but the fields above ``bias``."""
+        extra = (self.boundary, self.retention)
+        return self.bias == SQUARED_ERROR and self.window == 1 and extra == (None, None)
 
 
 class Rates(NamedTuple):

@@ -24,23 +24,33 @@ class Carry(NamedTuple):
     Shapes
     ------
     ``weights``, ``momentum``, ``anchor``: one (heads, batch, inner, outer) a layer;
-    ``keys``: one (heads, batch, chunk, inner) a layer; ``spent``: one (heads, batch, chunk)
+    ``keys``: one (heads, batch, chunk, inner) a layer; ``spent``: one (heads, batch, chunk);
+    ``kept``: none, or one (heads, batch); ``pending``: none, or inputs and then changes, each
+    one (heads, batch, chunk, width) a layer
     """
 
     weights: Weights
     """Weights after the last token, less the base that forgetting leads to."""
 
     momentum: Weights
-    """Momentum S after the last token (with the mean schedule: sum of the chunk's steps)."""
+    """Momentum S after the last token (with the mean schedule: sum of the chunk's steps; with
+    a retention: the accumulator, less the base)."""
 
     anchor: Weights
-    """``weights`` at the start of the open chunk, where its gradients are taken."""
+    """``weights`` at the start of the open chunk, where its gradients are taken (with a
+    retention: the accumulator there)."""
 
     keys: tuple[Tensor, ...]
     """Unit inputs of each layer for the open chunk's tokens (triangular step)."""
 
     spent: tuple[Tensor, ...]
     """Share of a full correction that each of those tokens has written."""
+
+    kept: tuple[Tensor, ...] = ()
+    """Share of ``anchor`` that forgetting has left since, for rules with a boundary."""
+
+    pending: tuple[Tensor, ...] = ()
+    """What the open chunk's tokens write at each step of their windows, for rules with one."""
 
 
 def split_start(
@@ -64,11 +74,48 @@ def first_carry(start: tuple[Tensor, ...], rule: UpdateRule, batch: int, chunk_s
     momentum = tuple(torch.zeros_like(one) for one in weights)
     if rule.gradient_point == "token":
         return Carry(weights, momentum, (), (), ())
-    if rule.step != "triangular":
-        return Carry(weights, momentum, weights, (), ())
-    rows = [one.new_zeros(*one.shape[:2], chunk_size) for one in weights]
-    keys = tuple(one.new_zeros(*one.shape[:2], chunk_size, one.shape[-2]) for one in weights)
-    return Carry(weights, momentum, weights, keys, tuple(rows))
+    carry = Carry(weights, momentum, weights, (), ())
+    if rule.retention is not None:
+        carry = carry._replace(momentum=weights)
+    rows = weights[0].shape[:2]
+    inputs = tuple(one.new_zeros(*rows, chunk_size, one.shape[-2]) for one in weights)
+    if rule.step == "triangular":
+        spent = tuple(one.new_zeros(*rows, chunk_size) for one in weights)
+        carry = carry._replace(keys=inputs, spent=spent)
+    if rule.boundary is not None:
+        carry = carry._replace(kept=(weights[0].new_ones(rows),))
+    if rule.window > 1:
+        changes = tuple(one.new_zeros(*rows, chunk_size, one.shape[-1]) for one in weights)
+        carry = carry._replace(pending=inputs + changes)
+    return carry
+
+
+def open_chunk(carry: Carry, rule: UpdateRule) -> Carry:
+    """Return the state with the next chunk open: its gradients are taken at these weights."""
+    weights = carry.weights
+    if rule.boundary is not None:
+        share = carry.kept[0][..., None, None]
+        left = [share * one for one in carry.anchor]
+        wrote = [now - one for now, one in zip(weights, left, strict=True)]
+        kept = [rule.boundary.close(one) for one in wrote]
+        weights = tuple(one + two for one, two in zip(left, kept, strict=True))
+    anchor = weights if rule.retention is None else carry.momentum
+    momentum = carry.momentum
+    if rule.schedule == "mean":
+        momentum = _zeros(momentum)
+    ones = tuple(torch.ones_like(one) for one in carry.kept)
+    return carry._replace(weights=weights, momentum=momentum, anchor=anchor, kept=ones)
+
+
+def forget_chunk(carry: Carry) -> Carry:
+    """Return the state without what only the chunk that has closed needed, shapes unchanged."""
+    return carry._replace(
+        keys=_zeros(carry.keys), spent=_zeros(carry.spent), pending=_zeros(carry.pending)
+    )
+
+
+def _zeros(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(torch.zeros_like(one) for one in tensors)
 
 
 def choose(rows: Tensor, ours: Carry, theirs: Carry) -> Carry:
