@@ -1,0 +1,163 @@
+"""A backbone between an embedding and an output layer: trained short, tested long."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from recall_parts.tasks import NO_ANSWER, TASKS, VALUES, VOCABULARY, Draw, recall
+from titans_seq import TitansBackbone, TitansConfig
+from titans_seq.nn.state import StackState
+
+PIECE = 2048
+"""Tokens handed over at a time in a test; the state is carried from piece to piece."""
+
+TEST_SEED = 1_000_003
+"""Every model meets the same tests."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """All that a run depends on, besides its variant and seed."""
+
+    dim: int
+    heads: int
+    layers: int
+    control_layers: int
+    rule: str
+    memory_depth: int
+    chunk_size: int
+    window: int
+    steps: int
+    tokens_a_step: int
+    learning_rate: float
+    weight_decay: float
+    pairs: int
+    shortest: int
+    longest: int
+    lengths: tuple[int, ...]
+    test_tokens: int
+
+    def config(self, variant: str) -> TitansConfig:
+        """Return the backbone's settings; window and segment are of one length.
+
+        The control has layers of its own: with one it could not even join a key to the token
+        behind it, with two it can, within its window.
+        """
+        return TitansConfig(
+            dim=self.dim,
+            heads=self.heads,
+            layers=self.control_layers if variant == "attention" else self.layers,
+            variant=variant,  # type: ignore[arg-type]
+            segment_len=self.window,
+            window=self.window,
+            chunk_size=self.chunk_size,
+            rule=self.rule,
+            memory_depth=self.memory_depth,
+        )
+
+
+class RecallModel(nn.Module):
+    """Tokens in, one score for each value out."""
+
+    def __init__(self, config: TitansConfig) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(VOCABULARY, config.dim)
+        self.backbone = TitansBackbone(config)
+        self.answer = nn.Linear(config.dim, VALUES)
+
+    def forward(
+        self,
+        tokens: Int[Tensor, "batch time"],
+        state: StackState | None = None,
+        *,
+        keep_state: bool = False,
+    ) -> tuple[Float[Tensor, "batch time values"], StackState | None]:
+        """Return the scores, and the state to go on from if it is wanted."""
+        hidden, after = self.backbone(self.embed(tokens), state, keep_state=keep_state)
+        return self.answer(hidden), after
+
+
+def run(variant: str, seed: int, settings: Settings) -> dict[str, Any]:
+    """Train one model and test it; return what the file of results keeps of it."""
+    torch.manual_seed(seed)
+    model = RecallModel(settings.config(variant))
+    began = time.process_time()
+    losses = train(model, settings, torch.Generator().manual_seed(seed))
+    trained = time.process_time()
+    accuracy = {
+        name: {str(length): test(model, draw, length, settings) for length in settings.lengths}
+        for name, draw in TASKS.items()
+    }
+    return {
+        "variant": variant,
+        "seed": seed,
+        "parameters": sum(one.numel() for one in model.parameters()),
+        "layers": model.backbone.config.layers,
+        "train_seconds": round(trained - began, 1),
+        "test_seconds": round(time.process_time() - trained, 1),
+        "losses": losses,
+        "accuracy": accuracy,
+    }
+
+
+def train(model: RecallModel, settings: Settings, generator: torch.Generator) -> list[float]:
+    """Train on short sequences; return the mean loss of each tenth of the training.
+
+    Easy ones come first, since eight facts at once leave nothing to begin with: the most facts
+    grow from 2 to ``pairs`` over six tenths of the steps, the most tokens to ``longest`` over
+    three. Below these, facts and lengths are drawn at random.
+    """
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, settings.learning_rate, total_steps=settings.steps, pct_start=0.1
+    )
+    losses = []
+    for step in range(settings.steps):
+        length, pairs = difficulty(step / settings.steps, settings, generator)
+        batch = max(1, settings.tokens_a_step // length)
+        tokens, targets = recall(batch, length, pairs, generator)
+        asked = targets != NO_ANSWER
+        loss = F.cross_entropy(model(tokens)[0][asked], targets[asked])
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        losses.append(float(loss.detach()))
+    return [round(float(part.mean()), 4) for part in torch.tensor(losses).chunk(10)]
+
+
+def difficulty(share: float, settings: Settings, generator: torch.Generator) -> tuple[int, int]:
+    """Draw a length and a number of facts, ``share`` of the training being over.
+
+    Lengths are spread evenly on a logarithmic scale, but for a pull to the longer ones.
+    """
+    most = min(settings.pairs, max(2, round(settings.pairs * share / 0.6)))
+    octaves = torch.tensor(settings.longest / settings.shortest).log2() * min(1.0, share / 0.3)
+    place = torch.rand((), generator=generator) ** 0.7
+    length = round(settings.shortest * 2.0 ** float(octaves * place))
+    return length, int(torch.randint(1, most + 1, (), generator=generator))
+
+
+@torch.inference_mode()
+def test(model: RecallModel, draw: Draw, length: int, settings: Settings) -> float:
+    """Return the share of queries answered rightly; the state is carried, memory constant."""
+    batch = max(4, min(64, settings.test_tokens // length))
+    generator = torch.Generator().manual_seed(TEST_SEED)
+    tokens, targets = draw(batch, length, settings.pairs, generator)
+    model.eval()
+    state, right = None, 0
+    for piece, wanted in zip(tokens.split(PIECE, 1), targets.split(PIECE, 1), strict=True):
+        scores, state = model(piece, state, keep_state=True)
+        asked = wanted != NO_ANSWER
+        right += int((scores[asked].argmax(-1) == wanted[asked]).sum())
+    return right / int((targets != NO_ANSWER).sum())

@@ -1,0 +1,101 @@
+"""Synthetic sequences whose answers lie far back; drawn anew for every batch.
+
+A fact is two tokens, a key and, right behind it, its value (the adjacent form of multi-query
+associative recall, arXiv 2312.04927). Whoever meets the key again must name the value. All
+else are fillers that say nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+KEYS, VALUES, FILLERS = 16, 16, 16
+"""Tokens of each kind; chance is one of ``VALUES``."""
+
+VOCABULARY = KEYS + VALUES + FILLERS
+
+NO_ANSWER = -100
+"""Target of a token that asks nothing."""
+
+ZONE = 64
+"""Most tokens that facts, and that queries, are strewn over."""
+
+SHORTEST = 32
+"""Least length of a sequence: eight facts still fit into half of it."""
+
+
+class Batch(NamedTuple):
+    """Tokens, and the value asked for at each, or ``NO_ANSWER``."""
+
+    tokens: Int[Tensor, "batch time"]
+    targets: Int[Tensor, "batch time"]
+
+
+Draw = Callable[[int, int, int, torch.Generator], Batch]
+
+
+def recall(batch: int, length: int, pairs: int, generator: torch.Generator) -> Batch:
+    """Draw facts at the beginning, fillers, and one query of every key at the end.
+
+    Facts lie anywhere in the first, queries anywhere in the last 64 tokens (half of a shorter
+    sequence); so the gap is ``length`` less at most 128. Queries come in an order of their own.
+
+    Parameters
+    ----------
+    batch, length
+        Sequences, and tokens of each, at least ``SHORTEST``.
+    pairs
+        Facts a sequence, 1 to 8; no key twice.
+    generator
+        Where the chance comes from.
+    """
+    tokens, targets = _fillers(batch, length, generator)
+    zone = min(length // 2, ZONE)
+    keys = _some(batch, KEYS, pairs, generator)
+    values = torch.randint(VALUES, (batch, pairs), generator=generator)
+    first = 2 * _some(batch, zone // 2, pairs, generator)
+    tokens.scatter_(1, first, keys).scatter_(1, first + 1, values + KEYS)
+    order = _some(batch, pairs, pairs, generator)
+    asked = length - zone + _some(batch, zone, pairs, generator)
+    tokens.scatter_(1, asked, keys.gather(1, order))
+    targets.scatter_(1, asked, values.gather(1, order))
+    return Batch(tokens, targets)
+
+
+def needle(batch: int, length: int, pairs: int, generator: torch.Generator) -> Batch:
+    """Draw one fact anywhere in a haystack of fillers, asked for by the last token.
+
+    Parameters
+    ----------
+    batch, length, generator
+        As in :func:`recall`.
+    pairs
+        Not used: there is one.
+    """
+    tokens, targets = _fillers(batch, length, generator)
+    key = torch.randint(KEYS, (batch, 1), generator=generator)
+    value = torch.randint(VALUES, (batch, 1), generator=generator)
+    first = 2 * torch.randint((length - 2) // 2, (batch, 1), generator=generator)
+    tokens.scatter_(1, first, key).scatter_(1, first + 1, value + KEYS)
+    tokens[:, -1:] = key
+    targets[:, -1:] = value
+    return Batch(tokens, targets)
+
+
+TASKS: dict[str, Draw] = {"recall": recall, "needle": needle}
+
+
+def _fillers(batch: int, length: int, generator: torch.Generator) -> Batch:
+    """Return sequences of fillers that ask nothing."""
+    tokens = torch.randint(KEYS + VALUES, VOCABULARY, (batch, length), generator=generator)
+    return Batch(tokens, torch.full_like(tokens, NO_ANSWER))
+
+
+def _some(rows: int, among: int, count: int, generator: torch.Generator) -> Tensor:
+    """Return ``count`` different numbers below ``among`` a row, in random order."""
+    return torch.rand(rows, among, generator=generator).argsort(dim=1)[:, :count]
