@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from titans_seq.nn.convolution import last_rows
+from titans_seq.nn.packing import Position, advance
 from titans_seq.nn.state import AttentionState
 from titans_seq.ops.attention import sliding_attention
 
@@ -26,22 +28,31 @@ class HeadProjections(nn.Module):
 
     def split(self, tokens: Float[Tensor, "batch time dim"]) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries, keys and values, each (batch, heads, time, head_dim)."""
-        q, k, v = rearrange(
-            self.project(tokens), "b t (three h d) -> three b h t d", three=3, h=self.heads
-        ).unbind(0)
+        q, k, v = self._by_head(self.project(tokens), 3)
         return q, k, v
+
+    def keys_values(self, tokens: Float[Tensor, "batch time dim"]) -> tuple[Tensor, Tensor]:
+        """Return keys and values only, each (batch, heads, time, head_dim)."""
+        dim = self.project.in_features
+        k, v = self._by_head(F.linear(tokens, self.project.weight[dim:]), 2)
+        return k, v
 
     def prefix(self, persistent: Float[Tensor, "prefix dim"]) -> tuple[Tensor, Tensor] | None:
         """Return keys and values of the persistent tokens, each (heads, prefix, head_dim)."""
         if not len(persistent):
             return None
-        _, k, v = self.split(persistent.unsqueeze(0))
+        k, v = self.keys_values(persistent.unsqueeze(0))
         return k[0], v[0]
 
     def join(self, out: Float[Tensor, "batch heads time width"]) -> Float[Tensor, "batch time dim"]:
         """Return the heads' outputs, joined and projected."""
-        joined: Tensor = self.out(rearrange(out, "b h t d -> b t (h d)"))
+        joined: Tensor = self.out(out.transpose(1, 2).flatten(2))
         return joined
+
+    def _by_head(self, joined: Tensor, count: int) -> tuple[Tensor, ...]:
+        """Part a projection into ``count`` views, each (batch, heads, time, head_dim)."""
+        parts = joined.unflatten(-1, (count, self.heads, -1)).unbind(2)
+        return tuple(one.transpose(1, 2) for one in parts)
 
 
 class SlidingAttention(nn.Module):
@@ -82,32 +93,39 @@ class SlidingAttention(nn.Module):
         """
         q, k, v = self.heads.split(tokens)
         past = self.window - 1
-        if state is None:
-            empty = k.new_zeros(*k.shape[:2], past, k.shape[3])
-            state = AttentionState(empty, empty, torch.zeros(len(tokens), dtype=torch.int64))
-        keys, values = torch.cat([state.keys, k], dim=2), torch.cat([state.values, v], dim=2)
-        valid, prefix = _valid(state.position, past), self.heads.prefix(persistent)
-        out = sliding_attention(q, keys, values, self.window, valid, prefix)
+        position: Position = 0 if state is None else state.position
+        before = None if state is None else (state.keys, state.values)
+        prefix = self.heads.prefix(persistent)
+        out = sliding_attention(q, k, v, self.window, before, _valid(position, past), prefix)
         if not keep_state:
             return self.heads.join(out), None
-        read = torch.full_like(state.position, tokens.shape[1]) if lengths is None else lengths
+        keys, values = before or (None, None)
         after = AttentionState(
-            _last(keys, past, lengths), _last(values, past, lengths), state.position + read
+            _last(keys, k, past, lengths),
+            _last(values, v, past, lengths),
+            advance(position, lengths, tokens.shape[1]),
         )
         return self.heads.join(out), after
 
 
-def _valid(position: Int[Tensor, "batch"], past: int) -> Tensor | int:
+def _valid(position: Position, past: int) -> Tensor | int:
     """Return how many carried keys are real; one number if it is the same in every row."""
+    if isinstance(position, int):
+        return min(position, past)
     valid = position.clamp(max=past)
     least = int(valid.min())
     return least if bool((valid == least).all()) else valid
 
 
-def _last(padded: Tensor, count: int, lengths: Tensor | None) -> Tensor:
-    """Return each row's last ``count`` real keys or values."""
+def _last(old: Tensor | None, new: Tensor, count: int, lengths: Tensor | None) -> Tensor:
+    """Return a copy of each row's last ``count`` real keys or values; zeros where none were."""
+    batch, heads, time, width = new.shape
+    if lengths is None and time >= count:
+        return new[:, :, time - count :].clone()
+    if old is None:
+        old = new.new_zeros(batch, heads, count, width)
+    padded = torch.cat([old.to(new.dtype), new], dim=2)
     if lengths is None:
-        return padded[:, :, padded.shape[2] - count :]
-    heads = padded.shape[1]
+        return padded[:, :, time:].clone()
     rows = rearrange(padded, "b h t d -> b t (h d)")
     return rearrange(last_rows(rows, count, lengths), "b t (h d) -> b h t d", h=heads)

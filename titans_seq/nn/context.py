@@ -2,18 +2,69 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
-from einops import rearrange
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from titans_seq.config import TitansConfig
 from titans_seq.nn.attention import HeadProjections
 from titans_seq.nn.mixers import GatedJoin, PersistentTokens, memory_from
-from titans_seq.nn.packing import Grid, from_grid, grid, pack, to_grid, unpack
-from titans_seq.nn.state import SegmentState, State
+from titans_seq.nn.packing import (
+    Grid,
+    Position,
+    advance,
+    from_grid,
+    grid,
+    pack,
+    to_grid,
+    unpack,
+)
+from titans_seq.nn.state import MemoryState, SegmentState, State
 from titans_seq.ops.attention import segment_attention
 from titans_seq.ops.chunks import segment_sizes
+from titans_seq.ops.rotary import Turns, prefix_keys, turn, turns
+
+
+class Piece(NamedTuple):
+    """The part of one segment that is here: all of it that does not depend on the memory."""
+
+    asked: Float[Tensor, "batch heads piece head_dim"]
+    """Queries to the memory."""
+
+    queries: Float[Tensor, "batch heads piece head_dim"]
+    keys: Float[Tensor, "batch heads piece head_dim"]
+    """As ``queries``, rotated by their places in the segment."""
+
+    values: Float[Tensor, "batch heads piece head_dim"]
+    filled: Bool[Tensor, "batch piece"] | None
+    """Which columns hold a token, if not all do."""
+
+    slot: int
+    """Place of the first column in the segment."""
+
+    opens: bool | Bool[Tensor, "batch"]
+    """Whether the segment begins here: in every row, in none, or in some."""
+
+    leaves: bool
+    """Whether the memory is wanted after it."""
+
+    stays: bool
+    """Whether the segment may go on in a later call, so that its slots are wanted."""
+
+
+class Running(NamedTuple):
+    """What goes from one segment to the next."""
+
+    memory: MemoryState | None
+    recalled_from: tuple[Tensor, ...]
+    keys: Tensor | None
+    """(batch, heads, 2, slots, head_dim) of context and tokens in the open segment; ``None``
+    if nobody will ask."""
+
+    values: Tensor | None
 
 
 class ContextMixer(PersistentTokens):
@@ -44,114 +95,139 @@ class ContextMixer(PersistentTokens):
     ) -> tuple[Tensor, SegmentState | None]:
         """Return the joined answers, and the state of memory and open segment."""
         assert state is None or isinstance(state, SegmentState)
-        state = state or self._first_state(tokens)
-        batch, time, _ = tokens.shape
-        places = grid(state.position, lengths, time, self.segment_len)
-        columns = to_grid(tokens, places, 1)
-        read = torch.full_like(state.position, time) if lengths is None else lengths
-        position = state.position + read
+        time = tokens.shape[1]
+        position: Position = 0 if state is None else state.position
+        places = grid(position, lengths, time, self.segment_len)
         prefix = self.attention.prefix(self.tokens)
-        outputs = []
-        here, width = places.slot, columns.shape[1]
-        sizes = segment_sizes(width, places.slot, self.segment_len)
-        for piece, filled in _pieces(columns, places, sizes):
-            slot = here % self.segment_len
-            opens = _opens(places, here, batch)
-            here += piece.shape[1]
-            leaves = keep_state or here < places.slot + width
-            state, output = self._segment(piece, filled, slot, opens, state, prefix, leaves)
-            outputs.append(output)
-        out = from_grid(torch.cat(outputs, dim=1), places, time, 1)
+        if prefix is not None:
+            prefix = (prefix_keys(prefix[0]), prefix[1])
+        table = self._turns(tokens)
+        running = Running(None, (), None, None)
+        if state is not None:
+            running = Running(state.memory, state.recalled_from, state.keys, state.values)
+        attended, recalled = [], []
+        for piece in self._pieces(to_grid(tokens, places, 1), places, table, keep_state):
+            running, y, answer = self._segment(piece, running, prefix, table)
+            attended.append(y)
+            recalled.append(answer)
+        joined = self.join(torch.cat(attended, dim=1), torch.cat(recalled, dim=1))
+        out = from_grid(joined, places, time, 1)
         if not keep_state:
             return out, None
-        return out, SegmentState(
-            state.memory, state.recalled_from, state.keys, state.values, position
-        )
+        assert running.keys is not None
+        assert running.values is not None
+        keys = _filled_up(running.keys, self.segment_len)
+        values = _filled_up(running.values, self.segment_len)
+        after = advance(position, lengths, time)
+        return out, SegmentState(running.memory, running.recalled_from, keys, values, after)
+
+    def _turns(self, tokens: Tensor) -> Turns:
+        """Return the rotations of every place of a segment."""
+        places = torch.arange(self.segment_len, device=tokens.device)
+        return turns(places, self.query.out_features // self.attention.heads, tokens.dtype)
+
+    def _pieces(
+        self, columns: Float[Tensor, "batch columns dim"], places: Grid, table: Turns, keep: bool
+    ) -> list[Piece]:
+        """Compute for all segments at once what does not depend on the memory, and cut it."""
+        width = columns.shape[1]
+        sizes = segment_sizes(width, places.slot, self.segment_len)
+        asked = self.query(columns).unflatten(-1, (self.attention.heads, -1)).transpose(1, 2)
+        q, k, v = self.attention.split(columns)
+        slots = torch.arange(places.slot, places.slot + width, device=q.device) % self.segment_len
+        by = Turns(*(one[slots] for one in table))
+        parts = (one.split(sizes, dim=2) for one in (asked, turn(q, by), turn(k, by), v))
+        masks = _masks(places, sizes, columns.device)
+        pieces: list[Piece] = []
+        here = places.slot
+        for size, mask, tokens in zip(sizes, masks, zip(*parts, strict=True), strict=True):
+            opens, slot = _opens(places, here), here % self.segment_len
+            here += size
+            last = here == places.slot + width
+            pieces.append(Piece(*tokens, mask, slot, opens, keep or not last, keep and last))
+        return pieces
 
     def _segment(
         self,
-        piece: Float[Tensor, "batch piece dim"],
-        filled: Bool[Tensor, "batch piece"] | None,
-        slot: int,
-        opens: Tensor | None,
-        state: SegmentState,
+        piece: Piece,
+        before: Running,
         prefix: tuple[Tensor, Tensor] | None,
-        leaves: bool,
-    ) -> tuple[SegmentState, Tensor]:
+        table: Turns,
+    ) -> tuple[Running, Tensor, Tensor]:
         """Read and write the part of one segment that is here."""
-        recalled_from = self._recalled_from(state, opens, filled)
-        queries = rearrange(self.query(piece), "b t (h d) -> b h t d", h=self.attention.heads)
-        context = self.norm(self.memory.read(queries, recalled_from))
-        q, k, v = self.attention.split(piece)
-        _, context_k, context_v = self.attention.split(context)
-        keys = _put(state.keys, torch.stack([context_k, k], dim=2), slot, filled)
-        values = _put(state.values, torch.stack([context_v, v], dim=2), slot, filled)
-        end = slot + piece.shape[1]
-        out = segment_attention(
-            q, keys[:, :, 0, :end], values[:, :, 0, :end], keys[:, :, 1, :end],
-            values[:, :, 1, :end], slot, prefix,
-        )  # fmt: skip
-        y = self.attention.join(out)
-        packed = pack(y, filled)
+        slot, end = piece.slot, piece.slot + piece.queries.shape[2]
+        recalled_from = self._recalled_from(before, piece)
+        context = self.norm(self.memory.read(piece.asked, recalled_from))
+        k, v = self.attention.keys_values(context)
+        k = turn(k, Turns(*(one[slot:end] for one in table)))
+        contexts, tokens = (k, v), (piece.keys, piece.values)
+        keys = values = None
+        if slot or piece.filled is not None or piece.stays:
+            keys = _put(before.keys, torch.stack([k, piece.keys], dim=2), piece, self.segment_len)
+            values = _put(
+                before.values, torch.stack([v, piece.values], dim=2), piece, self.segment_len
+            )
+            contexts = (keys[:, :, 0, :end], values[:, :, 0, :end])
+            tokens = (keys[:, :, 1, :end], values[:, :, 1, :end])
+        y = self.attention.join(segment_attention(piece.queries, contexts, tokens, slot, prefix))
+        packed = pack(y, piece.filled)
         recalled, memory, _ = self.memory.read_packed(
-            packed.tokens, packed.lengths, state.memory, keep_state=leaves
+            packed.tokens, packed.lengths, before.memory, keep_state=piece.leaves
         )
         recalled = unpack(recalled, packed, y.shape[1])
-        after = SegmentState(memory, recalled_from, keys, values, state.position)
-        return after, self.join(y, recalled)
+        return Running(memory, recalled_from, keys, values), y, recalled
 
-    def _recalled_from(
-        self, state: SegmentState, opens: Tensor | None, filled: Tensor | None
-    ) -> tuple[Tensor, ...]:
+    def _recalled_from(self, before: Running, piece: Piece) -> tuple[Tensor, ...]:
         """Return the weights that the segment's context is read from: those at its start."""
-        if opens is not None and not bool(opens.any()):
-            return state.recalled_from
-        carry = None if state.memory is None else state.memory.carry
-        now = self.memory.weights(carry, len(state.position))
-        if filled is not None:
-            active = filled.any(1).cpu()
-            opens = active if opens is None else opens & active
-        if opens is None or bool(opens.all()):
+        opens = piece.opens
+        if opens is False:
+            return before.recalled_from
+        carry = None if before.memory is None else before.memory.carry
+        now = self.memory.weights(carry, len(piece.queries))
+        if not before.recalled_from:
             return now
-        chosen = opens.to(now[0].device).reshape(1, -1, 1, 1)
+        if piece.filled is not None:
+            opens = piece.filled.any(1) & torch.as_tensor(opens, device=piece.filled.device)
+        if opens is True or bool(torch.as_tensor(opens).all()):
+            return now
+        chosen = torch.as_tensor(opens, device=now[0].device).reshape(1, -1, 1, 1)
         return tuple(
             torch.where(chosen, one, other)
-            for one, other in zip(now, state.recalled_from, strict=True)
+            for one, other in zip(now, before.recalled_from, strict=True)
         )
 
-    def _first_state(self, tokens: Tensor) -> SegmentState:
-        """Return the state of rows that have read nothing."""
-        batch, _, dim = tokens.shape
-        heads = self.attention.heads
-        empty = tokens.new_zeros(batch, heads, 2, self.segment_len, dim // heads)
-        position = torch.zeros(batch, dtype=torch.int64)
-        return SegmentState(None, self.memory.weights(None, batch), empty, empty, position)
 
-
-def _pieces(columns: Tensor, places: Grid, sizes: list[int]) -> list[tuple[Tensor, Tensor | None]]:
-    """Cut the columns into segments; say which of them hold a token, if not all do."""
-    cut = columns.split(sizes, dim=1)
+def _masks(places: Grid, sizes: list[int], device: torch.device) -> list[Tensor | None]:
+    """Return which columns of each segment hold a token, if not all do."""
     if places.filled is None:
-        return [(piece, None) for piece in cut]
-    masks = places.filled.to(columns.device).split(sizes, dim=1)
-    return [
-        (piece, None if bool(mask.all()) else mask) for piece, mask in zip(cut, masks, strict=True)
-    ]
+        return [None] * len(sizes)
+    masks = places.filled.to(device).split(sizes, dim=1)
+    return [None if bool(mask.all()) else mask for mask in masks]
 
 
-def _opens(places: Grid, here: int, batch: int) -> Tensor | None:
-    """Return which rows begin a segment at this column; ``None`` for all."""
+def _opens(places: Grid, here: int) -> bool | Tensor:
+    """Return which rows begin a segment at this column."""
     if here != places.slot:
-        return None
-    if places.first is None:
-        return None if here == 0 else torch.zeros(batch, dtype=torch.bool)
-    return places.first == 0
+        return True
+    return here == 0 if places.first is None else places.first == 0
 
 
-def _put(slots: Tensor, new: Tensor, slot: int, filled: Tensor | None) -> Tensor:
-    """Return a segment's slots with the new tokens' in their places."""
-    end = slot + new.shape[3]
-    if filled is not None:
-        old = slots[:, :, :, slot:end]
-        new = torch.where(filled[:, None, None, :, None], new, old)
+def _put(slots: Tensor | None, new: Tensor, piece: Piece, length: int) -> Tensor:
+    """Return a segment's slots up to the new tokens, with theirs in their places.
+
+    Where some columns are empty the other rows' slots stay, all ``length`` of them.
+    """
+    slot, end = piece.slot, piece.slot + new.shape[3]
+    if piece.filled is None:
+        return new if slots is None or not slot else torch.cat([slots[:, :, :, :slot], new], dim=3)
+    if slots is None:
+        slots = new[:, :, :, :0]
+    slots = _filled_up(slots, length).to(new.dtype)
+    chosen = piece.filled[:, None, None, :, None]
+    new = torch.where(chosen, new, slots[:, :, :, slot:end])
     return torch.cat([slots[:, :, :, :slot], new, slots[:, :, :, end:]], dim=3)
+
+
+def _filled_up(slots: Tensor, length: int) -> Tensor:
+    """Return slots with zeros behind them up to ``length``."""
+    return F.pad(slots, (0, 0, 0, length - slots.shape[3]))

@@ -76,9 +76,12 @@ def last_rows(
     count: int,
     lengths: Int[Tensor, "batch"] | None,
 ) -> Float[Tensor, "batch count dim"]:
-    """Return each row's last ``count`` real values; the first ``count`` columns are the past."""
+    """Return each row's last ``count`` real values; the first ``count`` columns are the past.
+
+    They are a copy: a view would keep all of ``padded`` alive in the state.
+    """
     if lengths is None:
-        return padded[:, padded.shape[1] - count :]
+        return padded[:, padded.shape[1] - count :].clone()
     index = lengths.unsqueeze(1) + torch.arange(count)
     index = index.to(padded.device).unsqueeze(-1).expand(-1, -1, padded.shape[-1])
     return padded.gather(1, index)

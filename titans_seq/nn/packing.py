@@ -101,9 +101,28 @@ class Grid(NamedTuple):
     """Columns that hold a real token; ``None`` if all do."""
 
 
-def grid(
-    position: Int[Tensor, "batch"], lengths: Int[Tensor, "batch"] | None, time: int, period: int
-) -> Grid:
+Position = int | Int[Tensor, "batch"]
+"""Tokens read: one number if every row has read as many, else one a row, on the CPU."""
+
+
+def advance(position: Position, lengths: Int[Tensor, "batch"] | None, time: int) -> Position:
+    """Return the position after ``time`` tokens, or ``lengths`` of them, were read."""
+    return position + (time if lengths is None else lengths)
+
+
+def slots_of(
+    position: Position,
+    lengths: Int[Tensor, "batch"] | None,
+    time: int,
+    period: int,
+    batch: int,
+) -> tuple[Int[Tensor, "batch"], Int[Tensor, "batch"]]:
+    """Return each row's first slot in its segment of ``period``, and the slot after its last."""
+    first = torch.as_tensor(position % period).expand(batch)
+    return first, first + (time if lengths is None else lengths)
+
+
+def grid(position: Position, lengths: Int[Tensor, "batch"] | None, time: int, period: int) -> Grid:
     """Find where rows that have read ``position`` tokens stand in segments of ``period``.
 
     Rows that stand at different places of their segment are shifted, so that every
@@ -115,12 +134,12 @@ def grid(
         Packed tokens of the longest row.
     """
     offset = position % period
-    slot = int(offset.min())
-    if bool((offset == slot).all()):
+    slot = offset if isinstance(offset, int) else int(offset.min())
+    if isinstance(offset, int) or bool((offset == slot).all()):
         filled = None if lengths is None else torch.arange(time) < lengths.unsqueeze(1)
         return Grid(slot, None, None, filled)
     if lengths is None:
-        lengths = torch.full_like(position, time)
+        lengths = torch.full_like(offset, time)
     width = int((offset + lengths).max()) - slot
     source = torch.arange(width).unsqueeze(0) - (offset - slot).unsqueeze(1)
     filled = (source >= 0) & (source < lengths.unsqueeze(1))

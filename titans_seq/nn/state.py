@@ -1,8 +1,13 @@
-"""States that layers carry from call to call: frozen records of tensors."""
+"""States that layers carry from call to call: frozen records of tensors.
+
+A state is saved as one safetensors file: its tensors by the names of their fields, and in
+the file's head which records they make up. Loading runs no code of the file.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Self
@@ -10,14 +15,17 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from titans_seq.exceptions import DataError
+from titans_seq.nn.packing import Position
 from titans_seq.ops.state import Carry
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class State:
     """Base of every carried state: tensors, tuples of them, and other states.
 
-    Counters (integer tensors) stay on the CPU, where the layers' control flow reads them.
+    Counters (integers, and integer tensors) stay on the CPU, where the layers' control flow
+    reads them.
     """
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Self:
@@ -44,8 +52,54 @@ class State:
 
     def tensors(self) -> Iterator[Tensor]:
         """Yield every tensor, counters too."""
+        return (value for _, value in self.leaves() if isinstance(value, Tensor))
+
+    def leaves(self) -> Iterator[tuple[str, Tensor | int | None]]:
+        """Yield whatever the state holds that is not a record itself, each with its name."""
         for field in dataclasses.fields(self):
-            yield from _walk(getattr(self, field.name))
+            yield from _walk(field.name, getattr(self, field.name))
+
+    def equals(self, other: State) -> bool:
+        """Tell whether both states are of the same kind and hold exactly the same numbers."""
+        mine, theirs = list(self.leaves()), list(other.leaves())
+        same_kind = type(self) is type(other) and len(mine) == len(theirs)
+        return same_kind and all(map(_same_leaf, mine, theirs))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the state to one file, whole or not at all.
+
+        Raises
+        ------
+        FileNotFoundError
+            If the folder of ``path`` does not exist.
+        """
+        from titans_seq.nn.state_files import save_state
+
+        save_state(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Self:
+        """Read a state that :meth:`save` wrote.
+
+        Parameters
+        ----------
+        device
+            Where its tensors shall be; counters stay on the CPU.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        DataError
+            If the file holds no state, is damaged, was written by a later version, or holds
+            a state of another kind than the class that is asked for.
+        """
+        from titans_seq.nn.state_files import load_state
+
+        state = load_state(path)
+        if not isinstance(state, cls):
+            raise DataError(f"{path} holds a {type(state).__name__}, not a {cls.__name__}")
+        return state.to(device)
 
     @property
     def nbytes(self) -> int:
@@ -65,18 +119,28 @@ def _map(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     return value
 
 
-def _walk(value: Any) -> Iterator[Tensor]:
-    """Yield the tensors inside a nest of states and tuples."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, State):
-        yield from value.tensors()
+def _walk(name: str, value: Any) -> Iterator[tuple[str, Tensor | int | None]]:
+    """Yield the leaves of a nest of states and tuples, by their names."""
+    if isinstance(value, State):
+        yield from ((f"{name}.{inner}", leaf) for inner, leaf in value.leaves())
     elif isinstance(value, tuple):
-        for one in value:
-            yield from _walk(one)
+        keys = getattr(value, "_fields", range(len(value)))
+        for key, one in zip(keys, value, strict=True):
+            yield from _walk(f"{name}.{key}", one)
+    else:
+        yield name, value
 
 
-@dataclass(frozen=True)
+def _same_leaf(one: tuple[str, Any], other: tuple[str, Any]) -> bool:
+    """Tell whether two leaves have the same name, type and numbers."""
+    if one[0] != other[0] or type(one[1]) is not type(other[1]):
+        return False
+    if isinstance(one[1], Tensor):
+        return one[1].dtype == other[1].dtype and torch.equal(one[1], other[1])
+    return bool(one[1] == other[1])
+
+
+@dataclass(frozen=True, eq=False)
 class MemoryState(State):
     """What a :class:`titans_seq.NeuralMemory` knows after the tokens it has read."""
 
@@ -86,11 +150,11 @@ class MemoryState(State):
     convolution: Tensor
     """(batch, kernel - 1, 3 * dim): last inputs of the convolution."""
 
-    position: Tensor
-    """(batch,), integer, on the CPU: tokens read."""
+    position: Position
+    """Tokens read: one number, or where rows differ one a row, (batch,), on the CPU."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AttentionState(State):
     """Last keys and values of a sliding window; bounded by the window."""
 
@@ -100,11 +164,11 @@ class AttentionState(State):
     values: Tensor
     """Likewise."""
 
-    position: Tensor
-    """(batch,), integer, on the CPU: tokens read."""
+    position: Position
+    """Tokens read: one number, or where rows differ one a row, (batch,), on the CPU."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SegmentState(State):
     """Open segment of memory as context (MAC)."""
 
@@ -115,16 +179,17 @@ class SegmentState(State):
     """Weights of the memory at the segment's start, which the segment's context is read from."""
 
     keys: Tensor
-    """(batch, heads, 2, segment_len, head_dim): of the context, and of the tokens."""
+    """(batch, heads, 2, segment_len, head_dim): of the context, and of the tokens; rotated by
+    their places in the segment."""
 
     values: Tensor
     """Likewise."""
 
-    position: Tensor
-    """(batch,), integer, on the CPU: tokens read."""
+    position: Position
+    """Tokens read: one number, or where rows differ one a row, (batch,), on the CPU."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StackState(State):
     """States of several layers, in their order."""
 

@@ -2,96 +2,106 @@
 
 Cost and memory are linear in the length for a fixed window: queries are cut into blocks,
 and each block sees its own keys and those of one window before it. No mask of length by
-length is ever built. Positions are relative: half of each head's width is rotated
-(arXiv 2104.09864), the other half is not, and prefix keys live in that other half only, so
-that a prefix is equally far from every token and a stream of any length meets no position
-that training did not.
+length is ever built. The kernels are PyTorch's: ``scaled_dot_product_attention``, and for
+wide windows on a GPU FlexAttention (:mod:`titans_seq.ops.attention_flex`).
+
+The fused kernels have no second derivative; under
+``torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`` there is one.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-ROTARY_BASE = 10_000.0
+from titans_seq.ops.attention_flex import flex_fits, flex_sliding
+from titans_seq.ops.rotary import Turns, prefix_keys, turn, turns
+
+SMALLEST_BLOCK = 32
+"""Queries of a block at least: the kernels gain nothing from shorter ones."""
+
+PIECE_NUMBERS = 2**18
+"""Numbers that the queries of a piece hold on the CPU, so that its blocks stay in the cache."""
 
 
-def rotate(
-    x: Float[Tensor, "*rows time dim"], positions: Int[Tensor, "time"]
-) -> Float[Tensor, "*rows time dim"]:
-    """Rotate the first half of the width by position; the second half stays as it is.
+class Window(NamedTuple):
+    """What is the same for every piece of a sequence."""
 
-    A width below 4 has no pairs to rotate in its first half and is returned unchanged.
-    """
-    pairs = x.shape[-1] // 4
-    if not pairs:
-        return x
-    exponents = torch.arange(pairs, device=x.device, dtype=torch.float64) / pairs
-    angles = positions.double().unsqueeze(-1) * ROTARY_BASE**-exponents
-    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
-    one, two, rest = x[..., :pairs], x[..., pairs : 2 * pairs], x[..., 2 * pairs :]
-    return torch.cat([one * cos - two * sin, two * cos + one * sin, rest], dim=-1)
+    past: int
+    """Places before a block that its first query sees: the window less one."""
 
+    size: int
+    """Queries of a block."""
 
-def prefix_keys(keys: Float[Tensor, "heads prefix dim"]) -> Float[Tensor, "heads prefix dim"]:
-    """Return prefix keys that every position sees alike: zero in the rotated half."""
-    turned = 2 * (keys.shape[-1] // 4)
-    return F.pad(keys[..., turned:], (turned, 0))
+    turns: Turns
+    """Rotations of a piece's past and tokens, the past at negative positions."""
+
+    prefix: tuple[Tensor, Tensor] | None
+    """Keys, not rotated, and values that every query sees."""
+
+    seen: Bool[Tensor, "size span"]
+    """Which keys of its block, prefix included, each query sees."""
 
 
 def sliding_attention(
     queries: Float[Tensor, "batch heads time dim"],
-    keys: Float[Tensor, "batch heads past_and_time dim"],
-    values: Float[Tensor, "batch heads past_and_time dim"],
+    keys: Float[Tensor, "batch heads time dim"],
+    values: Float[Tensor, "batch heads time dim"],
     window: int,
-    past_valid: Int[Tensor, "batch"] | int,
+    past: tuple[Tensor, Tensor] | None = None,
+    past_valid: Int[Tensor, "batch"] | int = 0,
     prefix: tuple[Tensor, Tensor] | None = None,
 ) -> Float[Tensor, "batch heads time dim"]:
     """Let each token attend to the prefix and to the last ``window`` tokens, itself included.
 
     Parameters
     ----------
-    queries
-        Unrotated queries of the tokens.
-    keys, values
-        Unrotated; the ``window - 1`` places before the tokens come first.
+    queries, keys, values
+        Unrotated, of the tokens.
+    past
+        Unrotated keys, and values, of the ``window - 1`` places before the tokens.
     past_valid
         How many of those places, counted from their end, hold real tokens.
     prefix
         Keys and values, each (heads, prefix, dim), seen by every token.
     """
     batch, heads, time, dim = queries.shape
-    past = window - 1
-    size = min(window, time)
-    blocks = -(-time // size)
-    spare = blocks * size - time
-    if spare:
-        queries, keys, values = (F.pad(x, (0, 0, 0, spare)) for x in (queries, keys, values))
-    span = past + size
-    q = queries.reshape(batch, heads, blocks, size, dim)
-    k = keys.unfold(2, span, size).mT
-    v = values.unfold(2, span, size).mT
-    positions = torch.arange(span, device=q.device)
-    q_turned, k = rotate(q, positions[past:]), rotate(k, positions)
-    seen = _window_mask(size, window, blocks, past_valid, q.device)
-    if prefix is not None:
-        k, v = (
-            torch.cat([_over_blocks(one, k), two], dim=3)
-            for one, two in zip((prefix_keys(prefix[0]), prefix[1]), (k, v), strict=True)
-        )
-        seen = F.pad(seen, (prefix[0].shape[1], 0), value=True)
-    out = F.scaled_dot_product_attention(q_turned, k, v, attn_mask=seen)
-    return out.reshape(batch, heads, blocks * size, dim)[:, :, :time]
+    if past is None:
+        empty = keys.new_zeros(batch, heads, window - 1, dim)
+        past, past_valid = (empty, empty), 0
+    if flex_fits(queries, window, past_valid):
+        assert isinstance(past_valid, int)
+        return flex_sliding(queries, keys, values, window, past, past_valid, prefix)
+    size = min(max(window, SMALLEST_BLOCK), time)
+    length = _piece_length(queries, size)
+    shared = _shared(queries, window, size, min(length, time), prefix)
+    # only the first block of all may have empty places in its past
+    special = not (isinstance(past_valid, int) and past_valid >= window - 1)
+    outputs: list[Tensor] = []
+    pieces = zip(*(one.split(length, dim=2) for one in (queries, keys, values)), strict=True)
+    for q, k, v in pieces:
+        blocks = _blocks(q, (k, v), past, shared)
+        if special:
+            outputs.append(_first_block(blocks, batch, past_valid, shared))
+        if not special or len(blocks[0]) > batch:
+            out = F.scaled_dot_product_attention(*blocks, attn_mask=shared.seen)
+            out = out.transpose(1, 2).reshape(batch, -1, heads, dim)
+            outputs.append(out[:, size:] if special else out)
+        special = False
+        before = max(k.shape[2] - shared.past, 0)
+        past = (k[:, :, before:], v[:, :, before:])
+    whole = torch.cat(outputs, dim=1) if len(outputs) > 1 else outputs[0]
+    return whole[:, :time].transpose(1, 2)
 
 
 def segment_attention(
     queries: Float[Tensor, "batch heads time dim"],
-    context_keys: Float[Tensor, "batch heads slots dim"],
-    context_values: Float[Tensor, "batch heads slots dim"],
-    keys: Float[Tensor, "batch heads slots dim"],
-    values: Float[Tensor, "batch heads slots dim"],
+    context: tuple[Tensor, Tensor],
+    tokens: tuple[Tensor, Tensor],
     slot: int,
     prefix: tuple[Tensor, Tensor] | None = None,
 ) -> Float[Tensor, "batch heads time dim"]:
@@ -103,50 +113,93 @@ def segment_attention(
     Parameters
     ----------
     queries
-        Unrotated queries of the tokens from ``slot`` on.
-    context_keys, context_values, keys, values
-        Unrotated, from the segment's start to its last token here.
+        Of the tokens from ``slot`` on, rotated by their places in the segment.
+    context, tokens
+        Keys, rotated likewise, and values, each (batch, heads, slots, dim), from the
+        segment's start to its last token here.
     slot
         Place of the first query in its segment.
+    prefix
+        Keys, as :func:`titans_seq.ops.rotary.prefix_keys` gives them, and values, each
+        (heads, prefix, dim).
     """
-    time, slots = queries.shape[2], keys.shape[2]
-    places = torch.arange(slots, device=queries.device)
-    k = torch.cat([rotate(context_keys, places), rotate(keys, places)], dim=2)
-    v = torch.cat([context_values, values], dim=2)
-    causal = places.unsqueeze(0) <= places[slot : slot + time].unsqueeze(1)
-    seen = torch.cat([causal, causal], dim=1)
+    time, slots = queries.shape[2], tokens[0].shape[2]
+    seen = torch.ones(time, slots, dtype=torch.bool, device=queries.device).tril(slot).repeat(1, 2)
+    parts = [context, tokens]
     if prefix is not None:
-        batch = queries.shape[0]
-        k, v = (
-            torch.cat([one.unsqueeze(0).expand(batch, -1, -1, -1), two], dim=2)
-            for one, two in zip((prefix_keys(prefix[0]), prefix[1]), (k, v), strict=True)
-        )
         seen = F.pad(seen, (prefix[0].shape[1], 0), value=True)
-    turned = rotate(queries, places[slot : slot + time])
-    return F.scaled_dot_product_attention(turned, k, v, attn_mask=seen)
+        parts.insert(0, (_for_batch(prefix[0], queries), _for_batch(prefix[1], queries)))
+    keys, values = (torch.cat(one, dim=2) for one in zip(*parts, strict=True))
+    return F.scaled_dot_product_attention(queries, keys, values, attn_mask=seen)
 
 
-def _over_blocks(prefix: Tensor, blocks: Tensor) -> Tensor:
-    """Repeat a prefix, without a copy, for each sequence and block."""
-    batch, heads, count = blocks.shape[:3]
-    return prefix[None, :, None].expand(batch, heads, count, -1, -1)
+def _for_batch(prefix: Tensor, like: Tensor) -> Tensor:
+    """Repeat a prefix, without a copy, for each sequence, in the type of ``like``."""
+    return prefix.to(like.dtype).expand(len(like), -1, -1, -1)
 
 
-def _window_mask(
-    size: int,
-    window: int,
-    blocks: int,
+def _piece_length(queries: Tensor, size: int) -> int:
+    """Return how many tokens are read at once: whole blocks, few enough for a CPU's cache."""
+    batch, heads, time, dim = queries.shape
+    if queries.device.type != "cpu" or torch.compiler.is_compiling():
+        return -(-time // size) * size
+    return size * max(1, PIECE_NUMBERS // (batch * heads * dim * size))
+
+
+def _shared(
+    queries: Tensor, window: int, size: int, length: int, prefix: tuple[Tensor, Tensor] | None
+) -> Window:
+    """Compute once what every piece needs."""
+    past, device = window - 1, queries.device
+    places = torch.arange(-past, length, device=device)
+    lag = places[past : past + size].unsqueeze(1) - places[: past + size].unsqueeze(0)
+    seen = (lag >= 0) & (lag < window)
+    if prefix is not None:
+        prefix = (prefix_keys(prefix[0]), prefix[1])
+        seen = F.pad(seen, (prefix[0].shape[1], 0), value=True)
+    return Window(past, size, turns(places, queries.shape[3], queries.dtype), prefix, seen)
+
+
+def _blocks(
+    queries: Tensor,
+    tokens: tuple[Tensor, Tensor],
+    past: tuple[Tensor, Tensor],
+    shared: Window,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Cut a piece into blocks, each with the keys that its queries see; blocks join the batch."""
+    time, before = queries.shape[2], shared.past
+    here = Turns(*(one[before : before + time] for one in shared.turns))
+    there = Turns(*(one[:before] for one in shared.turns))
+    parts = (turn(queries, here), turn(tokens[0], here), tokens[1])
+    spare = -time % shared.size
+    if spare:
+        parts = tuple(F.pad(one, (0, 0, 0, spare)) for one in parts)  # type: ignore[assignment]
+    q, k, v = (one.unflatten(2, (-1, shared.size)).transpose(1, 2) for one in parts)
+    befores = (turn(past[0], there), past[1])
+    sides: list[Tensor] = []
+    for index, (one, old) in enumerate(zip((k, v), befores, strict=True)):
+        ahead = old.to(one.dtype).unsqueeze(1)
+        if one.shape[1] > 1:
+            ahead = torch.cat([ahead, one[:, :-1, :, shared.size - before :]], dim=1)
+        span = [ahead, one]
+        if shared.prefix is not None:
+            prefix = shared.prefix[index].to(one.dtype)
+            span.insert(0, prefix.expand(*one.shape[:2], -1, -1, -1))
+        sides.append(torch.cat(span, dim=3).flatten(0, 1))
+    return q.flatten(0, 1), sides[0], sides[1]
+
+
+def _first_block(
+    blocks: tuple[Tensor, Tensor, Tensor],
+    batch: int,
     past_valid: Int[Tensor, "batch"] | int,
-    device: torch.device,
-) -> Bool[Tensor, "batch 1 blocks size span"]:
-    """Return which keys of its block each query sees; only the first block knows the past."""
-    span = window - 1 + size
-    query = torch.arange(size, device=device).unsqueeze(1)
-    key = torch.arange(span, device=device).unsqueeze(0)
-    band = (key >= query) & (key < query + window)
-    if isinstance(past_valid, int) and past_valid >= window - 1:
-        return band[None, None, None]
-    valid = torch.as_tensor(past_valid, device=device).reshape(-1, 1)
-    first = band & (key >= window - 1 - valid).unsqueeze(1)
-    rest = band.expand(first.shape[0], blocks - 1, size, span)
-    return torch.cat([first.unsqueeze(1), rest], dim=1).unsqueeze(1)
+    shared: Window,
+) -> Float[Tensor, "batch size heads dim"]:
+    """Return the outputs of the first block, which alone may have empty places in its past."""
+    q, k, v = (one.unflatten(0, (batch, -1))[:, 0] for one in blocks)
+    prefix = k.shape[2] - shared.past - shared.size
+    place = torch.arange(k.shape[2], device=q.device) - prefix
+    valid = torch.as_tensor(past_valid, device=q.device).reshape(-1, 1, 1, 1)
+    real = (place < 0) | (place >= shared.past - valid)
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=shared.seen & real)
+    return out.transpose(1, 2)
