@@ -59,6 +59,8 @@ def arguments() -> argparse.Namespace:
     add("--budget", type=float, default=60.0, help="seconds after which a subject's turns end")
     add("--limit", type=float, default=300.0, help="seconds after which one turn is given up")
     add("--memory-limit", type=int, default=most_of_the_memory(), help="MB a process may take")
+    add("--clock", choices=("wall", "cpu"), default="wall",
+        help="cpu: processor's time, for a machine that others use too")  # fmt: skip
     add("--seed", type=int, default=0)
     words = parser.parse_args()
     if words.quick:
@@ -78,7 +80,7 @@ def wanted_groups(words: argparse.Namespace) -> Iterable[Group]:
     if words.large != "only":
         groups.append(grid.groups())
     if words.large != "without" and large:
-        groups.append(large_grid(tuple(large)).groups())
+        groups.append(large_grid(tuple(large), words.modes).groups())
     return chain(*groups)
 
 
@@ -94,7 +96,8 @@ def surroundings(words: argparse.Namespace) -> dict[str, Any]:
         [words.peer_python, "-c", ask, *names], capture_output=True, text=True, check=True
     )
     peers = {"peers": json.loads(told.stdout)}
-    return environment() | peers | {"threads": 1, "dtype": "float32", "seed": words.seed}
+    choices = {"threads": 1, "dtype": "float32", "clock": words.clock, "seed": words.seed}
+    return environment() | peers | choices
 
 
 def load(path: Path, here: dict[str, Any], fresh: bool) -> dict[str, dict[str, Any]]:
@@ -103,12 +106,12 @@ def load(path: Path, here: dict[str, Any], fresh: bool) -> dict[str, dict[str, A
     Raises
     ------
     SystemExit
-        If they were measured on another machine or with another torch.
+        If they were measured on another machine, with another torch or by another clock.
     """
     if fresh or not path.exists():
         return {}
     held = json.loads(path.read_text("utf-8"))
-    for name in ("processor", "torch"):
+    for name in ("processor", "torch", "clock"):
         if held["environment"][name] != here[name]:
             raise SystemExit(
                 f"{path}: measured with {name} {held['environment'][name]!r}, here is "
@@ -125,8 +128,8 @@ def save(path: Path, here: dict[str, Any], cells: dict[str, dict[str, Any]]) -> 
 
 
 def is_done(cell: dict[str, Any] | None) -> bool:
-    """Tell whether a cell need not be measured; a peer may have been installed since."""
-    return cell is not None and not cell["status"].startswith("not installed")
+    """Tell whether a cell need not be measured; another error may have been mended since."""
+    return cell is not None and cell["status"].startswith(("ok", *HOPELESS))
 
 
 def without_hope(group: Group, subject: str, cells: dict[str, dict[str, Any]]) -> str | None:
@@ -163,6 +166,7 @@ def main() -> None:
     settings = Settings(
         seed=words.seed, rounds=words.rounds, turn=words.turn, budget=words.budget,
         limit=words.limit, memory_limit=words.memory_limit, peer_python=words.peer_python,
+        clock=words.clock,
     )  # fmt: skip
     print(HEADINGS, file=sys.stderr)
     for group in wanted_groups(words):

@@ -103,9 +103,9 @@ class Grid:
         return tuple(one for one in subjects if one in self.subjects)
 
 
-def large_grid(subjects: tuple[str, ...], times: tuple[int, ...] = (4096,)) -> Grid:
+def large_grid(subjects: tuple[str, ...], modes: Iterable[str]) -> Grid:
     """Return the one wide shape whose share of the floor is promised."""
     return Grid(
-        dim=512, heads=8, depths=(2,), chunks=(64,), batches=(8,), times=times,
-        modes=("forward", "train"), subjects=subjects, decode_time=0,
+        dim=512, heads=8, depths=(2,), chunks=(64,), batches=(8,), times=(4096,),
+        modes=tuple(one for one in modes if one != "decode"), subjects=subjects, decode_time=0,
     )  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from memory_cells import subjects
-from memory_cells.cells import SUBJECTS, Grid, Group, Shape
+from memory_cells.cells import SUBJECTS, Grid, Group, Shape, large_grid
 from memory_cells.claims import check, ratio_of
 from memory_cells.floor import floor_operations, operations
 from memory_cells.running import Settings, ratio, run_group
@@ -131,8 +131,9 @@ def group(**changes: Any) -> Group:
     return Group(mode="forward", shape=Shape(**dict(TINY, **changes)), subjects=("ours-titans",))
 
 
-def test_a_cell_tells_its_speed_its_peak_and_its_share_of_the_floor() -> None:
-    (record,) = run_group(group(), Settings(rounds=1, turn=0.0))
+@pytest.mark.parametrize("clock", ["wall", "cpu"])
+def test_a_cell_tells_its_speed_its_peak_and_its_share_of_the_floor(clock: str) -> None:
+    (record,) = run_group(group(), Settings(rounds=1, turn=0.0, clock=clock))
     assert record["status"] == "ok"
     assert record["finite"]
     assert record["tokens_per_second"] == pytest.approx(24 / record["median_seconds"])
@@ -189,7 +190,9 @@ def cell(subject: str, seconds: float, status: str = "ok", **changes: Any) -> di
 def verdicts(*cells: dict[str, Any]) -> dict[str, Any]:
     """Return the answer to the claim about chunk 64, batch 1, depth 2."""
     answers = check({one["key"]: one for one in cells})
-    (answer,) = [one for one in answers if one["claim"].startswith("chunk 64, batch 1, depth 2")]
+    (answer,) = [
+        one for one in answers if one["claim"].startswith("train, chunk 64, batch 1, depth 2")
+    ]
     return answer
 
 
@@ -226,6 +229,16 @@ def test_cells_of_two_runs_are_compared_by_their_medians() -> None:
     assert ratio_of(ours, PEER, {one["key"]: one for one in (ours, peer)}) == 4.0
 
 
+def test_the_large_cells_are_those_that_the_claims_speak_of() -> None:
+    for one in large_grid(("ours-titans",), ["forward", "train", "decode"]).groups():
+        made = cell("ours-titans", 1.0, **one.sizes()) | {"mode": one.mode, "share_of_floor": 0.3}
+        (answer,) = [
+            a for a in check({made["key"]: made}) if "dim 512" in a["claim"] and a["cells"]
+        ]
+        assert answer["claim"].startswith(one.mode)
+        assert not answer["holds"]
+
+
 def test_the_table_names_every_cell_and_every_claim() -> None:
     made = [
         cell("ours-titans", 1.0),
@@ -237,5 +250,5 @@ def test_the_table_names_every_cell_and_every_claim() -> None:
     assert "refresh 9.00" in text
     assert "too slow" in text
     lines = claim_lines(check(cells))
-    assert "holds        chunk 64, batch 1, depth 2" in lines
+    assert "holds        train, chunk 64, batch 1, depth 2" in lines
     assert "not measured decode" in lines
