@@ -11,6 +11,7 @@ from titans_seq.exceptions import ConfigError, DataError
 from titans_seq.nn.blocks import TitansBlock
 from titans_seq.nn.packing import pack, unpack
 from titans_seq.nn.state import StackState
+from titans_seq.nn.state_checks import check_stack
 
 
 class TitansBackbone(nn.Module):
@@ -76,7 +77,8 @@ class TitansBackbone(nn.Module):
         Raises
         ------
         DataError
-            If the input or the mask has the wrong shape.
+            If the input or the mask has the wrong shape, or the state is not one that this
+            backbone left after a batch of this size.
         ConfigError
             If a bidirectional backbone is given a state.
         """
@@ -89,6 +91,8 @@ class TitansBackbone(nn.Module):
             return x, state
         packed = pack(x, mask)
         if not self.config.bidirectional:
+            if state is not None:
+                check_stack((block.mixer for block in self.blocks), state, x)
             out, after = self._read(packed.tokens, packed.lengths, state, keep_state)
             return unpack(out, packed, x.shape[1]), after
         if state is not None:
