@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from titans_seq.exceptions import ConfigError
 from titans_seq.nn.convolution import CausalConvolution
 from titans_seq.nn.gates import MemoryGates
-from titans_seq.nn.packing import from_grid, grid, pack, to_grid, unpack
+from titans_seq.nn.packing import advance, from_grid, grid, pack, slots_of, to_grid, unpack
 from titans_seq.nn.rules import LearningRule, check_depth, find_rule
 from titans_seq.nn.state import MemoryState
 from titans_seq.ops.chunk_network import read_at
@@ -168,7 +168,7 @@ class NeuralMemory(nn.Module):
             (batch, time), as the surprise of :meth:`forward`.
         """
         batch, time, _ = tokens.shape
-        position = torch.zeros(batch, dtype=torch.int64) if state is None else state.position
+        position = 0 if state is None else state.position
         past = None if state is None else state.convolution
         mixed, tail = self.convolve(self.project(tokens), past, lengths)
         q, k, v = rearrange(
@@ -178,10 +178,9 @@ class NeuralMemory(nn.Module):
 
         period = 1 if self.rule.update.gradient_point == "token" else self.chunk_size
         places = grid(position, lengths, time, period)
-        read = torch.full_like(position, time) if lengths is None else lengths
         rows = None
         if places.first is not None or (lengths is not None and keep_state):
-            rows = Rows(position % period, position % period + read)
+            rows = Rows(*slots_of(position, lengths, time, period, batch))
         q, k, v, *rates = (to_grid(one, places, 2) for one in parts)
         out, loss, carry = learn_and_read(
             q, k, v, Rates(*rates), tuple(self.start), None if state is None else state.carry,
@@ -192,7 +191,7 @@ class NeuralMemory(nn.Module):
         y = self._leave(out, tokens)
         if not keep_state or carry is None:
             return y, None, loss.mean(1)
-        return y, MemoryState(carry, tail, position + read), loss.mean(1)
+        return y, MemoryState(carry, tail, advance(position, lengths, time)), loss.mean(1)
 
     def weights(
         self, carry: Carry | None, batch: int

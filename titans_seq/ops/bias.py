@@ -27,6 +27,14 @@ class Bias(Protocol):
         """Return the gradient of each token's loss by its error."""
         ...
 
+    def steepness(self, error: Float[Tensor, "*rows dim"]) -> Float[Tensor, "*rows"] | None:
+        """Return how many times longer than the error the slope may be, at least 1.
+
+        A bounded step is shorter by so much: along no direction does a token write more than
+        one full correction. ``None`` if the slope is never longer.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class SquaredError:
@@ -39,6 +47,9 @@ class SquaredError:
     def slope(self, error: Float[Tensor, "*rows dim"]) -> Float[Tensor, "*rows dim"]:
         """Return the error itself."""
         return error
+
+    def steepness(self, error: Float[Tensor, "*rows dim"]) -> None:
+        """Return ``None``: the slope is never longer than the error."""
 
 
 SQUARED_ERROR = SquaredError()
@@ -67,6 +78,9 @@ class Huber:
         """Return the error, shortened to the width."""
         square = error.square().sum(-1, keepdim=True)
         return error * (self.width * torch.rsqrt(square.clamp_min(self.width**2)))
+
+    def steepness(self, error: Float[Tensor, "*rows dim"]) -> None:
+        """Return ``None``: the slope is never longer than the error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,3 +111,9 @@ class PowerError:
         size = error.abs().clamp_max(self.width)
         slope: Tensor = error.sign() * size ** (self.power - 1)
         return slope
+
+    def steepness(self, error: Float[Tensor, "*rows dim"]) -> Float[Tensor, "*rows"]:
+        """Return the largest ``|error|^(p - 2)`` of a coordinate."""
+        size = error.abs().amax(-1).clamp(1.0, self.width)
+        steepness: Tensor = size ** (self.power - 2)
+        return steepness

@@ -29,6 +29,8 @@ class Written(NamedTuple):
     inputs: list[Float[Tensor, "*rows time inner"]]
     errors: list[Float[Tensor, "*rows time outer"]]
     loss: Float[Tensor, "*rows time"]
+    steepness: Float[Tensor, "*rows time"] | None = None
+    """As :meth:`titans_seq.ops.bias.Bias.steepness` of the errors at the output."""
 
 
 def through(
@@ -67,7 +69,7 @@ def gradients_at(
         inputs.append(activate(before[-1], rule.activation))
     output = through(inputs[-1], weights[-1])
     error = finish(output, keys, norm) - values
-    loss = rule.bias.loss(error)
+    loss, steepness = rule.bias.loss(error), rule.bias.steepness(error)
     error = rule.bias.slope(error)
     if norm is not None:
         error = _norm_backward(error * norm.gain[:, None, None], output)
@@ -75,7 +77,7 @@ def gradients_at(
     for layer in range(len(weights) - 1, 0, -1):
         slope = activate_slope(before[layer - 1], rule.activation)
         errors.insert(0, through(errors[0], weights[layer].mT) * slope)
-    return Written(inputs, errors, loss)
+    return Written(inputs, errors, loss, steepness)
 
 
 def bound_gradient(

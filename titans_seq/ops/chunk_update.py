@@ -8,7 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from titans_seq.ops.chunk_network import bound_gradient, finish, gradients_at, through
+from titans_seq.ops.chunk_network import (
+    Written,
+    bound_gradient,
+    finish,
+    gradients_at,
+    through,
+)
 from titans_seq.ops.chunks import Chunk
 from titans_seq.ops.rates import ChunkScalars
 from titans_seq.ops.rule import OutputNorm, UpdateRule, activate
@@ -75,8 +81,8 @@ def read_and_write(
     h = chunk.queries
     after: list[tuple[Tensor, Tensor]] = []
     layers: list[Writes] = []
-    for layer, (z, d) in enumerate(zip(written.inputs, written.errors, strict=True)):
-        writes = _writes(chunk, z, d, layer, carry if part.resumes else None, fixed, part)
+    for layer in range(len(anchored)):
+        writes = _writes(chunk, written, layer, carry if part.resumes else None, fixed, part)
         layers.append(writes)
         if part.leaves:
             after.append(_last_state(writes, begin[layer]))
@@ -116,8 +122,7 @@ def _stand(carry: Carry | None, fixed: Fixed) -> tuple[tuple[Tensor, ...], list[
 
 def _writes(
     chunk: Chunk,
-    z: Tensor,
-    d: Tensor,
+    written: Written,
     layer: int,
     carry: Carry | None,
     fixed: Fixed,
@@ -125,16 +130,17 @@ def _writes(
 ) -> Writes:
     """Return what one layer's keys write; ``carry`` if earlier tokens of the chunk stand there."""
     rule, scalars = fixed.rule, chunk.scalars
+    z, d = written.inputs[layer], written.errors[layer]
     before = (carry.keys[layer], carry.spent[layer]) if carry is not None and carry.keys else None
-    times = None
+    # each gradient is written so many times, and may be longer than its error
+    times = written.steepness
     if rule.window > 1:
-        times = times_written(part.slot, z.shape[2], rule.window, fixed.chunk_size, chunk.step)
-        chunk = chunk._replace(step=chunk.step * times)
-    step, wrote = _step(chunk, z, fixed, before)
-    if times is None:
-        change = bound_gradient(z, d, rule.gradient_bound) * step.unsqueeze(-1)
+        often = times_written(part.slot, z.shape[2], rule.window, fixed.chunk_size, chunk.step)
+        times = often if times is None else times * often
+    step, wrote = _step(chunk, times, z, fixed, before)
+    change = bound_gradient(z, d, rule.gradient_bound) * step.unsqueeze(-1)
+    if rule.window == 1:
         return Writes(scalars, z, change, wrote, None)
-    change = bound_gradient(z, d, rule.gradient_bound) * (step / times).unsqueeze(-1)
     earlier, mine = None, Earlier(z, change)
     if carry is not None and carry.pending:
         earlier = Earlier(carry.pending[layer], carry.pending[layer + len(fixed.base)])
@@ -163,17 +169,22 @@ def _carry(
 
 
 def _step(
-    chunk: Chunk, z: Tensor, fixed: Fixed, before: tuple[Tensor, Tensor] | None
+    chunk: Chunk,
+    times: Tensor | None,
+    z: Tensor,
+    fixed: Fixed,
+    before: tuple[Tensor, Tensor] | None,
 ) -> tuple[Tensor, TriangularStep | None]:
     """Return the bounded steps of one layer, and what the chunk must remember of them."""
     if fixed.rule.step == "raw":
         return chunk.step, None
     if fixed.rule.step == "mean":
         return chunk.step / fixed.chunk_size, None
+    asked = chunk.step if times is None else chunk.step * times
     result = triangular_step(
-        z, chunk.step, chunk.log_momentum, len(fixed.base), *(before or (None, None))
+        z, asked, chunk.log_momentum, len(fixed.base), *(before or (None, None))
     )
-    return result.step, result
+    return result.step if times is None else result.step / times, result
 
 
 def _remember(

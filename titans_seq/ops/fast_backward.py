@@ -44,7 +44,7 @@ class ByGroup(NamedTuple):
     log_momentum: Float[Tensor, "n rows chunk"]
 
 
-def by_group(n: int, sizes: Sizes, space: Space, like: Tensor) -> ByGroup:
+def by_group(n: int, sizes: Sizes, space: Space) -> ByGroup:
     """Return a group's gradients, zero where they are summed up."""
     rows, chunk, widths = sizes
     dim, columns = widths[0], FIRST + chunk
@@ -54,7 +54,7 @@ def by_group(n: int, sizes: Sizes, space: Space, like: Tensor) -> ByGroup:
         "first_step": (chunk,), "first_square": (chunk,), "theta": (chunk,),
         "log_momentum": (chunk,),
     }  # fmt: skip
-    made = {name: space.take(f"by {name}", (n, rows, *shape), like)
+    made = {name: space.take(f"by {name}", (n, rows, *shape))
             for name, shape in shapes.items()}  # fmt: skip
     for name in ("mix", "decay_last", "theta", "log_momentum"):
         made[name].zero_()
@@ -76,7 +76,7 @@ class Step(NamedTuple):
 
     def take(self, name: str, *shape: int) -> Tensor:
         """Return working memory, (rows, ...)."""
-        return self.space.take(f"by {name}", (self.fixed.sizes.rows, *shape), self.held.error)
+        return self.space.take(f"by {name}", (self.fixed.sizes.rows, *shape))
 
     @property
     def scalars(self) -> Scalars:
@@ -108,8 +108,8 @@ def chunk_backward(step: Step, by_output: Tensor, by_loss: Tensor | None) -> Non
     by_error, by_whole = _first_backward(step, by_out)
     by_errors.insert(0, by_error)
     by_wholes.insert(0, by_whole)
-    by_weights = [_third(whole, layer, step.fixed.sizes)[0] for layer, whole in enumerate(by_wholes)]
 
+    by_weights = [step.take("weights 0", *now.layers[0].weights.shape[1:])]
     by_before = []
     errors = [*(one.errors for one in held.hidden), held.error]
     for layer, hidden in enumerate(held.hidden):
@@ -117,8 +117,10 @@ def chunk_backward(step: Step, by_output: Tensor, by_loss: Tensor | None) -> Non
         slope(by_errors[layer], hidden.before, activation, by_pulled)
         bend(by_errors[layer], hidden.pulled, hidden.before, held.later[layer].keys, activation)
         by_before.append(by_errors[layer])
-        by_errors[layer + 1].baddbmm_(by_pulled, now.layers[layer + 1].weights)
-        by_weights[layer + 1].baddbmm_(by_pulled.mT, errors[layer + 1])
+        following = now.layers[layer + 1]
+        by_errors[layer + 1].baddbmm_(by_pulled, following.weights)
+        by_weights.append(step.take(f"weights {layer + 1}", *following.weights.shape[1:]))
+        torch.bmm(by_pulled.mT, errors[layer + 1], out=by_weights[-1])
     by_u = by_errors[last]
     if by_loss is not None:
         by_u.addcmul_(held.error, by_loss.unsqueeze(-1))
@@ -131,9 +133,9 @@ def chunk_backward(step: Step, by_output: Tensor, by_loss: Tensor | None) -> Non
         by_u.add_(by_before[layer - 1])
     torch.bmm(by_u, now.layers[0].transposed, out=step.by_group.keys[step.i])
     keys = step.group.both[step.i, :, step.fixed.sizes.chunk :]
-    by_weights[0].baddbmm_(keys.mT, by_u)
+    torch.bmm(keys.mT, by_u, out=by_weights[0])
     for layer, by_whole in enumerate(by_wholes):
-        _hand_back(step, layer, by_whole)
+        _hand_back(step, layer, by_whole, by_weights[layer])
 
 
 def _later_backward(
@@ -155,8 +157,8 @@ def _later_backward(
     torch.mul(by_out, scalars.carry, out=spread[..., 2 * outer :])
     by_mix[..., 0].add_((by_out * held.parts[1]).sum(-1))
     by_mix[..., 1].add_((by_out * held.parts[2]).sum(-1))
-    by_both = step.take(f"both {layer}", 2 * chunk, inner)
-    by_queries, by_keys = by_both[:, :chunk], by_both[:, chunk:]
+    by_queries = step.take(f"queries {layer}", chunk, inner)
+    by_keys = step.take(f"keys {layer}", chunk, inner)
     by_whole = step.take(f"whole {layer}", inner, 3 * outer)
     torch.bmm(held.queries.mT, spread, out=by_whole)
 
@@ -181,9 +183,11 @@ def _later_backward(
     step.by_group.theta[step.i].add_(by_theta)
     step.by_group.log_momentum[step.i].add_(by_log_momentum)
 
-    torch.bmm(by_cross, held.keys, out=by_both)
-    by_queries.baddbmm_(spread, now.whole.mT)
-    by_keys.baddbmm_(by_cross.mT, held.both).baddbmm_(held.ends, after.mT, alpha=-1)
+    # only a contiguous result is reached by the batched product
+    torch.bmm(spread, now.whole.mT, out=by_queries)
+    by_queries.baddbmm_(by_cross[:, :chunk], held.keys)
+    torch.bmm(by_cross.mT, held.both, out=by_keys)
+    by_keys.baddbmm_(by_cross[:, chunk:], held.keys).baddbmm_(held.ends, after.mT, alpha=-1)
     return by_queries, by_keys, by_change, by_whole
 
 
@@ -242,16 +246,21 @@ def _bounded_backward(
     return by_step, by_square
 
 
-def _hand_back(step: Step, layer: int, by_whole: Tensor) -> None:
+def _hand_back(step: Step, layer: int, by_whole: Tensor, by_weights: Tensor) -> None:
     """Turn the gradients by a layer's state after the chunk into those before it."""
     now, scalars = step.now.layers[layer], step.scalars
     by_mix, by_decay = step.by_group.mix[step.i][:, -1], step.by_group.decay_last[step.i]
     both = step.by_state.both[layer]
     by_drift, by_momentum = both.chunk(2, dim=2 if layer else 1)
-    by_weights, more = _third(by_whole, layer, step.fixed.sizes)
-    by_mix[:, 0].add_((now.drift * by_drift).sum((1, 2)))
-    by_mix[:, 1].add_((now.momentum * by_drift).sum((1, 2)))
-    by_decay[:, 1].add_((now.momentum * by_momentum).sum((1, 2)))
+    read, more = _third(by_whole, layer, step.fixed.sizes)
+    by_weights.add_(read)
+    products = step.take(f"products {layer}", 3, *now.drift.shape[1:])
+    torch.mul(now.drift, by_drift, out=products[:, 0])
+    torch.mul(now.momentum, by_drift, out=products[:, 1])
+    torch.mul(now.momentum, by_momentum, out=products[:, 2])
+    sums = products.sum((2, 3))
+    by_mix[:, :2].add_(sums[:, :2])
+    by_decay[:, 1].add_(sums[:, 2])
     by_momentum.mul_(scalars.held_end).addcmul_(by_drift, scalars.carry_end)
     by_drift.mul_(scalars.kept_end).add_(by_weights)
     both.add_(more)

@@ -89,24 +89,24 @@ def prepare(tokens: Tokens, fixed: Fixed, space: Space) -> Group:
     both, like = tokens.both, tokens.both
     n, dim = len(both), widths[0]
     queries, keys = both[:, :, :chunk], both[:, :, chunk:]
-    cross = space.take("cross", (n, rows, 2 * chunk, chunk), like)
+    cross = space.take("cross", (n, rows, 2 * chunk, chunk))
     torch.bmm(both.flatten(0, 1), keys.flatten(0, 1).mT, out=cross.flatten(0, 1))
     rates = tokens.rates
     made = masks(rates.log_keep, rates.log_momentum, rates.write, space)
-    mix = space.take("mix by chunk", (n, rows, chunk, FIRST + chunk), like)
+    mix = space.take("mix by chunk", (n, rows, chunk, FIRST + chunk))
     mix.copy_(made.mix.view(chunk, n, rows, FIRST + chunk).permute(1, 2, 0, 3))
-    system = space.take("system", (n * rows, chunk, chunk), like)
+    system = space.take("system", (n * rows, chunk, chunk))
     demand = demand_of(rates.step.T.contiguous(), rates.log_momentum.T.contiguous())
     gram = cross[:, :, chunk:].flatten(0, 1)
     first = steps(gram, demand, fixed.shared, fixed.sizes.layers, system)
     scalars = _scalars(mix, made.decay[-1].view(n, rows, -1), demand, first)
 
-    left = space.take("left", (n, rows, chunk, 3 * dim + chunk), like)
+    left = space.take("left", (n, rows, chunk, 3 * dim + chunk))
     left[..., :dim] = queries
     torch.mul(queries, mix[..., :1] - 1.0, out=left[..., dim : 2 * dim])
     torch.mul(queries, mix[..., 1:2], out=left[..., 2 * dim : 3 * dim])
     torch.mul(cross[:, :, :chunk], mix[..., FIRST:], out=left[..., 3 * dim :]).neg_()
-    ends = space.take("ends", (n, rows, chunk, 2 * dim), like)
+    ends = space.take("ends", (n, rows, chunk, 2 * dim))
     torch.mul(keys, mix[:, :, -1, FIRST:].unsqueeze(-1), out=ends[..., :dim])
     last = made.decay[-1].view(n, rows, -1)[..., FIRST:]
     torch.mul(keys, last.unsqueeze(-1), out=ends[..., dim:])

@@ -47,7 +47,7 @@ def group_backward(group: Group, by: ByGroup, fixed: Fixed, space: Space) -> ByT
     by.mix[:, :, -1, FIRST:].add_((by_mix_end * keys).sum(-1))
     by.decay_last[..., FIRST:].add_((by_decay_end * keys).sum(-1))
 
-    by_cross = space.take("by cross", group.cross.shape, by.left)
+    by_cross = space.take("by cross", group.cross.shape)
     torch.mul(by_products, group.mix[..., FIRST:], out=by_cross[:, :, :chunk]).neg_()
     by_theta, by_log_momentum = steps_backward(
         group.steps, group.demand, group.cross[:, :, chunk:].flatten(0, 1), group.system,
@@ -59,7 +59,7 @@ def group_backward(group: Group, by: ByGroup, fixed: Fixed, space: Space) -> ByT
     by_keys.add_(by_both[:, :, chunk:])
     by_keys.flatten(0, 1).baddbmm_(by_cross.flatten(0, 1).mT, group.both.flatten(0, 1))
 
-    by_mix = space.take("by mix, time first", (chunk, n, rows, columns), by.left)
+    by_mix = space.take("by mix, time first", (chunk, n, rows, columns))
     by_mix.copy_(by.mix.permute(2, 0, 1, 3))
     by_keep, by_momentum = masks_backward(
         group.masks, by.decay_last.flatten(0, 1), by_mix.flatten(1, 2), space

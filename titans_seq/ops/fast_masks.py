@@ -52,8 +52,8 @@ def masks(
     chunk, rows = log_keep.shape
     keep, momentum = log_keep.exp().unsqueeze(-1), log_momentum.exp().unsqueeze(-1)
     write = write.unsqueeze(-1)
-    decay = space.take("decay", (chunk, rows, FIRST + chunk), log_keep)
-    mix = space.take("mix", (chunk, rows, FIRST + chunk), log_keep)
+    decay = space.take("decay", (chunk, rows, FIRST + chunk))
+    mix = space.take("mix", (chunk, rows, FIRST + chunk))
     decay[0].zero_()
     decay[0, :, 1:2] = momentum[0]
     decay[0, :, FIRST] = 1.0
@@ -86,7 +86,7 @@ def masks_backward(
         Gradient of ``mix``; overwritten.
     """
     chunk = len(mix)
-    decay = space.take("decay gradient", mix.shape, mix)
+    decay = space.take("decay gradient", mix.shape)
     torch.addcmul(decay_last, mix[-1], made.write[-1], out=decay[-1])
     all_decay, all_mix = decay.unbind(0), mix.unbind(0)
     keep, momentum = made.keep.unbind(0), made.momentum.unbind(0)

@@ -55,6 +55,11 @@ class Given:
         self.group = max(1, ROWS // rows)
         """Chunks worked on at a time."""
 
+    @property
+    def kind(self) -> tuple[object, ...]:
+        """What must be equal for two calls to work in the same space."""
+        return self.call, self.batch, self.heads, self.time, self.widths
+
     def results(self) -> list[Tensor]:
         """Return outputs, losses and, if they are wanted, the last weights and momenta."""
         like = self.tokens[0]
@@ -123,12 +128,11 @@ class Part:
         """Return the tokens of some chunks."""
         given, (rows, chunk, widths) = self.given, self.fixed.sizes
         n, shape = span.stop - span.start, self.shape
-        like = given.tokens[0]
-        both = space.take("both", (n, rows, 2 * chunk, widths[0]), like)
+        both = space.take("both", (n, rows, 2 * chunk, widths[0]))
         wide = both.unflatten(1, shape)
         wide[..., :chunk, :] = self.cut(given.tokens[0], span)
         wide[..., chunk:, :] = self.cut(given.tokens[1], span)
-        values = space.take("values", (n, rows, chunk, widths[0]), like)
+        values = space.take("values", (n, rows, chunk, widths[0]))
         values.unflatten(1, shape).copy_(self.cut(given.tokens[2], span))
         rates = [
             self.cut(one, span).movedim(-1, 0).reshape(chunk, n * rows) for one in given.rates
@@ -138,7 +142,7 @@ class Part:
     def begin(self, space: Space) -> State:
         """Return the state before the first token."""
         given = self.given
-        made = state(self.fixed.sizes, space, "start", given.tokens[0])
+        made = space.once(state, self.fixed.sizes, "start")
         _, first = split_start(given.start, given.call.rule)
         for layer, one in enumerate(made.layers):
             heads = one.drift.unflatten(0, self.shape)
@@ -161,7 +165,7 @@ class Part:
 
     def restore(self, places: list[Tensor], space: Space) -> State:
         """Undo :meth:`keep`."""
-        made = state(self.fixed.sizes, space, "start", places[0])
+        made = space.once(state, self.fixed.sizes, "start")
         layers = len(made.layers)
         for layer, one in enumerate(made.layers):
             one.drift.copy_(places[layer][:, self.rows].flatten(0, 1))

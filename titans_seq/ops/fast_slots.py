@@ -88,19 +88,19 @@ class State(NamedTuple):
     """Where the first layer's change stands, below its weights."""
 
 
-def state(sizes: Sizes, space: Space, name: str, like: Tensor) -> State:
+def state(sizes: Sizes, space: Space, name: str) -> State:
     """Return an uninitialised state."""
     rows, chunk, widths = sizes
     dim, outer = widths[0], widths[1]
-    whole = space.take(f"{name} 0", (rows, 3 * dim + chunk, outer), like)
+    whole = space.take(f"{name} 0", (rows, 3 * dim + chunk, outer))
     w, d, s = (whole[:, dim * one : dim * (one + 1)] for one in range(3))
-    written = space.take("written 0", (rows, 2 * dim, outer), like)
+    written = space.take("written 0", (rows, 2 * dim, outer))
     layers = [LayerState(whole, w, d, s, whole[:, dim : 3 * dim], w.mT, written)]
     for layer in range(1, sizes.layers):
         inner, outer = widths[layer], widths[layer + 1]
-        side = space.take(f"{name} {layer}", (rows, inner, 3 * outer), like)
+        side = space.take(f"{name} {layer}", (rows, inner, 3 * outer))
         w, d, s = (side[..., outer * one : outer * (one + 1)] for one in range(3))
-        written = space.take(f"written {layer}", (rows, inner, 2 * outer), like)
+        written = space.take(f"written {layer}", (rows, inner, 2 * outer))
         layers.append(LayerState(side, w, d, s, side[..., outer:], w.mT, written))
     return State(layers, whole[:, 3 * dim :])
 
@@ -156,12 +156,12 @@ class Slot(NamedTuple):
     output: Float[Tensor, "rows chunk dim"]
 
 
-def slot(sizes: Sizes, space: Space, name: str, like: Tensor) -> Slot:
+def slot(sizes: Sizes, space: Space, name: str) -> Slot:
     """Return the working memory of one chunk, uninitialised."""
     rows, chunk, widths = sizes
 
     def take(what: str, *shape: int) -> Tensor:
-        return space.take(f"{name} {what}", (rows, *shape), like)
+        return space.take(f"{name} {what}", (rows, *shape))
 
     hidden = [
         Hidden(*(take(f"{what} {layer}", chunk, widths[layer]) for what in Hidden._fields))

@@ -140,13 +140,14 @@ def steps_backward(
     by_square = square + gained * (1 - left) + inverse * left * (by_left - solved)
     out.mul_((inverse * share * left).mul_(-2).unsqueeze(-2))
 
-    by_limit = (by_share * share + by_scale * scale) / limit * -layers
-    mine = torch.gt(asked, demand.room).to(left.dtype).add_(asked == demand.room, alpha=0.5)
-    by_asked = by_share / limit + by_limit * mine
-    by_room = by_scale * demand.theta / limit + by_limit * (1 - mine) * (demand.room > TINY)
-    out.diagonal(dim1=-2, dim2=-1).copy_(by_square + by_asked * demand.theta)
-    by_theta = by_asked * made.square + by_scale * demand.room / limit
-    return by_theta, by_room * (demand.room - 1)
+    # where more is asked than there is room for, the step depends on room and length alone
+    bound = torch.gt(asked, demand.room)
+    theta = demand.theta / limit
+    by_square += torch.where(bound, by_scale * scale * inverse * -1, by_share * theta)
+    out.diagonal(dim1=-2, dim2=-1).copy_(by_square)
+    by_theta = (by_share * made.square + by_scale * demand.room).div_(limit)
+    by_room = torch.where(bound, by_scale * theta, by_share * share / demand.room * -1)
+    return by_theta.masked_fill_(bound, 0.0), by_room * (demand.room - 1)
 
 
 def bounded_step(

@@ -36,9 +36,9 @@ def read_group(
     results
         Outputs (batch, heads, time, dim) and losses (batch, heads, time), to be filled.
     """
-    fixed, like = part.fixed, results[0]
-    held = slot(fixed.sizes, space, "slot", like)
-    pair = [state(fixed.sizes, space, name, like) for name in ("even", "odd")]
+    fixed = part.fixed
+    held = space.once(slot, fixed.sizes, "slot")
+    pair = [space.once(state, fixed.sizes, name) for name in ("even", "odd")]
     tokens = part.tokens(span, space)
     group = prepare(tokens, fixed, space)
     outputs, losses = (part.cut(one, span) for one in results)
@@ -52,13 +52,13 @@ def read_group(
 
 def record_group(part: Part, span: slice, now: State, space: Space) -> Record:
     """Read and write a group's chunks, and keep what their backward pass needs."""
-    fixed, like = part.fixed, part.given.tokens[0]
+    fixed = part.fixed
     tokens = part.tokens(span, space)
     group = prepare(tokens, fixed, space)
     states, slots, passed = [now], [], []
     for i, values in enumerate(tokens.values.unbind(0)):
-        slots.append(slot(fixed.sizes, space, f"slot {i}", like))
-        states.append(state(fixed.sizes, space, f"state {i}", like))
+        slots.append(space.once(slot, fixed.sizes, f"slot {i}"))
+        states.append(space.once(state, fixed.sizes, f"state {i}"))
         passed.append(read_and_write(group, i, values, states[i], states[i + 1], fixed, slots[i]))
     return Record(tokens, group, states, slots, passed)
 
@@ -96,7 +96,7 @@ def go_back(
         Filled for the group's tokens.
     """
     fixed = part.fixed
-    collected = by_group(len(record.slots), fixed.sizes, space, record.tokens.both)
+    collected = by_group(len(record.slots), fixed.sizes, space)
     outputs, losses = (None if one is None else part.cut(one, span) for one in grads)
     for i in range(len(record.slots) - 1, -1, -1):
         step = Step(

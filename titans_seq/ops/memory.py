@@ -42,8 +42,10 @@ def learn_and_read(
             queries, keys, values, rates, (first,), carry, rule, block_size=chunk_size
         )
     pieces = [(0, queries.shape[2], False)]
-    shared = rows is None and norm is None and has_fast_form(rule)
-    if shared and not torch.compiler.is_compiling():
+    # traced for a compiler, the general form is what can be fused
+    by_hand = rows is None and norm is None and not torch.compiler.is_compiling()
+    by_hand = by_hand and has_fast_form(rule)
+    if by_hand:
         pieces = _pieces(queries.shape[2], slot, chunk_size, keep_state)
     outputs, losses = [], []
     for first_token, last_token, whole in pieces:
@@ -62,7 +64,7 @@ def learn_and_read(
             )  # fmt: skip
         outputs.append(out)
         losses.append(loss)
-    if shared and carry is not None and not (slot + queries.shape[2]) % chunk_size:
+    if by_hand and carry is not None and not (slot + queries.shape[2]) % chunk_size:
         carry = closed(carry, rule, chunk_size)
     if len(pieces) == 1:
         return outputs[0], losses[0], carry

@@ -76,11 +76,36 @@ def memory_chunked(
     carry
         State after the last token, or ``None``.
     """
-    fixed = Fixed(split_start(start, rule)[0], start, norm, rule, chunk_size)
-    if carry is None and (rows is not None or rule.forget_to == "zero"):
-        carry = first_carry(start, rule, len(queries), chunk_size)
+    # masks, solves and states need float32 or better, whatever precision surrounds them
+    dtype = torch.promote_types(torch.promote_types(queries.dtype, rates.step.dtype), torch.float32)
+    wide = partial(_to, dtype)
+    fixed = Fixed(wide(split_start(start, rule)[0]), wide(start), norm, rule, chunk_size)
+    if carry is not None:
+        carry = Carry(*(wide(one) for one in carry))
+    elif rows is not None or rule.forget_to == "zero":
+        carry = first_carry(fixed.start, rule, len(queries), chunk_size)
+    tokens = wide((queries, keys, values, *rates))
+    with torch.autocast(queries.device.type, enabled=False):
+        return _every_chunk(tokens, carry, fixed, slot, rows, keep_state)
+
+
+def _to(dtype: torch.dtype, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(one.to(dtype) for one in tensors)
+
+
+def _every_chunk(
+    tokens: tuple[Tensor, ...],
+    carry: Carry | None,
+    fixed: Fixed,
+    slot: int,
+    rows: Rows | None,
+    keep_state: bool,
+) -> tuple[Tensor, Tensor, Carry | None]:
+    """Write and read chunk after chunk; ``tokens`` are queries, keys, values and rates."""
+    queries, keys, values, *rates = tokens
+    rule, chunk_size = fixed.rule, fixed.chunk_size
     sizes = segment_sizes(queries.shape[2], slot, chunk_size)
-    chunks = cut_into_chunks((queries, keys, values), rates, rule.schedule, sizes, slot)
+    chunks = cut_into_chunks((queries, keys, values), Rates(*rates), rule.schedule, sizes, slot)
     run: Any = read_and_write
     if torch.is_grad_enabled() and len(chunks) >= CHECKPOINT_FROM:
         run = partial(checkpoint, read_and_write, use_reentrant=False, preserve_rng_state=False)

@@ -99,7 +99,8 @@ class _Whole(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, call: Call, *tensors: Tensor) -> tuple[Tensor, ...]:
-        given, space = Given(call, tensors), borrow()
+        given = Given(call, tensors)
+        space = borrow(given.kind, tensors[0])
         results = given.results()
         saves = call.learns and given.nbytes <= SAVED_BYTES
         kept = given.states() if call.learns and not saves else []
@@ -119,7 +120,8 @@ class _Whole(torch.autograd.Function):
         kept = list(ctx.saved_tensors[call.inputs :])
         if torch.is_grad_enabled():
             return None, *_through_general_form(call, tensors, grads)
-        given, space = Given(call, tensors), ctx.space or borrow()
+        given = Given(call, tensors)
+        space = ctx.space or borrow(given.kind, tensors[0])
         # what was saved is overwritten from here on: a second pass computes it again
         records, ctx.records, ctx.space = ctx.records, [], None
         if not records and not kept:

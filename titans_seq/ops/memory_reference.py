@@ -104,12 +104,15 @@ def _step(
         point = memory.weights
         if rule.decay_first:
             point = [b + keep * (w - b) for w, b in zip(point, base, strict=True)]
-    loss, gradients, inputs = _gradients(point, key, value, rule, norm)
+    loss, gradients, inputs, error = _gradients(point, key, value, rule, norm)
 
+    # how often the gradient is written, and how much longer than the error it may be
     times = min(rule.window, chunk_size - (memory.count - 1) % chunk_size)
+    steepness = rule.bias.steepness(error)
+    ratio = times if steepness is None else times * steepness
     for layer, (gradient, z) in enumerate(zip(gradients, inputs, strict=True)):
-        asked = step * times
-        theta = _bounded_step(memory, layer, z, asked, log_momentum, rule, chunk_size) / times
+        theta = _bounded_step(memory, layer, z, step * ratio, log_momentum, rule, chunk_size)
+        theta = theta / ratio
         if rule.gradient_bound is not None and rule.gradient_point == "chunk":
             size = (gradient.square().sum() + TINY).sqrt()
             gradient = gradient * rule.gradient_bound / (rule.gradient_bound + size)
@@ -204,14 +207,14 @@ def _bounded_step(
 
 def _gradients(
     point: list[Tensor], key: Tensor, value: Tensor, rule: UpdateRule, norm: OutputNorm | None
-) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-    """Return the inner loss, its gradient by each matrix, and each layer's input."""
+) -> tuple[Tensor, list[Tensor], list[Tensor], Tensor]:
+    """Return the inner loss, its gradient by each matrix, each layer's input, and the error."""
     with torch.enable_grad():
         weights = [w if w.requires_grad else w.detach().requires_grad_() for w in point]
         output, inputs = _network(weights, key, rule, norm)
         loss = rule.bias.loss(output - value)
         gradients = torch.autograd.grad(loss, weights, create_graph=True)
-    return loss, list(gradients), inputs
+    return loss, list(gradients), inputs, output - value
 
 
 def _network(
