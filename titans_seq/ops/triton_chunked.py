@@ -1,0 +1,92 @@
+"""A memory of two layers on the GPU as one differentiable function."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from titans_seq.ops.triton_blocks import Plan, Scalars, Tokens
+from titans_seq.ops.triton_deep import DeepBase, DeepFound, DeepState, deep_forward
+from titans_seq.ops.triton_deep_backward import SCRATCH, DeepBackward, deep_backward
+from titans_seq.ops.triton_host import launch_options, state_slots
+from titans_seq.ops.triton_twins import (
+    DeepInputs,
+    DeepResult,
+    TwinRule,
+    deep_twin,
+    twin_gradients,
+)
+
+
+def deep_memory(inputs: DeepInputs, plan: Plan) -> DeepResult:
+    """Write and read whole chunks with a memory of two layers; see :func:`deep_twin`."""
+    contiguous = [one.contiguous() for one in inputs]
+    save = torch.is_grad_enabled() and any(one.requires_grad for one in contiguous)
+    return DeepResult(*_DeepMemory.apply(plan, save, *contiguous))  # type: ignore[no-untyped-call]
+
+
+class _DeepMemory(torch.autograd.Function):
+    """The kernels; gradients of gradients come from the torch twin."""
+
+    @staticmethod
+    def forward(ctx: Any, plan: Plan, save: bool, *tensors: Tensor) -> tuple[Tensor, ...]:
+        inputs = DeepInputs(*tensors)
+        rows, chunks = inputs.vectors.shape[:2]
+        state = DeepState(*(state_slots(one, chunks, save) for one in inputs[7:]))
+        slots = state.first_weights.shape[1]
+        found = DeepFound(
+            torch.empty_like(inputs.queries), inputs.vectors.new_empty(inputs.queries.shape[:2])
+        )
+        deep_forward[(rows,)](
+            Tokens(*inputs[:3]), Scalars(inputs.vectors, inputs.mix, inputs.mix),
+            DeepBase(*inputs[5:7]), state, found, (chunks, len(inputs.first_base), slots),
+            plan=plan, **launch_options(plan),
+        )  # fmt: skip
+        if save:
+            ctx.plan = plan
+            ctx.save_for_backward(*tensors, *state)
+        last = [one[:, chunks % slots].clone() for one in state]
+        previous = [one[:, (chunks - 1) % slots].clone() for one in state[::2]]
+        return (*found, *last, *previous)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
+        tensors = ctx.saved_tensors
+        inputs, state = DeepInputs(*tensors[:-4]), DeepState(*tensors[-4:])
+        plan: Plan = ctx.plan
+        if torch.is_grad_enabled():
+            bound = plan.bound if plan.bounded else None
+            rule = TwinRule(bound, plan.triangular, "gelu" if plan.gelu else "silu")
+
+            def twin(*alone: Tensor) -> DeepResult:
+                return deep_twin(DeepInputs(*alone), rule)
+
+            return (None, None, *twin_gradients(twin, inputs, grads))
+        rows, chunks = inputs.vectors.shape[:2]
+        heads = len(inputs.first_base)
+        by_state = DeepState(*(state_slots(one, chunks, save=False) for one in grads[2:6]))
+        by_base = DeepBase(*(torch.zeros_like(one) for one in inputs[7::2]))
+        scratch = inputs.vectors.new_empty(rows, SCRATCH.value, plan.chunk, plan.hidden)
+        previous = DeepBase(*(one.contiguous() for one in grads[6:]))
+        handed = DeepBackward(
+            grads[0].contiguous(), grads[1].contiguous(), by_state, by_base, previous, scratch
+        )
+        by_tokens = Tokens(*(torch.empty_like(one) for one in inputs[:3]))
+        by_mix = torch.empty_like(inputs.mix)
+        by_scalars = Scalars(torch.empty_like(inputs.vectors), by_mix, by_mix)
+        deep_backward[(rows,)](
+            Tokens(*inputs[:3]), Scalars(inputs.vectors, inputs.mix, inputs.mix),
+            DeepBase(*inputs[5:7]), (state, (chunks, heads)), handed, by_tokens, by_scalars,
+            plan=plan, **launch_options(plan),
+        )  # fmt: skip
+        return (
+            None,
+            None,
+            *by_tokens,
+            by_scalars.vectors,
+            by_mix,
+            *(one.unflatten(0, (-1, heads)).sum(0) for one in by_base),
+            *(one[:, chunks % 2] for one in by_state),
+        )

@@ -1,0 +1,90 @@
+"""How the GPU kernels are compiled and launched; every tuning choice stands here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from titans_seq.ops.triton_blocks import Plan
+
+LEAST = 16
+"""Least side of a product on the tensor cores."""
+
+WIDEST = 64
+"""Hidden units of a deep memory computed at once."""
+
+_TYPES = {
+    torch.float64: tl.float64,
+    torch.float32: tl.float32,
+    torch.bfloat16: tl.bfloat16,
+}
+
+
+def padded(size: int) -> int:
+    """Return the power of two, at least 16, that a side is padded to."""
+    power: int = triton.next_power_of_2(size)
+    return max(LEAST, power)
+
+
+def state_type(tokens: Tensor) -> torch.dtype:
+    """Return the type of sums, scalars and states."""
+    return torch.float64 if tokens.dtype == torch.float64 else torch.float32
+
+
+def make_plan(
+    tokens: Tensor,
+    vectors: Tensor,
+    hidden: int,
+    *,
+    exact: bool = False,
+    triangular: bool = False,
+    bound: float | None = None,
+    activation: str = "silu",
+) -> Plan:
+    """Return what to compile for.
+
+    float16 tokens are multiplied as tf32, which has float16's precision and float32's range:
+    the memory's own weights are not bounded by float16's. float32 ones are multiplied in
+    full unless torch is told otherwise (``torch.set_float32_matmul_precision``).
+    """
+    chunk = vectors.shape[-1]
+    half = tokens.dtype == torch.float16
+    tf32 = half or torch.get_float32_matmul_precision() != "highest"
+    return Plan(
+        chunk=chunk,
+        width=tokens.shape[-1],
+        hidden=hidden,
+        block_chunk=padded(chunk),
+        block_width=padded(tokens.shape[-1]),
+        block_hidden=min(WIDEST, padded(hidden)),
+        vectors=vectors.shape[2],
+        exact=exact,
+        triangular=triangular,
+        bounded=bound is not None,
+        bound=bound or 1.0,
+        gelu=activation == "gelu",
+        product=_TYPES[torch.float32 if half else tokens.dtype],
+        state=_TYPES[state_type(tokens)],
+        precision="tf32" if tf32 and tokens.dtype != torch.float64 else "ieee",
+    )
+
+
+def launch_options(plan: Plan) -> dict[str, Any]:
+    """Return how many warps share a program, and how deep its loops are pipelined."""
+    large = max(plan.block_chunk, plan.block_width) >= 64
+    return {"num_warps": 8 if large else 4, "num_stages": 1}
+
+
+def state_slots(first: Tensor, chunks: int, save: bool) -> Tensor:
+    """Return room for the states at the chunks' starts, the first of them filled in.
+
+    Without ``save`` there are two slots, which the chunks fill by turns.
+    """
+    slots = chunks + 1 if save else 2
+    room = first.new_empty(first.shape[0], slots, *first.shape[1:])
+    room[:, 0] = first
+    return room
