@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from titans_seq.config import TitansConfig
 from titans_seq.exceptions import ConfigError, DataError
 from titans_seq.nn.blocks import TitansBlock
+from titans_seq.nn.norms import RMSNorm
 from titans_seq.nn.packing import pack, unpack
 from titans_seq.nn.state import StackState
 from titans_seq.nn.state_checks import check_stack
@@ -42,7 +43,7 @@ class TitansBackbone(nn.Module):
         super().__init__()
         self.config = config
         self.blocks = nn.ModuleList(TitansBlock(config) for _ in range(config.layers))
-        self.norm = nn.RMSNorm(config.dim)
+        self.norm = RMSNorm(config.dim)
 
     def forward(
         self,

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from titans_seq.config import TitansConfig
 from titans_seq.nn.attention import HeadProjections
 from titans_seq.nn.mixers import GatedJoin, PersistentTokens, memory_from
+from titans_seq.nn.norms import RMSNorm
 from titans_seq.nn.packing import (
     Grid,
     Position,
@@ -83,7 +84,7 @@ class ContextMixer(PersistentTokens):
         self.memory = memory_from(config)
         self.query = nn.Linear(config.dim, config.dim, bias=False)
         self.attention = HeadProjections(config.dim, config.heads)
-        self.norm = nn.RMSNorm(config.dim)
+        self.norm = RMSNorm(config.dim)
         self.join = GatedJoin(config.dim)
 
     def forward(

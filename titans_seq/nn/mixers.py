@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from titans_seq.config import TitansConfig
 from titans_seq.nn.attention import SlidingAttention
 from titans_seq.nn.memory import NeuralMemory
+from titans_seq.nn.norms import RMSNorm
 from titans_seq.nn.state import AttentionState, MemoryState, StackState, State
 
 
@@ -129,7 +130,7 @@ class LayerMixer(PersistentTokens):
     def __init__(self, config: TitansConfig) -> None:
         super().__init__(config.persistent_tokens, config.dim)
         self.memory = memory_from(config)
-        self.norm = nn.RMSNorm(config.dim)
+        self.norm = RMSNorm(config.dim)
         self.attention = SlidingAttention(config.dim, config.heads, config.window)
 
     def forward(
@@ -157,8 +158,8 @@ class GatedJoin(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.first = nn.RMSNorm(dim)
-        self.second = nn.RMSNorm(dim)
+        self.first = RMSNorm(dim)
+        self.second = RMSNorm(dim)
         self.out = nn.Linear(dim, dim, bias=False)
 
     def forward(self, one: Tensor, other: Tensor) -> Tensor:
