@@ -40,11 +40,12 @@ CASES = {
     "moneta": (MONETA, 2),
     "moneta, depth 1": (MONETA, 1),
     "moneta, forgets to zero": (replace(MONETA, forget_to="zero"), 2),
+    "moneta, residual": (replace(MONETA, residual_norm=True), 2),
     "omega": (OMEGA, 2),
     "window of 3": (UpdateRule(window=3), 1),
     "window of 2, mean step": (UpdateRule(window=2, step="mean"), 2),
     "muon": (MUON, 2),
-    "muon, depth 1": (MUON, 1),
+    "muon, depth 1": (UpdateRule(boundary=Orthogonalise()), 1),
     "muon, forgets to zero": (replace(MUON, forget_to="zero"), 2),
     "window and boundary": (UpdateRule(window=3, boundary=Orthogonalise(3)), 2),
 }

@@ -117,9 +117,7 @@ are cited from accounts of the paper and were not compared with the paper itself
 
 MONETA = LearningRule(
     name="moneta",
-    update=UpdateRule(
-        bias=PowerError(), retention=NormRetention(), activation="gelu", residual_norm=True
-    ),
+    update=UpdateRule(bias=PowerError(), retention=NormRetention(), activation="gelu"),
     momentum=False,
     source="arXiv 2504.13173, equations 24 and 25, with p = 3 and q = 4",
 )
@@ -129,7 +127,10 @@ MONETA = LearningRule(
 for each matrix; as in the paper's parallel form the norm is taken at the chunk's start, and the
 chunk's tokens are read with A over that norm. Chosen here: the norm's unit and its behaviour
 near zero (:class:`titans_seq.ops.retention.NormRetention`), the division of the loss by p,
-a linear loss beyond an error of 100, one rate a head, forgetting towards the learned start.
+a linear loss beyond an error of 100, one rate a head, forgetting towards the learned start, and
+a plain MLP. The paper's ``x + LN(f_res(x))`` is ``residual_norm=True``: an untrained LayerNorm
+cannot come near a small value, and under the l3 loss the weights then wander so that gradients
+through them grew from 0.08 to 3,800 over 2,048 tokens.
 Equations are cited from accounts of the paper and were not compared with the paper itself.
 """
 
@@ -151,7 +152,7 @@ of the paper and were not compared with the paper itself.
 
 MUON = LearningRule(
     name="muon",
-    update=UpdateRule(boundary=Orthogonalise()),
+    update=UpdateRule(boundary=Orthogonalise(iterations=3)),
     source="arXiv 2505.23735, equations 32 and 33, once a chunk as arXiv 2505.23884 does",
 )
 """Momentum orthogonalised by Newton-Schulz iterations where a chunk ends.
@@ -162,8 +163,10 @@ orthogonalisation (:class:`titans_seq.ops.boundary.Orthogonalise`); what forgett
 the chunk's first weights, and the momentum itself, stay. With chunks of one token that is
 equation 32 but for the size. Chosen here: ATLAS orthogonalises the momentum of every token,
 which takes a matrix a token, LaCT a whole chunk's sum, which this follows; the size of what
-stays is that of A, where ATLAS has one more rate and LaCT normalises the weights; no window,
-no polynomial features. Equations are cited from accounts of the papers and were not compared
+stays is that of A, where ATLAS has one more rate and LaCT normalises the weights; three
+iterations, where both papers take five, with which recall was no better and gradients through
+a linear memory grew from 0.03 to 2,700 over 2,048 tokens (0.1 with three); no window, no
+polynomial features. Equations are cited from accounts of the papers and were not compared
 with the papers themselves.
 """
 
