@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from typing import Any
 
 import pytest
 import torch
@@ -167,6 +168,44 @@ def test_copies_and_pickles(variant: Variant) -> None:
         torch.testing.assert_close(twin(x)[0], y)
     again = pickle.loads(pickle.dumps(state.detach()))
     torch.testing.assert_close(backbone(x, again)[0], backbone(x, state)[0])
+
+
+@pytest.mark.parametrize("quiet", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_reads_and_streams_the_same_without_autograd(variant: Variant, quiet: Any) -> None:
+    backbone, x = _backbone(variant), _tokens(2, 14)
+    expected, _ = backbone(x)
+    with quiet():
+        whole, _ = backbone(x)
+        parts, _ = _in_pieces(backbone, x, [5, 1, 8])
+    torch.testing.assert_close(whole.clone(), expected.detach(), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(parts.clone(), expected.detach(), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_state_dict_carries_everything_learnt(variant: Variant) -> None:
+    backbone, x = _backbone(variant), _tokens(1, 9)
+    torch.manual_seed(5)
+    other = TitansBackbone(backbone.config).double().eval()
+    assert not torch.allclose(other(x)[0], backbone(x)[0])
+    other.load_state_dict(backbone.state_dict())
+    torch.testing.assert_close(other(x)[0], backbone(x)[0], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_bfloat16_autocast_stays_close_to_double_precision(variant: Variant) -> None:
+    torch.manual_seed(0)
+    backbone = TitansBackbone(TitansConfig(dim=64, layers=1, variant=variant)).eval()
+    x = torch.randn(2, 150, 64)
+    with torch.no_grad():
+        exact, _ = copy.deepcopy(backbone).double()(x.double())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        first, state = backbone(x[:, :100])
+        second, _ = backbone(x[:, 100:], state)
+    y = torch.cat([first, second], dim=1)
+    assert (y.double() - exact).abs().max() < 1e-2 * exact.abs().max()
+    y.square().sum().backward()
+    assert all(one.grad is not None and one.grad.isfinite().all() for one in backbone.parameters())
 
 
 @pytest.mark.parametrize("masked", [False, True])
