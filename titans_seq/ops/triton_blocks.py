@@ -59,13 +59,20 @@ class Plan(NamedTuple):
 
     gelu: bool
     product: Any
-    """Type in which the large products run."""
+    """Type that the factors of the large products are rounded to."""
+
+    factor: Any
+    """Type in which they are multiplied: the same, but for triton's interpreter, which cannot
+    multiply bfloat16."""
 
     state: Any
     """Type of sums, scalars and states."""
 
     precision: str
-    """``input_precision`` of float32 products: ``ieee`` or ``tf32``."""
+    """``input_precision`` of products of float32: ``ieee``, ``tf32x3`` or ``tf32``."""
+
+    solving: str
+    """The same for triangular systems: never less than float32's precision."""
 
 
 class Tokens(NamedTuple):
@@ -158,8 +165,8 @@ def store_vector(at, which, vector, places, plan: tl.constexpr):
 def product(a, b, plan: tl.constexpr):
     """Return ``a @ b`` in the plan's product type, summed in its state type."""
     return tl.dot(
-        a.to(plan.product),
-        b.to(plan.product),
+        a.to(plan.product).to(plan.factor),
+        b.to(plan.product).to(plan.factor),
         input_precision=plan.precision,
         out_dtype=plan.state,
     )
@@ -167,8 +174,8 @@ def product(a, b, plan: tl.constexpr):
 
 @triton.jit
 def full_product(a, b, plan: tl.constexpr):
-    """Return ``a @ b`` of the state type in full precision."""
-    return tl.dot(a, b, input_precision="ieee", out_dtype=plan.state)
+    """Return ``a @ b`` of the state type in its full precision."""
+    return tl.dot(a, b, input_precision=plan.solving, out_dtype=plan.state)
 
 
 @triton.jit

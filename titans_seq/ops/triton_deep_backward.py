@@ -37,7 +37,11 @@ from titans_seq.ops.triton_blocks import (
 )
 from titans_seq.ops.triton_deep import answer_keys, layers_at
 from titans_seq.ops.triton_deep_reads import errors_of_changes, read_again, reads_backward
-from titans_seq.ops.triton_deep_writes import changes_backward, weights_backward
+from titans_seq.ops.triton_deep_writes import (
+    changes_backward,
+    first_weights_backward,
+    second_weights_backward,
+)
 from titans_seq.ops.triton_triangular import triangular, triangular_backward
 
 SCRATCH = tl.constexpr(5)
@@ -136,8 +140,9 @@ def _chunk_backward(at, here, scratch, given, wanted, plan: tl.constexpr):
     pair = changes_backward(pair, reach, step, by_slopes, here, vectors, scratch, plan)
     tl.debug_barrier()
     by_hidden = (second[0] * second[1], by_squares + more, by_keys)
-    by_k, ended = weights_backward(read, errors, pair, by_hidden, here, vectors, scratch, plan)
-    _store_decays(found, ended, by_vectors, plan)
+    by_k, one = first_weights_backward(read, errors, pair, by_hidden, here, vectors, scratch, plan)
+    two = second_weights_backward(out, errors, pair[0], here, vectors, scratch, plan)
+    _store_decays(found, one, two, by_vectors, plan)
     store_rows(by_tokens.q, at, by_q, plan)
     store_rows(by_tokens.k, at, by_k, plan)
     store_rows(by_tokens.v, at, -pair[0], plan)
@@ -223,10 +228,12 @@ def _first_read(q, k, mix, measure, slopes, found, places, plan: tl.constexpr):
 
 
 @triton.jit
-def _store_decays(found, ended, by_vectors, plan: tl.constexpr):
-    """Store the gradients by what decays the carried state."""
+def _store_decays(found, one, two, by_vectors, plan: tl.constexpr):
+    """Store the gradients by what decays the carried state of both layers."""
     c = tl.arange(0, plan.block_chunk)
     last = c == plan.chunk - 1
-    store_vector(by_vectors, KEEP, found[2] + tl.where(last, ended[0], 0.0), c, plan)
-    store_vector(by_vectors, CARRY, found[3] + tl.where(last, ended[1], 0.0), c, plan)
-    store_vector(by_vectors, MOMENTUM, tl.where(last, ended[2], 0.0), c, plan)
+    by_keep = found[2] + tl.where(last, one[0] + two[0], 0.0)
+    by_carry = found[3] + tl.where(last, one[1] + two[1], 0.0)
+    store_vector(by_vectors, KEEP, by_keep, c, plan)
+    store_vector(by_vectors, CARRY, by_carry, c, plan)
+    store_vector(by_vectors, MOMENTUM, tl.where(last, one[2] + two[2], 0.0), c, plan)

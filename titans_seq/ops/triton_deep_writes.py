@@ -75,15 +75,15 @@ def changes_backward(
 
 
 @triton.jit
-def weights_backward(
+def first_weights_backward(
     given, errors, pair, by_keys, state, vectors, scratch, plan: tl.constexpr
 ):  # fmt: skip
-    """Go back through the keys' hidden values, and write the gradients by state and base.
+    """Go back through the keys' hidden values; write the gradients by the first layer.
 
     ``by_keys``: the second layer's steps, and the gradients by squares and products of the
     hidden keys. Returns the gradients by keys, and by the decays over the whole chunk.
     """
-    q, k, out, _by_alike = given
+    q, k, _out, _by_alike = given
     by_errors, by_k = pair
     base1, _b, weights1, _m, _w, _s = state[0]
     c = tl.arange(0, plan.block_chunk)
@@ -96,25 +96,40 @@ def weights_backward(
     for first in range(0, plan.hidden, plan.block_hidden):
         h = first + tl.arange(0, plan.block_hidden)
         u = take(scratch, U, h, plan)
-        z = activated(u, plan)
         hidden = activated(take(scratch, READ, h, plan), plan)
-        by_z = _hidden_keys(z, hidden, given, by_keys, plan)
+        by_z = _hidden_keys(activated(u, plan), hidden, given, by_keys, plan)
         by_z += _keys_written(by_errors, (to_weights, to_momentum), state, h, plan)
-        by_change = take(scratch, BY_CHANGE, h, plan)
-        by_u = by_change * take(scratch, BEHIND, h, plan) * curve_of(u, plan)
-        by_u += by_z * slope_of(u, plan)
+        by_u = take(scratch, BY_CHANGE, h, plan) * take(scratch, BEHIND, h, plan)
+        by_u = by_u * curve_of(u, plan) + by_z * slope_of(u, plan)
         anchored = first_tile(base1, h, plan) + first_tile(weights1, h, plan)
         by_k += product(by_u, tl.trans(anchored), plan)
-        anchored = product(tl.trans(k), by_u, plan)
         by_read = take(scratch, BY_READ, h, plan)
-        one = _first_layer(q, by_read, anchored, state, h, vectors, plan)
-        anchored = product(tl.trans(by_change * slope_of(u, plan)), errors, plan)
-        anchored += product(tl.trans(z), by_errors, plan)
-        two = _second_layer(hidden, out, anchored, state, h, vectors, plan)
-        by_keep += one[0] + two[0]
-        by_carry += one[1] + two[1]
-        by_decay += one[2] + two[2]
+        anchored = product(tl.trans(k), by_u, plan)
+        sums = _first_layer(q, by_read, anchored, state, h, vectors, plan)
+        by_keep += sums[0]
+        by_carry += sums[1]
+        by_decay += sums[2]
     return by_k, (tl.sum(by_keep, axis=0), tl.sum(by_carry, axis=0), tl.sum(by_decay, axis=0))
+
+
+@triton.jit
+def second_weights_backward(out, errors, by_errors, state, vectors, scratch, plan: tl.constexpr):
+    """Write the gradients by the second layer; return those by the decays."""
+    by_keep = zero_vector(plan.block_width, plan)
+    by_carry = tl.zeros_like(by_keep)
+    by_decay = tl.zeros_like(by_keep)
+    for first in range(0, plan.hidden, plan.block_hidden):
+        h = first + tl.arange(0, plan.block_hidden)
+        u = take(scratch, U, h, plan)
+        hidden = activated(take(scratch, READ, h, plan), plan)
+        by_behind = take(scratch, BY_CHANGE, h, plan) * slope_of(u, plan)
+        anchored = product(tl.trans(by_behind), errors, plan)
+        anchored += product(tl.trans(activated(u, plan)), by_errors, plan)
+        sums = _second_layer(hidden, out, anchored, state, h, vectors, plan)
+        by_keep += sums[0]
+        by_carry += sums[1]
+        by_decay += sums[2]
+    return tl.sum(by_keep, axis=0), tl.sum(by_carry, axis=0), tl.sum(by_decay, axis=0)
 
 
 @triton.jit

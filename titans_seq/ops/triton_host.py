@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+import os
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from triton.runtime.errors import OutOfResources
 
 from titans_seq.ops.triton_blocks import Plan
+
+logger = logging.getLogger(__name__)
 
 LEAST = 16
 """Least side of a product on the tensor cores."""
@@ -22,6 +28,11 @@ _TYPES = {
     torch.float32: tl.float32,
     torch.bfloat16: tl.bfloat16,
 }
+
+
+def interpreted() -> bool:
+    """Return whether triton's interpreter stands in for a device."""
+    return os.environ.get("TRITON_INTERPRET") == "1"
 
 
 def padded(size: int) -> int:
@@ -48,12 +59,15 @@ def make_plan(
     """Return what to compile for.
 
     float16 tokens are multiplied as tf32, which has float16's precision and float32's range:
-    the memory's own weights are not bounded by float16's. float32 ones are multiplied in
-    full unless torch is told otherwise (``torch.set_float32_matmul_precision``).
+    the memory's own weights are not bounded by float16's. float32 ones are multiplied as
+    three products of tf32, which together have float32's precision, unless torch is told
+    that one will do (``torch.set_float32_matmul_precision``).
     """
     chunk = vectors.shape[-1]
     half = tokens.dtype == torch.float16
-    tf32 = half or torch.get_float32_matmul_precision() != "highest"
+    product = _TYPES[torch.float32 if half else tokens.dtype]
+    one = half or torch.get_float32_matmul_precision() != "highest"
+    precision = "tf32" if one else "tf32x3"
     return Plan(
         chunk=chunk,
         width=tokens.shape[-1],
@@ -67,16 +81,31 @@ def make_plan(
         bounded=bound is not None,
         bound=bound or 1.0,
         gelu=activation == "gelu",
-        product=_TYPES[torch.float32 if half else tokens.dtype],
+        product=product,
+        factor=tl.float32 if product == tl.bfloat16 and interpreted() else product,
         state=_TYPES[state_type(tokens)],
-        precision="tf32" if tf32 and tokens.dtype != torch.float64 else "ieee",
+        precision="ieee" if tokens.dtype == torch.float64 else precision,
+        solving="ieee" if tokens.dtype == torch.float64 else "tf32x3",
     )
 
 
 def launch_options(plan: Plan) -> dict[str, Any]:
-    """Return how many warps share a program, and how deep its loops are pipelined."""
+    """Return how many warps share a program, and how deep its loops are pipelined.
+
+    Not at all: a program's operands fill the chip's memory as they are.
+    """
     large = max(plan.block_chunk, plan.block_width) >= 64
     return {"num_warps": 8 if large else 4, "num_stages": 1}
+
+
+def fits(launch: Callable[[], object]) -> bool:
+    """Launch a kernel; return whether the chip's memory holds its operands."""
+    try:
+        launch()
+    except OutOfResources as problem:
+        logger.warning("a kernel of the memory does not fit, torch computes it: %s", problem)
+        return False
+    return True
 
 
 def state_slots(first: Tensor, chunks: int, save: bool) -> Tensor:

@@ -65,16 +65,17 @@ def twin_gradients(
     inputs: Sequence[Tensor | None],
     grads: Sequence[Tensor],
 ) -> list[Tensor | None]:
-    """Return the twin's gradients, themselves differentiable.
+    """Return the twin's gradients, differentiable where gradients are being recorded.
 
     Each input stands for itself alone here, also where one was computed from another.
     """
-    with torch.enable_grad():
+    again = torch.is_grad_enabled()
+    with torch.enable_grad(), torch.autocast(grads[0].device.type, enabled=False):
         alone = [None if one is None else one.view_as(one) for one in inputs]
         results = twin(*alone)
         wanted = [one for one in alone if one is not None and one.requires_grad]
         found = iter(
-            torch.autograd.grad(results, wanted, grads, create_graph=True, allow_unused=True)
+            torch.autograd.grad(results, wanted, grads, create_graph=again, allow_unused=True)
         )
         return [
             next(found) if one is not None and one.requires_grad else None for one in alone
@@ -83,12 +84,11 @@ def twin_gradients(
 
 def linear_twin(inputs: LinearInputs, rule: TwinRule) -> LinearResult:
     """Return what the kernels of the linear memory compute."""
-    chunks, chunk = inputs.mix.shape[1:3]
     base = _per_row(inputs.base, len(inputs.queries))
     weights, momentum, previous = inputs.weights, inputs.momentum, inputs.weights
-    cut = [one.unflatten(1, (chunks, chunk)).unbind(1) for one in inputs[:3]]
+    cut = _cut(inputs[:3], inputs.mix)
     outputs, losses = [], []
-    befores = [None] * chunks if inputs.before is None else inputs.before.unbind(1)
+    befores = [None] * inputs.mix.shape[1] if inputs.before is None else inputs.before.unbind(1)
     for q, k, v, vectors, mix, before in zip(
         *cut, inputs.vectors.unbind(1), inputs.mix.unbind(1), befores, strict=True
     ):
@@ -109,7 +109,14 @@ def linear_twin(inputs: LinearInputs, rule: TwinRule) -> LinearResult:
         outputs.append(_read(q, k, change, base, state, vector, mix))
         previous = weights
         weights, momentum = _write(k, change, state, vector)
-    return LinearResult(torch.cat(outputs, 1), torch.cat(losses, 1), weights, momentum, previous)
+    joined = torch.cat(outputs, 1).to(inputs.queries.dtype)
+    return LinearResult(joined, torch.cat(losses, 1), weights, momentum, previous)
+
+
+def _cut(tokens: Sequence[Tensor], mix: Tensor) -> list[tuple[Tensor, ...]]:
+    """Return the tokens of each chunk, in the type of the scalars."""
+    chunks, chunk = mix.shape[1:3]
+    return [one.to(mix.dtype).unflatten(1, (chunks, chunk)).unbind(1) for one in tokens]
 
 
 def _per_row(base: Tensor, rows: int) -> Tensor:
@@ -177,12 +184,12 @@ class DeepResult(NamedTuple):
 
 def deep_twin(inputs: DeepInputs, rule: TwinRule) -> DeepResult:
     """Return what the kernels of the memory of two layers compute."""
-    chunks, chunk = inputs.mix.shape[1:3]
     rows = len(inputs.queries)
     base1, base2 = _per_row(inputs.first_base, rows), _per_row(inputs.second_base, rows)
-    first, second = tuple(inputs[7:9]), tuple(inputs[9:11])
+    first = (inputs.first_weights, inputs.first_momentum)
+    second = (inputs.second_weights, inputs.second_momentum)
     previous = (first[0], second[0])
-    cut = [one.unflatten(1, (chunks, chunk)).unbind(1) for one in inputs[:3]]
+    cut = _cut(inputs[:3], inputs.mix)
     outputs, losses = [], []
     for q, k, v, vectors, mix in zip(
         *cut, inputs.vectors.unbind(1), inputs.mix.unbind(1), strict=True
@@ -202,7 +209,8 @@ def deep_twin(inputs: DeepInputs, rule: TwinRule) -> DeepResult:
         previous = (first[0], second[0])
         first = _write(k, change1, first, vector)
         second = _write(z, change2, second, vector)
-    return DeepResult(torch.cat(outputs, 1), torch.cat(losses, 1), *first, *second, *previous)
+    joined = torch.cat(outputs, 1).to(inputs.queries.dtype)
+    return DeepResult(joined, torch.cat(losses, 1), *first, *second, *previous)
 
 
 def _second_step(z: Tensor, vector: list[Tensor]) -> Tensor:
@@ -213,8 +221,9 @@ def _second_step(z: Tensor, vector: list[Tensor]) -> Tensor:
     demand = step * square
     limit = torch.maximum(demand, room).clamp_min(TINY)
     wanted = demand / limit / 2
-    left = torch.linalg.solve_triangular(
+    left: Tensor = torch.linalg.solve_triangular(
         (unit @ unit.mT).square() * wanted.mT, torch.ones_like(wanted),
         upper=False, unitriangular=True,
     )  # fmt: skip
-    return step * (room / (limit * 2)) * left.clamp_min(0)
+    shrunk: Tensor = step * (room / (limit * 2)) * left.clamp_min(0)
+    return shrunk
