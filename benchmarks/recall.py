@@ -47,22 +47,22 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     add("--quick", action="store_true", help="seconds, to try the script")
     add("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     add("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    add("--dim", type=int, default=32)
+    add("--dim", type=int, default=64)
     add("--heads", type=int, default=1)
     add("--layers", type=int, default=1)
     add("--control-layers", type=int, default=2, help="layers of `attention`")
     add("--rule", default="titans-exact")
     add("--memory-depth", type=int, default=1)
-    add("--chunk-size", type=int, default=32)
+    add("--chunk-size", type=int, default=64)
     add("--window", type=int, default=64, help="tokens of the window, and of a segment")
     add("--steps", type=int, default=700)
     add("--tokens-a-step", type=int, default=2048)
-    add("--learning-rate", type=float, default=1e-2)
+    add("--learning-rate", type=float, default=8e-3)
     add("--weight-decay", type=float, default=0.01)
-    add("--pairs", type=int, default=8, choices=range(1, 9), help="facts of a sequence")
+    add("--pairs", type=int, default=4, choices=range(1, 9), help="facts of a sequence")
     add("--shortest", type=int, default=48, help="least length trained on")
     add("--longest", type=int, default=512, help="largest length trained on")
-    add("--lengths", type=int, nargs="+", default=[64, 128, 512, 2048, 4096, 16384, 32768])
+    add("--lengths", type=int, nargs="+", default=[128, 512, 2048, 4096, 16384, 32768])
     add("--test-tokens", type=int, default=131072, help="tokens of a test, 4 to 64 sequences")
     chosen = parser.parse_args(words)
     if min(chosen.shortest, *chosen.lengths) < SHORTEST:
@@ -89,6 +89,15 @@ def earlier_runs(path: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:
     return runs
 
 
+def runs_line(one: dict[str, Any]) -> str:
+    """Return one run's losses by tenths of its training, and its accuracies, in a line."""
+    losses = " ".join(f"{loss:.2f}" for loss in one["losses"])
+    recalled = " ".join(
+        f"{length}:{share:.2f}" for length, share in one["accuracy"]["recall"].items()
+    )
+    return f"loss {losses}; recall {recalled}; {one['train_seconds']:.0f} s"
+
+
 def main(words: list[str] | None = None) -> None:
     """Run what is missing, write the file, print the table."""
     chosen = arguments(words)
@@ -110,11 +119,12 @@ def main(words: list[str] | None = None) -> None:
     for seed, variant in product(chosen.seeds, chosen.variants):
         if (variant, seed) in done:
             continue
-        runs.append(run(variant, seed, settings))
+        newest = run(variant, seed, settings)
+        runs.append(newest)
         runs.sort(key=lambda one: (VARIANTS.index(one["variant"]), one["seed"]))
         chosen.out.parent.mkdir(parents=True, exist_ok=True)
         write_json(chosen.out, results)
-        print(f"{variant}, seed {seed}: done", file=sys.stderr, flush=True)
+        print(f"{variant}, seed {seed}: {runs_line(newest)}", file=sys.stderr, flush=True)
     print(table(results))
 
 

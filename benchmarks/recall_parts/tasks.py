@@ -40,10 +40,11 @@ Draw = Callable[[int, int, int, torch.Generator], Batch]
 
 
 def recall(batch: int, length: int, pairs: int, generator: torch.Generator) -> Batch:
-    """Draw facts at the beginning, fillers, and one query of every key at the end.
+    """Draw facts at the beginning, fillers, and queries of every key at the end.
 
     Facts lie anywhere in the first, queries anywhere in the last 64 tokens (half of a shorter
-    sequence); so the gap is ``length`` less at most 128. Queries come in an order of their own.
+    sequence); so the gap is ``length`` less at most 128. Every other token there is a query;
+    keys are asked for equally often, in random order, and no value follows them.
 
     Parameters
     ----------
@@ -60,8 +61,8 @@ def recall(batch: int, length: int, pairs: int, generator: torch.Generator) -> B
     values = torch.randint(VALUES, (batch, pairs), generator=generator)
     first = 2 * _some(batch, zone // 2, pairs, generator)
     tokens.scatter_(1, first, keys).scatter_(1, first + 1, values + KEYS)
-    order = _some(batch, pairs, pairs, generator)
-    asked = length - zone + _some(batch, zone, pairs, generator)
+    order = _some(batch, zone // 2, zone // 2, generator) % pairs
+    asked = length - zone + _some(batch, zone, zone // 2, generator)
     tokens.scatter_(1, asked, keys.gather(1, order))
     targets.scatter_(1, asked, values.gather(1, order))
     return Batch(tokens, targets)
