@@ -89,25 +89,24 @@ def memory_chunked_triton(
     with tokens that leave no trace.
     """
     head = min(-slot % chunk_size, queries.shape[2])
-    sizes = [head, queries.shape[2] - head]
-    before, after = zip(
-        *(one.split(sizes, dim=2) for one in (queries, keys, values, *rates)), strict=True
-    )
+    rest = queries.shape[2] - head
+    parts = [one.split([head, rest], dim=2) for one in (queries, keys, values, *rates)]
+    before, after = zip(*parts, strict=True)
     outputs, losses = [], []
     if head:
+        q, k, v, *some = before
         output, loss, carry = memory_chunked(
-            *before[:3], Rates(*before[3:]), start, carry, rule, chunk_size=chunk_size,
-            norm=norm, slot=slot, keep_state=keep_state or sizes[1] > 0,
+            q, k, v, Rates(*some), start, carry, rule, chunk_size=chunk_size,
+            norm=norm, slot=slot, keep_state=keep_state or rest > 0,
         )  # fmt: skip
         outputs.append(output.to(queries.dtype))
         losses.append(loss)
-    if sizes[1]:
+    if rest:
         if carry is None:
             carry = first_carry(start, rule, len(queries), chunk_size)
+        given = (after[:3], Rates(*after[3:]), start, carry, rule, chunk_size, keep_state)
         with torch.autocast(queries.device.type, enabled=False):
-            output, loss, carry = _whole_chunks(
-                after[:3], Rates(*after[3:]), start, carry, rule, chunk_size, keep_state
-            )
+            output, loss, carry = _whole_chunks(*given)
         outputs.append(output)
         losses.append(loss)
     return torch.cat(outputs, 2), torch.cat(losses, 2), carry
@@ -173,7 +172,9 @@ def _through_layers(
         activation=rule.activation,
     )  # fmt: skip
     if len(base) == 1:
-        return linear_memory(LinearInputs(q, k, v, vectors, mix, None, base[0], *state), plan)
+        weights, momentum = state
+        one = LinearInputs(q, k, v, vectors, mix, None, base[0], weights, momentum)
+        return linear_memory(one, plan)
     return deep_memory(DeepInputs(q, k, v, vectors, mix, *base, *state), plan)
 
 
@@ -201,13 +202,12 @@ def memory_exact_triton(
         vectors, mix, before = exact_inputs(rates, rule, block_size, tokens[0])
         (base,) = split_start(start, rule)[0]
         (weights,), (momentum,) = carry.weights, carry.momentum
-        found = linear_memory(
-            LinearInputs(
-                *(one.flatten(0, 1) for one in tokens), vectors, mix, before,
-                base.to(vectors.dtype), to_rows(weights, vectors), to_rows(momentum, vectors),
-            ),
-            make_plan(tokens[0], vectors, 0, exact=True),
+        q, k, v = (one.flatten(0, 1) for one in tokens)
+        inputs = LinearInputs(
+            q, k, v, vectors, mix, before, base.to(vectors.dtype),
+            to_rows(weights, vectors), to_rows(momentum, vectors),
         )  # fmt: skip
+        found = linear_memory(inputs, make_plan(q, vectors, 0, exact=True))
         state = [rearrange(one, "(b h) i o -> h b i o", b=batch) for one in found[2:4]]
     outputs = found.outputs.unflatten(0, (batch, heads))[:, :, :time]
     losses = found.losses.unflatten(0, (batch, heads))[:, :, :time]

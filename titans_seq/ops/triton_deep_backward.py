@@ -135,9 +135,8 @@ def _chunk_backward(at, here, scratch, given, wanted, plan: tl.constexpr):
     found = reads_backward(read, layers, ends, vectors, scratch, plan)
     by_q, by_k, by_slopes = _first_read(q, k, mix, first, slopes, found, places, plan)
     tl.debug_barrier()
-    step = first[0] * first[1]
     pair = (k, by_errors, by_k)
-    pair = changes_backward(pair, reach, step, by_slopes, here, vectors, scratch, plan)
+    pair = changes_backward(pair, reach, first, by_slopes, here, vectors, scratch, plan)
     tl.debug_barrier()
     by_hidden = (second[0] * second[1], by_squares + more, by_keys)
     by_k, one = first_weights_backward(read, errors, pair, by_hidden, here, vectors, scratch, plan)

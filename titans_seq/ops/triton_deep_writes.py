@@ -45,7 +45,7 @@ def curve_of(u, plan: tl.constexpr):
 
 @triton.jit
 def changes_backward(
-    given, reach, step, by_squares, state, vectors, scratch, plan: tl.constexpr
+    given, reach, measure, by_squares, state, vectors, scratch, plan: tl.constexpr
 ):  # fmt: skip
     """Go back through the changes; put by the gradients by them.
 
@@ -55,6 +55,7 @@ def changes_backward(
     layers, ends, _starts = state
     weights1, momentum1, _w, _s = ends_at(ends, plan)
     c = tl.arange(0, plan.block_chunk)
+    step = measure[0] * measure[1]
     mix_last = (load_vector(vectors, MIX_LAST, c, plan) * step)[:, None]
     decay_last = (load_vector(vectors, DECAY_LAST, c, plan) * step)[:, None]
     for first in range(0, plan.hidden, plan.block_hidden):

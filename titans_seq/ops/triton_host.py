@@ -58,22 +58,21 @@ def make_plan(
 ) -> Plan:
     """Return what to compile for.
 
-    float16 tokens are multiplied as tf32, which has float16's precision and float32's range:
-    the memory's own weights are not bounded by float16's. float32 ones are multiplied as
-    three products of tf32, which together have float32's precision, unless torch is told
-    that one will do (``torch.set_float32_matmul_precision``).
+    float16 tokens are multiplied as tf32: its precision with the range of float32, which the
+    memory's weights may need. float32 ones take three such products, together as precise as
+    float32, unless ``torch.set_float32_matmul_precision`` says that one will do.
     """
-    chunk = vectors.shape[-1]
+    chunk, width = vectors.shape[-1], tokens.shape[-1]
     half = tokens.dtype == torch.float16
     product = _TYPES[torch.float32 if half else tokens.dtype]
-    one = half or torch.get_float32_matmul_precision() != "highest"
-    precision = "tf32" if one else "tf32x3"
+    rough = half or torch.get_float32_matmul_precision() != "highest"
+    double = tokens.dtype == torch.float64
     return Plan(
         chunk=chunk,
-        width=tokens.shape[-1],
+        width=width,
         hidden=hidden,
         block_chunk=padded(chunk),
-        block_width=padded(tokens.shape[-1]),
+        block_width=padded(width),
         block_hidden=min(WIDEST, padded(hidden)),
         vectors=vectors.shape[2],
         exact=exact,
@@ -84,8 +83,8 @@ def make_plan(
         product=product,
         factor=tl.float32 if product == tl.bfloat16 and interpreted() else product,
         state=_TYPES[state_type(tokens)],
-        precision="ieee" if tokens.dtype == torch.float64 else precision,
-        solving="ieee" if tokens.dtype == torch.float64 else "tf32x3",
+        precision="ieee" if double else "tf32" if rough else "tf32x3",
+        solving="ieee" if double else "tf32x3",
     )
 
 

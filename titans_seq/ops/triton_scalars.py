@@ -16,7 +16,7 @@ Heads = Float[Tensor, "batch heads time ..."]
 
 
 def pad_to_chunks(
-    tokens: tuple[Tensor, Tensor, Tensor], rates: Rates, chunk_size: int
+    tokens: tuple[Tensor, ...], rates: Rates, chunk_size: int
 ) -> tuple[tuple[Tensor, ...], Rates]:
     """Fill the last chunk up with tokens that write nothing and age nothing.
 
