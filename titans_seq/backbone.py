@@ -93,7 +93,7 @@ class TitansBackbone(nn.Module):
         packed = pack(x, mask)
         if not self.config.bidirectional:
             if state is not None:
-                check_stack((block.mixer for block in self.blocks), state, x)
+                check_stack(self.blocks, state, x)
             out, after = self._read(packed.tokens, packed.lengths, state, keep_state)
             return unpack(out, packed, x.shape[1]), after
         if state is not None:

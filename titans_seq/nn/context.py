@@ -141,11 +141,11 @@ class ContextMixer(PersistentTokens):
         masks = _masks(places, sizes, columns.device)
         pieces: list[Piece] = []
         here = places.slot
-        for size, mask, tokens in zip(sizes, masks, zip(*parts, strict=True), strict=True):
+        for size, mask, (a, q, k, v) in zip(sizes, masks, zip(*parts, strict=True), strict=True):
             opens, slot = _opens(places, here), here % self.segment_len
             here += size
             last = here == places.slot + width
-            pieces.append(Piece(*tokens, mask, slot, opens, keep or not last, keep and last))
+            pieces.append(Piece(a, q, k, v, mask, slot, opens, keep or not last, keep and last))
         return pieces
 
     def _segment(

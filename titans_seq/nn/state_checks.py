@@ -18,8 +18,8 @@ Shapes = dict[str, tuple[int, ...]]
 """Shape of each tensor that must be there, by its name within the state."""
 
 
-def check_stack(mixers: Iterable[nn.Module], state: State, tokens: Tensor) -> None:
-    """Refuse a state that a stack of mixers cannot read these tokens with.
+def check_stack(blocks: Iterable[nn.Module], state: State, tokens: Tensor) -> None:
+    """Refuse a state that a stack of blocks cannot read these tokens with.
 
     Raises
     ------
@@ -27,7 +27,7 @@ def check_stack(mixers: Iterable[nn.Module], state: State, tokens: Tensor) -> No
         If a layer's state is of another kind, shape, floating type or device than the layer
         needs; the message names the field, and what would be right.
     """
-    mixers = list(mixers)
+    mixers = [block.get_submodule("mixer") for block in blocks]
     if not isinstance(state, StackState):
         raise DataError(f"state is a {type(state).__name__}, a backbone needs a StackState")
     if len(state.layers) != len(mixers):
