@@ -70,8 +70,9 @@ def operator(
 
     q, k, v = (random(batch, heads, time, width) for _ in range(3))
     tokens = [one.to(dtype) for one in (F.normalize(q, dim=-1), F.normalize(k, dim=-1), v)]
-    gates = [F.logsigmoid(random(batch, heads, time) + 4) for _ in range(2)]
-    step = torch.sigmoid(random(batch, heads, time))
+    gates = [F.logsigmoid(random(batch, heads, time) + more) for more in (4, 0)]
+    # with momentum, a step counts 1 / (1 - momentum) times
+    step = torch.sigmoid(random(batch, heads, time)) * -torch.expm1(gates[1])
     widths = [width, *[hidden] * (sizes["depth"] - 1), width]
     start = tuple(
         random(heads, inner, outer) / inner**0.5 for inner, outer in itertools.pairwise(widths)

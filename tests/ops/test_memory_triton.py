@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -321,6 +323,18 @@ def test_leaves_out_the_state_on_request() -> None:
     output, _, carry = memory_chunked_triton(*given, chunk_size=4, keep_state=False)
     assert carry is None
     torch.testing.assert_close(output, _torch(problem, TITANS, 4)[0], **CLOSE)
+
+
+def test_is_imported_without_triton_and_says_that_it_is_not_available() -> None:
+    code = """
+import sys
+
+sys.modules["triton"] = None
+from titans_seq.ops.memory_triton import available
+
+assert not available()
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_says_what_it_supports() -> None:

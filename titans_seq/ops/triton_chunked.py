@@ -94,7 +94,7 @@ def _backward_by_kernel(
     by_tokens = Tokens(*(torch.empty_like(one) for one in inputs[:3]))
     by_mix = torch.empty_like(inputs.mix)
     by_scalars = Scalars(torch.empty_like(inputs.vectors), by_mix, by_mix)
-    given = (*_shared(inputs), (state, (chunks, heads)), handed, by_tokens, by_scalars)
+    given = (*_shared(inputs), state, handed, (by_tokens, by_scalars), (chunks, heads))
     if not fits(lambda: deep_backward[(rows,)](*given, plan=plan, **launch_options(plan))):
         return None
     return (

@@ -64,7 +64,7 @@ class DeepFound(NamedTuple):
     losses: Any
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["sizes"])
 def deep_forward(tokens, scalars, base, state, found, sizes, plan: tl.constexpr):
     """Walk over the chunks of one row; ``sizes``: chunks, heads, slots of ``state``."""
     row = tl.program_id(0).to(tl.int64)

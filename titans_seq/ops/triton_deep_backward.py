@@ -66,10 +66,13 @@ class DeepBackward(NamedTuple):
     """(rows, 5, chunk, hidden)"""
 
 
-@triton.jit
-def deep_backward(tokens, scalars, base, saved, grads, by_tokens, by_scalars, plan: tl.constexpr):
-    """Walk back over the chunks of one row; ``saved``: states and sizes (chunks, heads)."""
-    state, sizes = saved
+@triton.jit(do_not_specialize=["sizes"])
+def deep_backward(tokens, scalars, base, state, grads, written, sizes, plan: tl.constexpr):
+    """Walk back over the chunks of one row.
+
+    ``written``: where the gradients by tokens and scalars go; ``sizes``: chunks, heads.
+    """
+    by_tokens, by_scalars = written
     chunks, heads = sizes
     row = tl.program_id(0).to(tl.int64)
     scratch = grads.scratch + row * SCRATCH * plan.chunk * plan.hidden

@@ -111,7 +111,7 @@ def _backward_by_kernel(
     by_scalars = Scalars(
         torch.empty_like(inputs.vectors), by_mix, by_mix if by_before is None else by_before
     )
-    given = (*_shared(inputs), (*saved, (chunks, heads)), handed, by_tokens, by_scalars)
+    given = (*_shared(inputs), saved, handed, (by_tokens, by_scalars), (chunks, heads))
     if not fits(lambda: linear_backward[(rows,)](*given, plan=plan, **launch_options(plan))):
         return None
     by_base = handed.base.unflatten(0, (-1, heads)).sum(0)

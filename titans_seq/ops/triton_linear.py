@@ -59,7 +59,7 @@ class Found(NamedTuple):
     """(rows, chunks * chunk, width), for the backward kernel"""
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["sizes"])
 def linear_forward(tokens, scalars, base, state, found, sizes, plan: tl.constexpr):
     """Walk over the chunks of one row; ``sizes``: chunks, heads, slots of ``state``."""
     row = tl.program_id(0).to(tl.int64)

@@ -57,16 +57,15 @@ class Backward(NamedTuple):
     """Gradient by the base, one a row; written."""
 
 
-@triton.jit
-def linear_backward(
-    tokens, scalars, base, saved, grads, by_tokens, by_scalars, plan: tl.constexpr
-):  # fmt: skip
+@triton.jit(do_not_specialize=["sizes"])
+def linear_backward(tokens, scalars, base, saved, grads, written, sizes, plan: tl.constexpr):
     """Walk back over the chunks of one row.
 
-    ``saved``: states, errors and sizes (chunks, heads); ``by_tokens`` and ``by_scalars`` are
-    written.
+    ``saved``: states and errors; ``written``: where the gradients by tokens and scalars go;
+    ``sizes``: chunks, heads.
     """
-    state, errors_at, sizes = saved
+    state, errors_at = saved
+    by_tokens, by_scalars = written
     chunks, heads = sizes
     row = tl.program_id(0).to(tl.int64)
     d = tl.arange(0, plan.block_width)
