@@ -9,7 +9,7 @@ from torch import Tensor
 from titans_seq.ops.chunks import Rows
 from titans_seq.ops.memory_chunked import memory_chunked
 from titans_seq.ops.memory_exact import memory_exact
-from titans_seq.ops.memory_fast import closed, has_fast_form, memory_fast
+from titans_seq.ops.memory_cpu import closed, has_form, memory_cpu, supports
 from titans_seq.ops.rule import OutputNorm, Rates, UpdateRule
 from titans_seq.ops.state import Carry, first_carry
 
@@ -42,10 +42,8 @@ def learn_and_read(
             queries, keys, values, rates, (first,), carry, rule, block_size=chunk_size
         )
     pieces = [(0, queries.shape[2], False)]
-    # traced for a compiler, the general form is what can be fused
-    by_hand = rows is None and norm is None and not torch.compiler.is_compiling()
-    by_hand = by_hand and has_fast_form(rule)
-    if by_hand:
+    plain = rows is None and norm is None
+    if plain and supports(rule, queries):
         pieces = _pieces(queries.shape[2], slot, chunk_size, keep_state)
     outputs, losses = [], []
     for first_token, last_token, whole in pieces:
@@ -53,7 +51,7 @@ def learn_and_read(
         q, k, v, *some = (one[:, :, span] for one in (queries, keys, values, *rates))
         keeps = keep_state or last_token < queries.shape[2]
         if whole:
-            out, loss, carry = memory_fast(
+            out, loss, carry = memory_cpu(
                 q, k, v, Rates(*some), start, carry, rule,
                 chunk_size=chunk_size, keep_state=keeps,
             )  # fmt: skip
@@ -64,7 +62,7 @@ def learn_and_read(
             )  # fmt: skip
         outputs.append(out)
         losses.append(loss)
-    if by_hand and carry is not None and not (slot + queries.shape[2]) % chunk_size:
+    if plain and carry is not None and not (slot + queries.shape[2]) % chunk_size and has_form(rule):
         carry = closed(carry, rule, chunk_size)
     if len(pieces) == 1:
         return outputs[0], losses[0], carry

@@ -1,0 +1,39 @@
+/* What one call hands over; the mirror of titans_seq/ops/kernels.py. Tensors are contiguous
+   unless strides are given. Rows are the heads of the sequences. */
+
+#define MOST_LAYERS 4
+
+typedef struct {
+  long layers, chunk, chunks, heads, batch;
+  long widths[MOST_LAYERS + 1];
+  long triangular; /* else plain steps, divided by `shared` */
+  long gelu;       /* else SiLU */
+  double shared;
+  double bound; /* on one token's gradient; none if not above 0 */
+  double tiny;
+} Call;
+
+typedef struct {
+  const void *at;
+  long batch, head, time; /* strides, in numbers */
+} Tokens;
+
+typedef struct {
+  Tokens queries, keys, values;
+  const void *keep, *momentum, *room, *step, *write; /* (batch, heads, time) */
+  const void *base[MOST_LAYERS];                     /* (heads, inner, outer); may be missing */
+  const void *drift[MOST_LAYERS];                    /* (heads, batch, inner, outer); likewise */
+  const void *surge[MOST_LAYERS];                    /* the momentum S, likewise */
+  void *out, *loss;                                  /* (batch, heads, time[, dim]) */
+  void *drift_end[MOST_LAYERS], *surge_end[MOST_LAYERS];
+  void *tape; /* (batch, heads, chunks, state): states at the chunks' starts; may be missing */
+  void *space;
+} Forward;
+
+typedef struct {
+  const void *by_out, *by_loss; /* may be missing */
+  const void *by_drift_end[MOST_LAYERS], *by_surge_end[MOST_LAYERS]; /* likewise */
+  void *by_queries, *by_keys, *by_values, *by_keep, *by_momentum, *by_step;
+  void *by_base[MOST_LAYERS]; /* (batch, heads, inner, outer) */
+  void *by_drift[MOST_LAYERS], *by_surge[MOST_LAYERS];
+} Backward;

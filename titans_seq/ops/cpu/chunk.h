@@ -1,0 +1,203 @@
+/* One chunk of one row, forward: the dual form of arXiv 2501.00663, equations 16 to 18.
+
+   The names are those of titans_seq/ops/fast_forward.py, which computes the same with tensors;
+   a row's state and everything a chunk touches stay in the cache. */
+
+typedef struct {
+  /* what the chunk is given, (chunk, dim) and (chunk) */
+  REAL *values, *keep, *momentum, *room, *theta, *write;
+  /* masks, (chunk, 2 + chunk): columns are the drift, the momentum, and the chunk's tokens */
+  REAL *decay, *mix;
+  /* per layer; h and z are (chunk, inner), the others (chunk, outer) */
+  REAL *h[MOST_LAYERS], *z[MOST_LAYERS], *before[MOST_LAYERS], *errors[MOST_LAYERS];
+  REAL *pulled[MOST_LAYERS], *reads[MOST_LAYERS], *change[MOST_LAYERS];
+  REAL *drifted[MOST_LAYERS], *surged[MOST_LAYERS]; /* h through drift and momentum */
+  REAL *seen[MOST_LAYERS], *gram[MOST_LAYERS], *system[MOST_LAYERS], *mixed[MOST_LAYERS];
+  /* per layer, (chunk) */
+  REAL *square[MOST_LAYERS], *inverse[MOST_LAYERS], *asked[MOST_LAYERS], *limit[MOST_LAYERS];
+  REAL *share[MOST_LAYERS], *scale[MOST_LAYERS], *left[MOST_LAYERS];
+  REAL *length[MOST_LAYERS], *error_length[MOST_LAYERS], *divided[MOST_LAYERS];
+  REAL *limited[MOST_LAYERS];
+  /* the state: per layer (inner, outer) */
+  REAL *weights[MOST_LAYERS], *drift[MOST_LAYERS], *surge[MOST_LAYERS];
+  REAL *one, *two, *three; /* scratch, as large as the largest of the above */
+} NAME(Row);
+
+static REAL *NAME(cut)(REAL **space, long count) {
+  REAL *here = *space;
+  *space += (count + 15) / 16 * 16;
+  return here;
+}
+
+/* Lay a row's working memory out; with `space` at 0, its end is the size that is needed. */
+static REAL *NAME(lay_out)(const Call *call, REAL *space, NAME(Row) * row) {
+  long c = call->chunk, most = c * (c + 2);
+  row->values = NAME(cut)(&space, c * call->widths[0]);
+  REAL **vectors[] = {&row->keep, &row->momentum, &row->room, &row->theta, &row->write};
+  for (int i = 0; i < 5; i++) *vectors[i] = NAME(cut)(&space, c);
+  row->decay = NAME(cut)(&space, c * (c + 2));
+  row->mix = NAME(cut)(&space, c * (c + 2));
+  for (int l = 0; l < call->layers; l++) {
+    long inner = call->widths[l], outer = call->widths[l + 1];
+    row->h[l] = NAME(cut)(&space, c * inner);
+    row->z[l] = NAME(cut)(&space, c * inner);
+    REAL **wide[] = {&row->before[l], &row->errors[l],  &row->pulled[l], &row->reads[l],
+                     &row->change[l], &row->drifted[l], &row->surged[l]};
+    for (int i = 0; i < 7; i++) *wide[i] = NAME(cut)(&space, c * outer);
+    REAL **squares[] = {&row->seen[l], &row->gram[l], &row->system[l], &row->mixed[l]};
+    for (int i = 0; i < 4; i++) *squares[i] = NAME(cut)(&space, c * c);
+    REAL **small[] = {&row->square[l], &row->inverse[l], &row->asked[l],  &row->limit[l],
+                      &row->share[l],  &row->scale[l],   &row->left[l],   &row->length[l],
+                      &row->error_length[l], &row->divided[l], &row->limited[l]};
+    for (int i = 0; i < 11; i++) *small[i] = NAME(cut)(&space, c);
+    REAL **state[] = {&row->weights[l], &row->drift[l], &row->surge[l]};
+    for (int i = 0; i < 3; i++) *state[i] = NAME(cut)(&space, inner * outer);
+    long sizes[] = {c * inner, c * outer, inner * outer};
+    for (int i = 0; i < 3; i++) most = sizes[i] > most ? sizes[i] : most;
+  }
+  row->one = NAME(cut)(&space, most);
+  row->two = NAME(cut)(&space, most);
+  row->three = NAME(cut)(&space, most);
+  return space;
+}
+
+static void NAME(make_masks)(const Call *call, NAME(Row) * row) {
+  long c = call->chunk, columns = c + 2;
+  for (long i = 0; i < c * columns; i++) row->decay[i] = row->mix[i] = 0;
+  for (long t = 0; t < c; t++) {
+    REAL *decay = row->decay + t * columns, *mix = row->mix + t * columns;
+    REAL held = row->momentum[t], kept = row->keep[t], written = row->write[t];
+    if (t)
+      for (long s = 0; s < t + 2; s++) {
+        decay[s] = held * decay[s - columns];
+        mix[s] = kept * mix[s - columns];
+      }
+    else
+      decay[1] = held, mix[0] = kept;
+    decay[t + 2] = 1;
+    for (long s = 1; s < t + 3; s++) mix[s] += written * decay[s];
+  }
+}
+
+/* How far each token may step: see titans_seq/ops/fast_steps.py. */
+static void NAME(make_steps)(const Call *call, NAME(Row) * row, int l) {
+  long c = call->chunk;
+  REAL layers = call->layers, tiny = call->tiny;
+  REAL *gram = row->gram[l], *system = row->system[l], *left = row->left[l];
+  for (long t = 0; t < c; t++) {
+    REAL square = gram[t * c + t];
+    row->square[l][t] = square;
+    row->length[l][t] = NAME(root)(square);
+    row->scale[l][t] = row->theta[t] / (REAL)call->shared;
+    left[t] = 1;
+  }
+  if (!call->triangular) return;
+  for (long t = 0; t < c; t++) {
+    REAL asked = row->theta[t] * row->square[l][t];
+    REAL room = row->room[t] > tiny ? row->room[t] : tiny;
+    REAL limit = (asked > room ? asked : room) * layers;
+    row->asked[l][t] = asked, row->limit[l][t] = limit;
+    row->share[l][t] = asked / limit;
+    row->scale[l][t] = row->theta[t] * row->room[t] / limit;
+    row->inverse[l][t] = 1 / (row->square[l][t] + tiny);
+  }
+  for (long t = 0; t < c; t++) {
+    REAL sum = 0, mine = row->inverse[l][t];
+    for (long s = 0; s < t; s++) {
+      REAL number = gram[t * c + s];
+      system[t * c + s] = number * number * mine * row->inverse[l][s] * row->share[l][s];
+    }
+    sum = NAME(dot)(t, system + t * c, left);
+    left[t] = 1 - sum;
+  }
+}
+
+static inline REAL NAME(step_of)(NAME(Row) * row, int l, long t) {
+  REAL left = row->left[l][t];
+  return row->scale[l][t] * (left > 0 ? left : 0);
+}
+
+/* Errors times bounded steps: what the tokens change. */
+static void NAME(make_change)(const Call *call, NAME(Row) * row, int l) {
+  long outer = call->widths[l + 1];
+  for (long t = 0; t < call->chunk; t++) {
+    const REAL *error = row->errors[l] + t * outer;
+    REAL size = NAME(root)(NAME(dot)(outer, error, error)), divided = 1;
+    if (call->bound > 0) divided = 1 + row->length[l][t] * size / (REAL)call->bound;
+    REAL step = NAME(step_of)(row, l, t) / divided;
+    row->error_length[l][t] = size, row->divided[l][t] = divided, row->limited[l][t] = step;
+    for (long j = 0; j < outer; j++) row->change[l][t * outer + j] = step * error[j];
+  }
+}
+
+/* Keys forward and their errors back, at the weights of the chunk's start. */
+static void NAME(pass_keys)(const Call *call, NAME(Row) * row) {
+  long c = call->chunk, last = call->layers - 1;
+  for (int l = 0; l <= last; l++) {
+    long inner = call->widths[l], outer = call->widths[l + 1];
+    REAL *to = l < last ? row->before[l] : row->errors[l];
+    NAME(product)(c, outer, inner, row->z[l], inner, 1, row->weights[l], outer, to, outer, 1, 0, NAME(FULL));
+    if (l < last) NAME(activate)(call, c * outer, to, row->z[l + 1]);
+  }
+  for (long i = 0; i < c * call->widths[last + 1]; i++) row->errors[last][i] -= row->values[i];
+  for (int l = last - 1; l >= 0; l--) {
+    long outer = call->widths[l + 1], next = call->widths[l + 2];
+    NAME(turn)(outer, next, row->weights[l + 1], row->one);
+    NAME(product)(c, outer, next, row->errors[l + 1], next, 1, row->one, outer, row->pulled[l], outer, 1, 0, NAME(FULL));
+    NAME(slope)(call, c * outer, row->pulled[l], row->before[l], row->errors[l]);
+  }
+}
+
+/* The queries through one layer, each as the weights stand after its token. */
+static void NAME(read_layer)(const Call *call, NAME(Row) * row, int l) {
+  long c = call->chunk, inner = call->widths[l], outer = call->widths[l + 1], columns = c + 2;
+  REAL *h = row->h[l], *z = row->z[l], *out = row->reads[l];
+  NAME(turn)(c, inner, z, row->one);
+  NAME(product)(c, c, inner, h, inner, 1, row->one, c, row->seen[l], c, 1, 0, NAME(LOWER_RESULT));
+  NAME(product)(c, c, inner, z, inner, 1, row->one, c, row->gram[l], c, 1, 0, NAME(LOWER_RESULT));
+  NAME(make_steps)(call, row, l);
+  NAME(make_change)(call, row, l);
+  NAME(product)(c, outer, inner, h, inner, 1, row->weights[l], outer, out, outer, 1, 0, NAME(FULL));
+  NAME(product)(c, outer, inner, h, inner, 1, row->drift[l], outer, row->drifted[l], outer, 1, 0, NAME(FULL));
+  NAME(product)(c, outer, inner, h, inner, 1, row->surge[l], outer, row->surged[l], outer, 1, 0, NAME(FULL));
+  for (long t = 0; t < c; t++) {
+    const REAL *mix = row->mix + t * columns;
+    REAL fade = mix[0] - 1, carry = mix[1];
+    for (long j = t * outer; j < (t + 1) * outer; j++)
+      out[j] += fade * row->drifted[l][j] + carry * row->surged[l][j];
+    for (long s = 0; s <= t; s++) row->mixed[l][t * c + s] = mix[2 + s] * row->seen[l][t * c + s];
+    for (long s = t + 1; s < c; s++) row->mixed[l][t * c + s] = 0;
+  }
+  NAME(product)(c, outer, c, row->mixed[l], c, 1, row->change[l], outer, out, outer, -1, 1, NAME(LOWER_LEFT));
+}
+
+/* Drift and momentum of one layer at the chunk's end. */
+static void NAME(end_layer)(const Call *call, NAME(Row) * row, int l, const REAL *base) {
+  long c = call->chunk, inner = call->widths[l], outer = call->widths[l + 1], columns = c + 2;
+  const REAL *mix = row->mix + (c - 1) * columns, *decay = row->decay + (c - 1) * columns;
+  REAL *drift = row->drift[l], *surge = row->surge[l];
+  for (long i = 0; i < inner * outer; i++) {
+    drift[i] = mix[0] * drift[i] + mix[1] * surge[i];
+    surge[i] *= decay[1];
+  }
+  for (long t = 0; t < c; t++)
+    for (long j = t * outer; j < (t + 1) * outer; j++) {
+      row->one[j] = mix[2 + t] * row->change[l][j];
+      row->two[j] = decay[2 + t] * row->change[l][j];
+    }
+  NAME(product)(inner, outer, c, row->z[l], 1, inner, row->one, outer, drift, outer, -1, 1, NAME(FULL));
+  NAME(product)(inner, outer, c, row->z[l], 1, inner, row->two, outer, surge, outer, -1, 1, NAME(FULL));
+  for (long i = 0; i < inner * outer; i++) row->weights[l][i] = drift[i] + (base ? base[i] : 0);
+}
+
+/* Write a chunk and read with its queries; the state moves on only if `ends`. */
+static void NAME(chunk_forward)(const Call *call, NAME(Row) * row, const REAL *const *base, int ends) {
+  NAME(make_masks)(call, row);
+  NAME(pass_keys)(call, row);
+  for (int l = 0; l < call->layers; l++) {
+    NAME(read_layer)(call, row, l);
+    if (l + 1 < call->layers)
+      NAME(activate)(call, call->chunk * call->widths[l + 1], row->reads[l], row->h[l + 1]);
+    if (ends) NAME(end_layer)(call, row, l, base[l]);
+  }
+}

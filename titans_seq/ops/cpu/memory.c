@@ -1,0 +1,64 @@
+/* The dual form of the memory on a CPU: see titans_seq/ops/memory_cpu.py.
+
+   Everything is written once and included for each type and set of instructions; what the
+   processor at hand can do is asked at run time. No Python and no library but libc's is used:
+   it is loaded with ctypes, so one build serves every version of Python and of PyTorch.    */
+
+#include <math.h>
+#include <string.h>
+
+#include "call.h"
+
+#if defined(__x86_64__) && defined(__GNUC__)
+#define WIDE 1
+#endif
+
+#define PASTE(a, b, c) a##_##b##_##c
+#define JOIN(a, b, c) PASTE(a, b, c)
+#define NAME(a) JOIN(a, REAL, SET)
+
+#define SET plain
+#include "types.h"
+#undef SET
+
+#ifdef WIDE
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+#endif
+#define SET wide
+#include "types.h"
+#undef SET
+#ifdef __clang__
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+static int wide(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+#define PICK(name, type, ...) \
+  do { if (wide()) name##_##type##_wide(__VA_ARGS__); else name##_##type##_plain(__VA_ARGS__); } while (0)
+#else
+#define PICK(name, type, ...) name##_##type##_plain(__VA_ARGS__)
+#endif
+
+#ifdef _WIN32
+#define PUBLIC __declspec(dllexport)
+#else
+#define PUBLIC __attribute__((visibility("default")))
+#endif
+
+PUBLIC long titans_room(const Call *call, int backward, int is_double) {
+  return is_double ? room_double_plain(call, backward) : room_float_plain(call, backward);
+}
+
+PUBLIC void titans_forward(const Call *call, const Forward *given, long first, long last, int is_double) {
+  if (is_double) PICK(forward_rows, double, call, given, first, last);
+  else PICK(forward_rows, float, call, given, first, last);
+}
+
+PUBLIC void titans_backward(const Call *call, const Forward *given, const Backward *wanted, long first, long last, int is_double) {
+  if (is_double) PICK(backward_rows, double, call, given, wanted, first, last);
+  else PICK(backward_rows, float, call, given, wanted, first, last);
+}
