@@ -208,6 +208,17 @@ def test_bfloat16_autocast_stays_close_to_double_precision(variant: Variant) -> 
     assert all(one.grad is not None and one.grad.isfinite().all() for one in backbone.parameters())
 
 
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_reads_in_bfloat16_throughout(variant: Variant) -> None:
+    backbone, x = _backbone(variant), _tokens(1, 14)
+    exact, _ = backbone(x)
+    coarse, state = backbone.bfloat16()(x[:, :9].bfloat16())
+    more, _ = backbone(x[:, 9:].bfloat16(), state)
+    both = torch.cat([coarse, more], dim=1)
+    assert both.dtype == torch.bfloat16
+    assert (both.double() - exact).norm() < 0.1 * exact.norm()
+
+
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_outputs_do_not_depend_on_whether_the_state_is_kept(variant: Variant, masked: bool) -> None:

@@ -9,6 +9,7 @@ from titans_seq.config import TitansConfig
 from titans_seq.nn.context import ContextMixer
 from titans_seq.nn.feed_forward import FeedForward
 from titans_seq.nn.mixers import AttentionMixer, GateMixer, LayerMixer, MemoryMixer
+from titans_seq.nn.norms import RMSNorm
 from titans_seq.nn.state import State
 
 MIXERS: dict[str, type[nn.Module]] = {
@@ -25,11 +26,11 @@ class TitansBlock(nn.Module):
 
     def __init__(self, config: TitansConfig) -> None:
         super().__init__()
-        self.mixer_norm = nn.RMSNorm(config.dim)
+        self.mixer_norm = RMSNorm(config.dim)
         self.mixer = MIXERS[config.variant](config)
         self.feed_forward: nn.Module | None = None
         if config.feed_forward_expansion:
-            self.feed_norm = nn.RMSNorm(config.dim)
+            self.feed_norm = RMSNorm(config.dim)
             self.feed_forward = FeedForward(config.dim, config.feed_forward_expansion)
         self.dropout = nn.Dropout(config.dropout)
 

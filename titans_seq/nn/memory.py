@@ -214,7 +214,7 @@ class NeuralMemory(nn.Module):
         weights: tuple[Float[Tensor, "heads batch inner outer"], ...],
     ) -> Float[Tensor, "batch time merged"]:
         """Read fixed weights with queries of unit length; nothing is written (eq. 15)."""
-        head_first = rearrange(_unit(queries), "b h t d -> h b t d")
+        head_first = rearrange(_unit(queries), "b h t d -> h b t d").to(weights[0].dtype)
         out = read_at(weights, head_first, self.rule.update, self._output_norm())
         return self._normalise(rearrange(out, "h b t d -> b h t d"))
 
@@ -231,7 +231,8 @@ class NeuralMemory(nn.Module):
 
     def _leave(self, out: Tensor, tokens: Tensor) -> Tensor:
         """Normalise, gate and project what was read."""
-        joined: Tensor = self.out(self._normalise(out) * F.silu(self.gate(tokens)))
+        gated = self._normalise(out) * F.silu(self.gate(tokens))
+        joined: Tensor = self.out(gated.to(self.out.weight.dtype))
         return joined
 
 

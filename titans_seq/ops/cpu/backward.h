@@ -168,7 +168,7 @@ static void NAME(steps_backward)(const Call *call, NAME(Row) * row, NAME(ByRow) 
       by->by_room[t] += by_scale * theta / limit;
     } else {
       by_square += by_share * theta / limit;
-      by->by_theta[t] += (by_share * row->square[l][t] + by_scale * room) / limit;
+      by->by_theta[t] += (by_share * row->square[l][t] + by_scale * row->room[t]) / limit;
       by->by_room[t] -= by_share * share / room;
     }
     out[t * c + t] = by_square;
