@@ -197,8 +197,9 @@ def test_agrees_with_the_loop_in_values_states_and_gradients(case: str) -> None:
     ids=["exact, several blocks", "deep, several blocks", "deep, a batch, one whole chunk"],
 )
 def test_agrees_with_the_torch_form_in_every_part_of_the_state(
-    case: str, chunk: int, time: int, batch: int
+    case: str, chunk: int, time: int, batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("titans_seq.ops.triton_host.WIDEST", 16)  # two tiles of hidden units
     rule, depth = CASES[case]
     problem = _problem(rule, depth, time, batch=batch)
     mine, theirs = _flat(_kernel(problem, rule, chunk)), _flat(_torch(problem, rule, chunk))
@@ -303,6 +304,19 @@ def test_what_does_not_fit_on_the_chip_is_computed_by_torch(
     torch.testing.assert_close(mine, theirs, **CLOSE)
     pair = [_gradients(one, problem.leaves()) for one in (mine, theirs)]
     torch.testing.assert_close(pair[0], pair[1], **CLOSE)
+
+
+def test_the_backward_kernel_of_two_layers_saves_room_in_float32_alone() -> None:
+    from titans_seq.ops.triton_host import deep_backward_plan, make_plan
+
+    for width, kind, hidden, precision in (
+        (32, torch.float32, 32, "tf32x3"),
+        (64, torch.float32, 32, "bf16x3"),
+        (64, torch.bfloat16, 64, "tf32x3"),
+    ):
+        plan = make_plan(torch.zeros(1, 64, width, dtype=kind), torch.zeros(1, 1, 8, 64), 256)
+        backward = deep_backward_plan(plan)
+        assert (backward.block_hidden, backward.precision) == (hidden, precision)
 
 
 def test_a_launch_that_does_not_fit_is_told_of(caplog: pytest.LogCaptureFixture) -> None:

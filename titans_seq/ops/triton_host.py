@@ -88,6 +88,22 @@ def make_plan(
     )
 
 
+def deep_backward_plan(plan: Plan) -> Plan:
+    """Return what to compile the backward kernel of two layers for.
+
+    It holds many operands at once. In float32 its tiles are half as wide, and for wide heads
+    products are made of bfloat16 parts, three a product and precise to 1e-5: three of tf32
+    would not fit on the chip.
+    """
+    if plan.product != tl.float32:
+        return plan
+    wide = plan.precision == "tf32x3" and plan.block_width > WIDEST // 2
+    return plan._replace(
+        block_hidden=min(plan.block_hidden, WIDEST // 2),
+        precision="bf16x3" if wide else plan.precision,
+    )
+
+
 def launch_options(plan: Plan) -> dict[str, Any]:
     """Return how many warps share a program, and how deep its loops are pipelined.
 
