@@ -55,7 +55,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     add("--memory-depth", type=int, default=1)
     add("--chunk-size", type=int, default=64)
     add("--window", type=int, default=64, help="tokens of the window, and of a segment")
-    add("--steps", type=int, default=700)
+    add("--steps", type=int, default=1200)
     add("--tokens-a-step", type=int, default=2048)
     add("--learning-rate", type=float, default=8e-3)
     add("--weight-decay", type=float, default=0.01)
