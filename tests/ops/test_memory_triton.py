@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -22,13 +20,8 @@ os.environ["TRITON_INTERPRET"] = "1"
 from titans_seq.ops.memory_chunked import memory_chunked
 from titans_seq.ops.memory_exact import memory_exact
 from titans_seq.ops.memory_reference import memory_reference
-from titans_seq.ops.memory_triton import (
-    available,
-    memory_chunked_triton,
-    memory_exact_triton,
-    supports,
-)
-from titans_seq.ops.rule import OutputNorm, Rates, UpdateRule
+from titans_seq.ops.memory_triton import memory_chunked_triton, memory_exact_triton
+from titans_seq.ops.rule import Rates, UpdateRule
 from titans_seq.ops.state import Carry, first_carry, split_start
 
 HEADS, DIM, HIDDEN = 2, 5, 18
@@ -268,22 +261,6 @@ def _distance(found: Tensor, wanted: Tensor) -> float:
     return float(error.detach())
 
 
-def test_a_key_repeated_through_a_long_block_does_not_overflow() -> None:
-    # powers of the system would grow here like binomial coefficients
-    time = 64
-    key = torch.ones(1, 1, time, 1)
-    value = torch.linspace(-1, 1, time).reshape(1, 1, time, 1)
-    rates = Rates(*(torch.full((1, 1, time), one) for one in (0.0, float("-inf"), 1.9, 1.0)))
-    start = (torch.zeros(1, 1, 1),)
-    carry = first_carry(start, EXACT, 1, time)
-    given = (key, key, value, rates, start, carry, EXACT)
-    mine, theirs = (
-        form(*given, block_size=time)[0] for form in (memory_exact_triton, memory_exact)
-    )
-    assert mine.isfinite().all()
-    torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
-
-
 def test_without_a_gradient_only_two_states_are_kept_and_the_answer_is_the_same() -> None:
     problem = _problem(TITANS, 2, 11)
     learned = _kernel(problem, TITANS, 4)
@@ -306,61 +283,9 @@ def test_what_does_not_fit_on_the_chip_is_computed_by_torch(
     torch.testing.assert_close(pair[0], pair[1], **CLOSE)
 
 
-def test_the_backward_kernel_of_two_layers_saves_room_in_float32_alone() -> None:
-    from titans_seq.ops.triton_host import deep_backward_plan, make_plan
-
-    for width, kind, hidden, precision in (
-        (32, torch.float32, 32, "tf32x3"),
-        (64, torch.float32, 32, "bf16x3"),
-        (64, torch.bfloat16, 64, "tf32x3"),
-    ):
-        plan = make_plan(torch.zeros(1, 64, width, dtype=kind), torch.zeros(1, 1, 8, 64), 256)
-        backward = deep_backward_plan(plan)
-        assert (backward.block_hidden, backward.precision) == (hidden, precision)
-
-
-def test_a_launch_that_does_not_fit_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
-    from triton.runtime.errors import OutOfResources
-
-    from titans_seq.ops.triton_host import fits
-
-    def launch() -> None:
-        raise OutOfResources(300_000, 232_448, "shared memory")
-
-    assert not fits(launch)
-    assert "torch computes it" in caplog.text
-
-
 def test_leaves_out_the_state_on_request() -> None:
     problem = _problem(TITANS, 1, 5)
     given = (*problem.tokens, problem.rates, problem.start, None, TITANS)
     output, _, carry = memory_chunked_triton(*given, chunk_size=4, keep_state=False)
     assert carry is None
     torch.testing.assert_close(output, _torch(problem, TITANS, 4)[0], **CLOSE)
-
-
-def test_is_imported_without_triton_and_says_that_it_is_not_available() -> None:
-    code = """
-import sys
-
-sys.modules["triton"] = None
-from titans_seq.ops.memory_triton import available
-
-assert not available()
-"""
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_says_what_it_supports() -> None:
-    queries = torch.zeros(1, 2, 8, 4)
-    norm = OutputNorm(torch.ones(2, 4), torch.zeros(2, 4))
-    assert available()
-    assert supports(EXACT, 1, queries, chunk_size=4)
-    assert supports(TITANS, 2, queries, chunk_size=8)
-    assert not supports(TITANS, 3, queries, chunk_size=4)
-    assert not supports(TITANS, 2, queries, chunk_size=16), "less than a chunk"
-    assert not supports(TITANS, 2, queries, chunk_size=4, norm=norm)
-    assert not supports(UpdateRule(schedule="mean"), 2, queries, chunk_size=4)
-    assert not supports(UpdateRule(window=2), 2, queries, chunk_size=4)
-    assert not supports(TITANS, 2, torch.zeros(1, 2, 8, 256), chunk_size=4), "too wide"
-    assert not supports(TITANS, 2, queries.long(), chunk_size=4)

@@ -10,7 +10,7 @@ from torch import Tensor
 from titans_seq.ops.triton_blocks import Plan, Scalars, Tokens
 from titans_seq.ops.triton_deep import DeepBase, DeepFound, DeepState, deep_forward
 from titans_seq.ops.triton_deep_backward import SCRATCH, DeepBackward, deep_backward
-from titans_seq.ops.triton_host import deep_backward_plan, fits, launch_options, state_slots
+from titans_seq.ops.triton_host import backward_plan, fits, launch_options, state_slots
 from titans_seq.ops.triton_twins import (
     DeepInputs,
     DeepResult,
@@ -94,7 +94,7 @@ def _backward_by_kernel(
     by_tokens = Tokens(*(torch.empty_like(one) for one in inputs[:3]))
     by_mix = torch.empty_like(inputs.mix)
     by_scalars = Scalars(torch.empty_like(inputs.vectors), by_mix, by_mix)
-    plan = deep_backward_plan(plan)
+    plan = backward_plan(plan)
     given = (*_shared(inputs), state, handed, (by_tokens, by_scalars), (chunks, heads))
     if not fits(lambda: deep_backward[(rows,)](*given, plan=plan, **launch_options(plan))):
         return None

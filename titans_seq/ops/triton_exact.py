@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from titans_seq.ops.triton_blocks import Plan, Scalars, Tokens
-from titans_seq.ops.triton_host import fits, launch_options, state_slots
+from titans_seq.ops.triton_host import backward_plan, fits, launch_options, state_slots
 from titans_seq.ops.triton_linear import Found, LinearState, linear_forward
 from titans_seq.ops.triton_linear_backward import Backward, linear_backward
 from titans_seq.ops.triton_twins import (
@@ -111,6 +111,7 @@ def _backward_by_kernel(
     by_scalars = Scalars(
         torch.empty_like(inputs.vectors), by_mix, by_mix if by_before is None else by_before
     )
+    plan = backward_plan(plan)
     given = (*_shared(inputs), saved, handed, (by_tokens, by_scalars), (chunks, heads))
     if not fits(lambda: linear_backward[(rows,)](*given, plan=plan, **launch_options(plan))):
         return None

@@ -88,12 +88,12 @@ def make_plan(
     )
 
 
-def deep_backward_plan(plan: Plan) -> Plan:
-    """Return what to compile the backward kernel of two layers for.
+def backward_plan(plan: Plan) -> Plan:
+    """Return what to compile a backward kernel for.
 
-    It holds many operands at once. In float32 its tiles are half as wide, and for wide heads
-    products are made of bfloat16 parts, three a product and precise to 1e-5: three of tf32
-    would not fit on the chip.
+    It holds many operands at once. In float32 its tiles of hidden units are half as wide, and
+    for wide heads products are made of bfloat16 parts, three a product and precise to 1e-5:
+    three of tf32 would not fit on the chip.
     """
     if plan.product != tl.float32:
         return plan
