@@ -31,6 +31,8 @@ class Call(ctypes.Structure):
         ("widths", ctypes.c_long * (MOST_LAYERS + 1)),
         ("triangular", ctypes.c_long),
         ("gelu", ctypes.c_long),
+        ("exact", ctypes.c_long),
+        ("decay_first", ctypes.c_long),
         ("shared", ctypes.c_double),
         ("bound", ctypes.c_double),
         ("tiny", ctypes.c_double),

@@ -1,28 +1,27 @@
 """The dual form of :mod:`titans_seq.ops.memory_chunked` as compiled code for processors.
 
 For whole chunks of the common case: the momentum schedule and squared error of the Titans
-rule, at any depth. Each head of each sequence is worked on by itself, chunk after chunk, so
-that its weights and all that a chunk touches stay in the cache; forward and backward are by
-hand, and no token's weights are ever built. Only the states between chunks are kept for the
-backward pass, which computes each chunk again. A second derivative goes through the general
-form.
+rule, at any depth, and the linear memory with its gradient at every token. Each head of each
+sequence is worked on by itself, chunk after chunk, so that its weights and all that a chunk
+touches stay in the cache; forward and backward are by hand, and no token's weights are ever
+built. Only the states between chunks are kept for the backward pass, which computes each chunk
+again. A second derivative goes through the general form.
 """
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from titans_seq.ops import kernels
+from titans_seq.ops.kernel_call import Call, Given, run
 from titans_seq.ops.memory_chunked import memory_chunked
-from titans_seq.ops.rule import TINY, Rates, UpdateRule
-from titans_seq.ops.state import Carry, split_start
+from titans_seq.ops.memory_exact import memory_exact
+from titans_seq.ops.rule import Rates, UpdateRule
+from titans_seq.ops.state import Carry, first_carry
 
 
 def supports(rule: UpdateRule, queries: Tensor) -> bool:
@@ -38,9 +37,11 @@ def supports(rule: UpdateRule, queries: Tensor) -> bool:
 def has_form(rule: UpdateRule) -> bool:
     """Return whether the rule is one that this form is written for."""
     return rule == UpdateRule(
+        gradient_point=rule.gradient_point,
         step=rule.step,
         gradient_bound=rule.gradient_bound,
         forget_to=rule.forget_to,
+        decay_first=rule.decay_first and rule.gradient_point == "token",
         activation=rule.activation,
     )
 
@@ -50,6 +51,8 @@ def closed(carry: Carry, rule: UpdateRule, chunk_size: int) -> Carry:
 
     What the last chunk remembered of its keys no longer matters, and is zero.
     """
+    if rule.gradient_point == "token":
+        return carry._replace(anchor=(), keys=(), spent=())
     keys: tuple[Tensor, ...] = ()
     spent: tuple[Tensor, ...] = ()
     if rule.step == "triangular":
@@ -58,21 +61,6 @@ def closed(carry: Carry, rule: UpdateRule, chunk_size: int) -> Carry:
         keys = tuple(one.new_zeros(*shape, one.shape[-2]) for one, shape in pairs)
         spent = tuple(one.new_zeros(shape) for one, shape in pairs)
     return carry._replace(anchor=carry.weights, keys=keys, spent=spent)
-
-
-class Call(NamedTuple):
-    """What is not a tensor of one call."""
-
-    rule: UpdateRule
-    chunk: int
-    """Tokens in each chunk of the call."""
-    full_chunk: int
-    """Tokens between two refreshes of the gradient's point."""
-    layers: int
-    states: bool
-    """Whether the state after the last token is wanted."""
-    learns: bool
-    """Whether gradients will be asked for."""
 
 
 def memory_cpu(
@@ -107,70 +95,12 @@ def memory_cpu(
     return out, loss, Carry(weights, momentum, weights, (), ())
 
 
-class _Given:
-    """The tensors of one call by their roles, as the compiled code wants them."""
-
-    def __init__(self, call: Call, tensors: tuple[Tensor, ...]) -> None:
-        self.call = call
-        self.tokens = [one if one.stride(-1) == 1 else one.contiguous() for one in tensors[:3]]
-        self.rates = Rates(*(one.contiguous() for one in tensors[3:7]))
-        layers = call.layers
-        self.start = [one.contiguous() for one in tensors[7 : 7 + layers]]
-        carried = [one.contiguous() for one in tensors[7 + layers :]]
-        self.weights, self.momentum = carried[:layers], carried[layers:]
-        self.batch, self.heads, self.time, self.dim = tensors[0].shape
-        self.like = tensors[0]
-        self.keep, self.held = self.rates.log_keep.exp(), self.rates.log_momentum.exp()
-        self.room = -torch.expm1(self.rates.log_momentum)
-        base, first = split_start(tuple(self.start), call.rule)
-        self.base: list[Tensor | None] = list(base) if call.rule.forget_to == "start" else []
-        self.drift: list[Tensor] = self.weights
-        if not self.weights and not self.base:
-            self.drift = [
-                one.unsqueeze(1).expand(-1, self.batch, -1, -1).contiguous() for one in first
-            ]
-
-    def sizes(self) -> kernels.Call:
-        """Return the sizes of the call."""
-        call, rule = self.call, self.call.rule
-        widths = [self.dim, *(one.shape[-1] for one in self.start)]
-        shared = {"triangular": 0, "raw": 1, "mean": call.full_chunk}[rule.step]
-        return kernels.Call(
-            call.layers, call.chunk, self.time // call.chunk, self.heads, self.batch,
-            (ctypes.c_long * (kernels.MOST_LAYERS + 1))(*widths), rule.step == "triangular",
-            rule.activation == "gelu", shared or 1, rule.gradient_bound or 0, TINY,
-        )  # fmt: skip
-
-    def states(self) -> list[Tensor]:
-        """Return room for a weight or a momentum of each layer."""
-        return [
-            self.like.new_empty(one.shape[0], self.batch, *one.shape[1:]) for one in self.start
-        ]
-
-    def forward(
-        self, out: Tensor, loss: Tensor, after: list[Tensor], tape: Tensor | None
-    ) -> kernels.Forward:
-        """Return what the compiled forward pass reads and writes."""
-        layers = self.call.layers
-        return kernels.Forward(
-            *(kernels.vectors(one) for one in self.tokens),
-            *(
-                kernels.pointer(one)
-                for one in (self.keep, self.held, self.room, self.rates.step, self.rates.write)
-            ),
-            *(kernels.pointers(one) for one in (self.base, self.drift, self.momentum)),
-            kernels.pointer(out), kernels.pointer(loss),
-            kernels.pointers(after[:layers]), kernels.pointers(after[layers:]),
-            kernels.pointer(tape), None,
-        )  # fmt: skip
-
-
 class _Whole(torch.autograd.Function):
     """Whole chunks; see :func:`memory_cpu`."""
 
     @staticmethod
     def forward(ctx: Any, call: Call, *tensors: Tensor) -> tuple[Tensor, ...]:
-        given = _Given(call, tensors)
+        given = Given(call, tensors)
         out = given.like.new_empty(given.like.shape)
         loss = given.like.new_empty(given.like.shape[:3])
         after = given.states() + given.states() if call.states else []
@@ -179,7 +109,7 @@ class _Whole(torch.autograd.Function):
             numbers = 2 * sum(one[0].numel() for one in given.start)
             rows = given.batch * given.heads
             tape = given.like.new_empty(rows, given.time // call.chunk, numbers)
-        _run(given, given.forward(out, loss, after, tape), None)
+        run(given, given.forward(out, loss, after, tape), None)
         ctx.call = call
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*tensors, *(() if tape is None else (tape,)))
@@ -191,14 +121,15 @@ class _Whole(torch.autograd.Function):
         *tensors, tape = ctx.saved_tensors
         if torch.is_grad_enabled():
             return None, *_through_general_form(call, tuple(tensors), grads)
-        given = _Given(call, tuple(tensors))
+        given = Given(call, tuple(tensors))
         shape, like = given.like.shape, given.like
         by_tokens = [like.new_empty(shape) for _ in range(3)]
         by_rates = [like.new_empty(shape[:3]) for _ in range(3)]
         by_base = [like.new_empty(given.batch, *one.shape) for one in given.start]
         by_drift, by_momentum = given.states(), given.states()
         ends = [None if one is None else one.contiguous() for one in grads[2:]]
-        ends = ends or [None] * 2 * call.layers
+        if not call.states:
+            ends = [None for _ in range(2 * call.layers)]
         whole = [None if one is None else one.contiguous() for one in grads[:2]]
         wanted = kernels.Backward(
             *(kernels.pointer(one) for one in whole),
@@ -207,7 +138,7 @@ class _Whole(torch.autograd.Function):
             *(kernels.pointers(one) for one in (by_base, by_drift, by_momentum)),
         )  # fmt: skip
         out, loss = like.new_empty(0), like.new_empty(0)
-        _run(given, given.forward(out, loss, [], tape), wanted)
+        run(given, given.forward(out, loss, [], tape), wanted)
         by_rates[0] *= given.keep
         by_rates[1] *= given.held
         if given.base:
@@ -220,44 +151,6 @@ class _Whole(torch.autograd.Function):
         return None, *by_tokens, *by_rates, None, *by_start, *by_carried
 
 
-def _run(given: _Given, forward: kernels.Forward, backward: kernels.Backward | None) -> None:
-    """Run the compiled pass over all rows, shared among threads."""
-    library, sizes = kernels.library(), given.sizes()
-    assert library is not None
-    rows, is_double = given.batch * given.heads, given.like.dtype == torch.float64
-    room = library.titans_room(ctypes.byref(sizes), backward is not None, is_double)
-    threads = kernels.number_of_threads(rows)
-    spaces = torch.empty(threads, room, dtype=torch.uint8)
-
-    def work(number: int) -> None:
-        mine = kernels.Forward.from_buffer_copy(forward)
-        mine.space = (spaces[number].data_ptr() + 63) // 64 * 64
-        first, last = rows * number // threads, rows * (number + 1) // threads
-        if backward is None:
-            library.titans_forward(ctypes.byref(sizes), ctypes.byref(mine), *_longs(first, last), is_double)
-        else:
-            library.titans_backward(
-                ctypes.byref(sizes), ctypes.byref(mine), ctypes.byref(backward),
-                *_longs(first, last), is_double,
-            )  # fmt: skip
-
-    _share(work, threads)
-
-
-def _longs(*numbers: int) -> list[ctypes.c_long]:
-    """Return numbers as C's long."""
-    return [ctypes.c_long(one) for one in numbers]
-
-
-def _share(work: Callable[[int], None], threads: int) -> None:
-    """Call ``work`` with each thread's number; compiled code lets other threads run."""
-    if threads == 1:
-        work(0)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(work, range(threads)))
-
-
 def _through_general_form(
     call: Call, tensors: tuple[Tensor, ...], grads: tuple[Tensor | None, ...]
 ) -> list[Tensor | None]:
@@ -267,20 +160,32 @@ def _through_general_form(
     carry = None
     if carried:
         carry = Carry(carried[:layers], carried[layers:], carried[:layers], (), ())
+    q, k, v, *some = tensors[:7]
+    rates = Rates(*some)
+    after: Carry | None
     with torch.enable_grad():
-        out, loss, after = memory_chunked(
-            *tensors[:3], Rates(*tensors[3:7]), start, carry, call.rule,
-            chunk_size=call.full_chunk, keep_state=call.states,
-        )  # fmt: skip
+        if call.rule.gradient_point == "token":
+            carry = carry or first_carry(start, call.rule, len(q), call.full_chunk)
+            out, loss, after = memory_exact(
+                q, k, v, rates, (start[0],), carry, call.rule, block_size=call.full_chunk
+            )
+            after = after if call.states else None
+        else:
+            out, loss, after = memory_chunked(
+                q, k, v, rates, start, carry, call.rule,
+                chunk_size=call.full_chunk, keep_state=call.states,
+            )  # fmt: skip
         results = [out, loss]
         if after is not None:
             results += [*after.weights, *after.momentum]
         used = [(one, grad) for one, grad in zip(results, grads, strict=True) if grad is not None]
         wanted = [one for one in tensors if one.requires_grad]
-        found = iter(
-            torch.autograd.grad(
-                [one for one, _ in used], wanted, [grad for _, grad in used],
-                create_graph=True, allow_unused=True,
-            )  # fmt: skip
+        found = torch.autograd.grad(
+            [one for one, _ in used],
+            wanted,
+            [grad for _, grad in used],
+            create_graph=True,
+            allow_unused=True,
         )
-    return [next(found) if one.requires_grad else None for one in tensors]
+    each = iter(found)
+    return [next(each) if one.requires_grad else None for one in tensors]

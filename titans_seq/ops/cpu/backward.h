@@ -4,6 +4,7 @@
 typedef struct {
   REAL *by_out, *by_loss;                                   /* (chunk, dim), (chunk) */
   REAL *by_keep, *by_momentum, *by_room, *by_theta;         /* (chunk) */
+  REAL *by_first;                                           /* by keep, where it decays first */
   REAL *by_mix, *by_decay;                                  /* (chunk, 2 + chunk) */
   REAL *by_h[MOST_LAYERS], *by_z[MOST_LAYERS];              /* (chunk, inner) */
   REAL *by_reads[MOST_LAYERS], *by_errors[MOST_LAYERS];     /* (chunk, outer) */
@@ -19,8 +20,8 @@ static REAL *NAME(lay_out_by)(const Call *call, REAL *space, NAME(ByRow) * by) {
   long c = call->chunk, most = c * (c + 2);
   by->by_out = NAME(cut)(&space, c * call->widths[0]);
   REAL **vectors[] = {&by->by_loss, &by->by_keep,   &by->by_momentum, &by->by_room,
-                      &by->by_theta, &by->by_step, &by->by_square,   &by->solved};
-  for (int i = 0; i < 8; i++) *vectors[i] = NAME(cut)(&space, c);
+                      &by->by_theta, &by->by_step, &by->by_square,   &by->solved, &by->by_first};
+  for (int i = 0; i < 9; i++) *vectors[i] = NAME(cut)(&space, c);
   by->by_mix = NAME(cut)(&space, c * (c + 2));
   by->by_decay = NAME(cut)(&space, c * (c + 2));
   by->by_system = NAME(cut)(&space, c * c);
@@ -175,13 +176,19 @@ static void NAME(steps_backward)(const Call *call, NAME(Row) * row, NAME(ByRow) 
   }
 }
 
+static void NAME(exact_backward)(const Call *call, NAME(Row) * row, NAME(ByRow) * by);
+
 /* Through one layer's read and write; by_h and by_z are complete but for the keys' own pass. */
 static void NAME(layer_backward)(const Call *call, NAME(Row) * row, NAME(ByRow) * by, int l) {
   long c = call->chunk, inner = call->widths[l];
   NAME(read_backward)(call, row, by, l);
   NAME(end_backward)(call, row, by, l);
-  NAME(change_backward)(call, row, by, l);
-  NAME(steps_backward)(call, row, by, l);
+  if (call->exact) {
+    NAME(exact_backward)(call, row, by);
+  } else {
+    NAME(change_backward)(call, row, by, l);
+    NAME(steps_backward)(call, row, by, l);
+  }
   REAL *by_seen = by->two, *by_gram = by->by_system, *h = row->h[l], *z = row->z[l];
   NAME(product)(c, inner, c, by_seen, c, 1, z, inner, by->by_h[l], inner, 1, 1, NAME(LOWER_LEFT));
   NAME(product)(c, inner, c, by_seen, 1, c, h, inner, by->by_z[l], inner, 1, 1, NAME(UPPER_LEFT));
@@ -262,8 +269,11 @@ static void NAME(chunk_backward)(const Call *call, NAME(Row) * row, NAME(ByRow) 
     NAME(layer_backward)(call, row, by, l);
     if (l) NAME(slope)(call, c * call->widths[l], by->by_h[l], row->reads[l - 1], by->by_reads[l - 1]);
   }
-  NAME(keys_backward)(call, row, by);
+  if (!call->exact) NAME(keys_backward)(call, row, by);
   for (int l = 0; l <= last; l++) NAME(hand_back)(call, row, by, l);
   NAME(masks_backward)(call, row, by);
-  for (long t = 0; t < c; t++) by->by_momentum[t] -= by->by_room[t];
+  for (long t = 0; t < c; t++) {
+    by->by_momentum[t] -= by->by_room[t];
+    if (call->exact) by->by_keep[t] += by->by_first[t];
+  }
 }

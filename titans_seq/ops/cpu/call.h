@@ -8,6 +8,8 @@ typedef struct {
   long widths[MOST_LAYERS + 1];
   long triangular; /* else plain steps, divided by `shared` */
   long gelu;       /* else SiLU */
+  long exact;      /* one layer, the gradient at every token */
+  long decay_first;
   double shared;
   double bound; /* on one token's gradient; none if not above 0 */
   double tiny;

@@ -154,9 +154,11 @@ static void NAME(read_layer)(const Call *call, NAME(Row) * row, int l) {
   REAL *h = row->h[l], *z = row->z[l], *out = row->reads[l];
   NAME(turn)(c, inner, z, row->one);
   NAME(product)(c, c, inner, h, inner, 1, row->one, c, row->seen[l], c, 1, 0, NAME(LOWER_RESULT));
-  NAME(product)(c, c, inner, z, inner, 1, row->one, c, row->gram[l], c, 1, 0, NAME(LOWER_RESULT));
-  NAME(make_steps)(call, row, l);
-  NAME(make_change)(call, row, l);
+  if (!call->exact) {
+    NAME(product)(c, c, inner, z, inner, 1, row->one, c, row->gram[l], c, 1, 0, NAME(LOWER_RESULT));
+    NAME(make_steps)(call, row, l);
+    NAME(make_change)(call, row, l);
+  }
   NAME(product)(c, outer, inner, h, inner, 1, row->weights[l], outer, out, outer, 1, 0, NAME(FULL));
   NAME(product)(c, outer, inner, h, inner, 1, row->drift[l], outer, row->drifted[l], outer, 1, 0, NAME(FULL));
   NAME(product)(c, outer, inner, h, inner, 1, row->surge[l], outer, row->surged[l], outer, 1, 0, NAME(FULL));
@@ -190,10 +192,13 @@ static void NAME(end_layer)(const Call *call, NAME(Row) * row, int l, const REAL
   for (long i = 0; i < inner * outer; i++) row->weights[l][i] = drift[i] + (base ? base[i] : 0);
 }
 
+static void NAME(exact_errors)(const Call *call, NAME(Row) * row);
+
 /* Write a chunk and read with its queries; the state moves on only if `ends`. */
 static void NAME(chunk_forward)(const Call *call, NAME(Row) * row, const REAL *const *base, int ends) {
   NAME(make_masks)(call, row);
-  NAME(pass_keys)(call, row);
+  if (call->exact) NAME(exact_errors)(call, row);
+  else NAME(pass_keys)(call, row);
   for (int l = 0; l < call->layers; l++) {
     NAME(read_layer)(call, row, l);
     if (l + 1 < call->layers)

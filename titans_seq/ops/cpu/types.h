@@ -29,6 +29,7 @@ static inline float NAME(power)(float x) {
 #include "products.h"
 #include "chunk.h"
 #include "backward.h"
+#include "exact.h"
 #include "rows.h"
 #undef REAL
 #undef LANES
@@ -46,6 +47,7 @@ static inline double NAME(power)(double x) { return exp(x); }
 #include "products.h"
 #include "chunk.h"
 #include "backward.h"
+#include "exact.h"
 #include "rows.h"
 #undef REAL
 #undef LANES

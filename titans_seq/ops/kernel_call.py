@@ -1,0 +1,127 @@
+"""A call of the compiled form: its tensors by their roles, and its rows shared among threads."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from titans_seq.ops import kernels
+from titans_seq.ops.rule import TINY, Rates, UpdateRule
+from titans_seq.ops.state import split_start
+
+
+class Call(NamedTuple):
+    """What is not a tensor of one call."""
+
+    rule: UpdateRule
+    chunk: int
+    """Tokens in each chunk of the call."""
+    full_chunk: int
+    """Tokens between two refreshes of the gradient's point."""
+    layers: int
+    states: bool
+    """Whether the state after the last token is wanted."""
+    learns: bool
+    """Whether gradients will be asked for."""
+
+
+class Given:
+    """The tensors of one call by their roles, as the compiled code wants them."""
+
+    def __init__(self, call: Call, tensors: tuple[Tensor, ...]) -> None:
+        self.call = call
+        self.tokens = [one if one.stride(-1) == 1 else one.contiguous() for one in tensors[:3]]
+        self.rates = Rates(*(one.contiguous() for one in tensors[3:7]))
+        layers = call.layers
+        self.start = [one.contiguous() for one in tensors[7 : 7 + layers]]
+        carried = [one.contiguous() for one in tensors[7 + layers :]]
+        self.weights, self.momentum = carried[:layers], carried[layers:]
+        self.batch, self.heads, self.time, self.dim = tensors[0].shape
+        self.like = tensors[0]
+        self.keep, self.held = self.rates.log_keep.exp(), self.rates.log_momentum.exp()
+        self.room = -torch.expm1(self.rates.log_momentum)
+        base, first = split_start(tuple(self.start), call.rule)
+        self.base: list[Tensor | None] = list(base) if call.rule.forget_to == "start" else []
+        self.drift: list[Tensor] = self.weights
+        if not self.weights and not self.base:
+            self.drift = [
+                one.unsqueeze(1).expand(-1, self.batch, -1, -1).contiguous() for one in first
+            ]
+
+    def sizes(self) -> kernels.Call:
+        """Return the sizes of the call."""
+        call, rule = self.call, self.call.rule
+        widths = [self.dim, *(one.shape[-1] for one in self.start)]
+        shared = {"triangular": 0, "raw": 1, "mean": call.full_chunk}[rule.step]
+        return kernels.Call(
+            call.layers, call.chunk, self.time // call.chunk, self.heads, self.batch,
+            (ctypes.c_long * (kernels.MOST_LAYERS + 1))(*widths), rule.step == "triangular",
+            rule.activation == "gelu", rule.gradient_point == "token", rule.decay_first,
+            shared or 1, rule.gradient_bound or 0, TINY,
+        )  # fmt: skip
+
+    def states(self) -> list[Tensor]:
+        """Return room for a weight or a momentum of each layer."""
+        return [self.like.new_empty(one.shape[0], self.batch, *one.shape[1:]) for one in self.start]
+
+    def forward(
+        self, out: Tensor, loss: Tensor, after: list[Tensor], tape: Tensor | None
+    ) -> kernels.Forward:
+        """Return what the compiled forward pass reads and writes."""
+        layers = self.call.layers
+        return kernels.Forward(
+            *(kernels.vectors(one) for one in self.tokens),
+            *(
+                kernels.pointer(one)
+                for one in (self.keep, self.held, self.room, self.rates.step, self.rates.write)
+            ),
+            *(kernels.pointers(one) for one in (self.base, self.drift, self.momentum)),
+            kernels.pointer(out), kernels.pointer(loss),
+            kernels.pointers(after[:layers]), kernels.pointers(after[layers:]),
+            kernels.pointer(tape), None,
+        )  # fmt: skip
+
+
+def run(given: Given, forward: kernels.Forward, backward: kernels.Backward | None) -> None:
+    """Run the compiled pass over all rows, shared among threads."""
+    library, sizes = kernels.library(), given.sizes()
+    assert library is not None
+    rows, is_double = given.batch * given.heads, given.like.dtype == torch.float64
+    room = library.titans_room(ctypes.byref(sizes), backward is not None, is_double)
+    threads = kernels.number_of_threads(rows)
+    spaces = torch.empty(threads, room, dtype=torch.uint8)
+
+    def work(number: int) -> None:
+        mine = kernels.Forward.from_buffer_copy(forward)
+        mine.space = (spaces[number].data_ptr() + 63) // 64 * 64
+        first, last = rows * number // threads, rows * (number + 1) // threads
+        if backward is None:
+            library.titans_forward(
+                ctypes.byref(sizes), ctypes.byref(mine), *_longs(first, last), is_double
+            )
+        else:
+            library.titans_backward(
+                ctypes.byref(sizes), ctypes.byref(mine), ctypes.byref(backward),
+                *_longs(first, last), is_double,
+            )  # fmt: skip
+
+    _share(work, threads)
+
+
+def _longs(*numbers: int) -> list[ctypes.c_long]:
+    """Return numbers as C's long."""
+    return [ctypes.c_long(one) for one in numbers]
+
+
+def _share(work: Callable[[int], None], threads: int) -> None:
+    """Call ``work`` with each thread's number; compiled code lets other threads run."""
+    if threads == 1:
+        work(0)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(work, range(threads)))
