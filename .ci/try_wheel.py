@@ -32,6 +32,7 @@ def try_core() -> None:
     assert "site-packages" in str(titans_seq.__file__), titans_seq.__file__
     assert not {"torch", "pandas"} & set(sys.modules), "import titans_seq loads too much"
     assert done("--version").split()[-1] == version
+    assert "compiled memory      built" in command("doctor").stdout
     for words in ([], ["forecast"], ["dna"], ["forecast", "fit"], ["dna", "predict"]):
         assert "Usage: titans-seq" in done(*words, "--help")
 

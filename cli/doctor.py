@@ -35,6 +35,7 @@ def doctor() -> None:
         _line(name, _version(name))
     for device in _devices():
         _line(*device)
+    _line("compiled memory", _compiled())
     _line("data folder", _data_folder())
     works = []
     for head, needs in HEADS.items():
@@ -84,6 +85,15 @@ def _try_out(device: str) -> str:
     except Exception as error:  # whatever it is, the doctor reports it and goes on
         return f"fails: {type(error).__name__}: {error}"
     return "works" if bool(torch.isfinite(output).all()) else "fails: results are not finite"
+
+
+def _compiled() -> str:
+    """Return whether the memory's compiled form was built with the package."""
+    from titans_seq.ops import kernels
+
+    if kernels.library() is None:
+        return "not built: no C compiler when the package was installed; the memory is slower"
+    return "built"
 
 
 def _data_folder() -> str:
