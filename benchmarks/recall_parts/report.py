@@ -64,12 +64,15 @@ def plot(results: dict[str, Any], path: Path) -> None:
             most = [max(row[length]) for length in lengths]
             axes.fill_between(lengths, least, most, color=line.get_color(), alpha=0.12)
         axes.axhline(results["chance"], color="grey", lw=0.8, ls=":", label="chance")
-        axes.axvspan(0, results["settings"]["longest"], color="black", alpha=0.05, lw=0)
-        axes.set(title=title, xscale="log", xlabel="tokens", ylim=(0, 1.03))
+        axes.set(title=title, xlabel="tokens", ylim=(0, 1.03))
         axes.set_xscale("log", base=2)
+        # From the left edge: a span from 0 would stretch the logarithmic axis without end.
+        left, right = axes.get_xlim()
+        axes.axvspan(left, results["settings"]["longest"], color="black", alpha=0.05, lw=0)
+        axes.set_xlim(left, right)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         axes.tick_params(axis="x", labelrotation=45)
-    all_axes[0].set_ylabel("accuracy at the queries (shaded: lengths trained on)")
+    all_axes[0].set_ylabel("accuracy (grey: lengths trained on)")
     all_axes[-1].legend()
     figure.tight_layout()
     with write_whole(path) as temporary:
