@@ -30,6 +30,21 @@ class Call(NamedTuple):
     """Whether gradients will be asked for."""
 
 
+class Begun(NamedTuple):
+    """A chunk of which some tokens were read before."""
+
+    anchor: list[Tensor]
+    """Drift at its start; a tensor a layer, as all of these."""
+    units: list[Tensor]
+    """(heads, batch, open, inner): unit inputs of its tokens; those read now are added."""
+    spent: list[Tensor]
+    """(heads, batch, open): what each of them has written, likewise."""
+    slot: int
+    """Tokens read before."""
+    open: int
+    """Tokens that the chunk has room for."""
+
+
 class Given:
     """The tensors of one call by their roles, as the compiled code wants them."""
 
@@ -70,10 +85,16 @@ class Given:
         return [self.like.new_empty(one.shape[0], self.batch, *one.shape[1:]) for one in self.start]
 
     def forward(
-        self, out: Tensor, loss: Tensor, after: list[Tensor], tape: Tensor | None
+        self,
+        out: Tensor,
+        loss: Tensor,
+        after: list[Tensor],
+        tape: Tensor | None,
+        begun: Begun | None = None,
     ) -> kernels.Forward:
         """Return what the compiled forward pass reads and writes."""
         layers = self.call.layers
+        begun = begun or Begun([], [], [], 0, 0)
         return kernels.Forward(
             *(kernels.vectors(one) for one in self.tokens),
             *(
@@ -83,6 +104,7 @@ class Given:
             *(kernels.pointers(one) for one in (self.base, self.drift, self.momentum)),
             kernels.pointer(out), kernels.pointer(loss),
             kernels.pointers(after[:layers]), kernels.pointers(after[layers:]),
+            *(kernels.pointers(one) for one in begun[:3]), *begun[3:],
             kernels.pointer(tape), None,
         )  # fmt: skip
 

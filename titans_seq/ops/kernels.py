@@ -59,6 +59,8 @@ class Forward(ctypes.Structure):
         *((name, _Pointers) for name in ("base", "drift", "surge")),
         *((name, ctypes.c_void_p) for name in ("out", "loss")),
         *((name, _Pointers) for name in ("drift_end", "surge_end")),
+        *((name, _Pointers) for name in ("anchor", "units", "spent")),
+        *((name, ctypes.c_long) for name in ("slot", "open")),
         *((name, ctypes.c_void_p) for name in ("tape", "space")),
     ]
 

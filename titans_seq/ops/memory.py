@@ -50,6 +50,8 @@ def learn_and_read(
         here = (slot + first) % chunk_size
         if compiled:
             out, loss, carry = memory_cpu.memory_cpu(*part, chunk_size=chunk_size, keep_state=keeps)
+        elif plain and memory_cpu.supports(rule, q) and not _learns(part):
+            out, loss, carry = memory_cpu.open_chunk(*part, chunk_size=chunk_size, slot=here)
         else:
             out, loss, carry = _general(part, chunk_size, norm, here, rows, keeps)
         outputs.append(out)
@@ -72,6 +74,15 @@ class _Part(NamedTuple):
     start: tuple[Tensor, ...]
     carry: Carry | None
     rule: UpdateRule
+
+
+def _learns(part: _Part) -> bool:
+    """Return whether anything asks for a gradient."""
+    if not torch.is_grad_enabled():
+        return False
+    carried = () if part.carry is None else (*part.carry.weights, *part.carry.momentum)
+    given = (part.queries, part.keys, part.values, *part.rates, *part.start, *carried)
+    return any(one.requires_grad for one in given)
 
 
 def _general(

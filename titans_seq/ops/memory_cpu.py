@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from titans_seq.ops import kernels
-from titans_seq.ops.kernel_call import Call, Given, run
+from titans_seq.ops.kernel_call import Begun, Call, Given, run
 from titans_seq.ops.memory_chunked import memory_chunked
 from titans_seq.ops.memory_exact import memory_exact
 from titans_seq.ops.rule import Rates, UpdateRule
@@ -93,6 +93,48 @@ def memory_cpu(
         return out, loss, None
     weights, momentum = tuple(after[:layers]), tuple(after[layers:])
     return out, loss, Carry(weights, momentum, weights, (), ())
+
+
+@torch.no_grad()
+def open_chunk(
+    queries: Float[Tensor, "batch heads time dim"],
+    keys: Float[Tensor, "batch heads time dim"],
+    values: Float[Tensor, "batch heads time dim"],
+    rates: Rates,
+    start: tuple[Float[Tensor, "heads inner outer"], ...],
+    carry: Carry | None,
+    rule: UpdateRule,
+    *,
+    chunk_size: int,
+    slot: int,
+) -> tuple[Tensor, Tensor, Carry]:
+    """Write and read tokens of one chunk, from any place in it, without gradients.
+
+    What a stream needs that is read a few tokens at a time. Takes and returns what
+    :func:`titans_seq.ops.memory_chunked.memory_chunked` does; ``time`` does not go beyond
+    the chunk's end.
+    """
+    dtype = torch.promote_types(queries.dtype, rates.step.dtype)
+    carry = carry or first_carry(start, rule, len(queries), chunk_size)
+    carried = (*carry.weights, *carry.momentum)
+    tensors = [one.to(dtype) for one in (queries, keys, values, *rates, *start, *carried)]
+    time, layers = queries.shape[2], len(start)
+    given = Given(Call(rule, time, chunk_size, layers, True, False), tuple(tensors))
+    out = given.like.new_empty(given.like.shape)
+    loss = given.like.new_empty(given.like.shape[:3])
+    after = given.states() + given.states()
+    if slot:
+        anchor = [one.to(dtype).contiguous() for one in carry.anchor]
+        units = [one.to(dtype, copy=True).contiguous() for one in carry.keys]
+        spent = [one.to(dtype, copy=True).contiguous() for one in carry.spent]
+    else:
+        anchor = [one.contiguous() for one in given.weights]
+        emptied = closed(carry, rule, chunk_size)
+        units, spent = list(emptied.keys), list(emptied.spent)
+    begun = Begun(anchor, units, spent, slot, chunk_size)
+    run(given, given.forward(out, loss, after, None, begun), None)
+    weights, momentum = tuple(after[:layers]), tuple(after[layers:])
+    return out, loss, Carry(weights, momentum, tuple(anchor), tuple(units), tuple(spent))
 
 
 class _Whole(torch.autograd.Function):

@@ -28,6 +28,11 @@ typedef struct {
   const void *surge[MOST_LAYERS];                    /* the momentum S, likewise */
   void *out, *loss;                                  /* (batch, heads, time[, dim]) */
   void *drift_end[MOST_LAYERS], *surge_end[MOST_LAYERS];
+  /* an open chunk, of which `slot` tokens were read before: its first drift; and the unit inputs
+     (heads, batch, open, inner) and shares spent (heads, batch, open) of its tokens, added to */
+  const void *anchor[MOST_LAYERS];
+  void *units[MOST_LAYERS], *spent[MOST_LAYERS];
+  long slot, open;
   void *tape; /* (batch, heads, chunks, state): states at the chunks' starts; may be missing */
   void *space;
 } Forward;

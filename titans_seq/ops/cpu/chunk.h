@@ -20,6 +20,10 @@ typedef struct {
   REAL *limited[MOST_LAYERS];
   /* the state: per layer (inner, outer) */
   REAL *weights[MOST_LAYERS], *drift[MOST_LAYERS], *surge[MOST_LAYERS];
+  REAL *anchored[MOST_LAYERS]; /* weights that gradients are taken at: `weights`, unless the
+                                  chunk was open */
+  REAL *units[MOST_LAYERS], *spent[MOST_LAYERS]; /* of the open chunk's earlier tokens, if any */
+  long slot;
   REAL *one, *two, *three; /* scratch, as large as the largest of the above */
 } NAME(Row);
 
@@ -50,8 +54,9 @@ static REAL *NAME(lay_out)(const Call *call, REAL *space, NAME(Row) * row) {
                       &row->share[l],  &row->scale[l],   &row->left[l],   &row->length[l],
                       &row->error_length[l], &row->divided[l], &row->limited[l]};
     for (int i = 0; i < 11; i++) *small[i] = NAME(cut)(&space, c);
-    REAL **state[] = {&row->weights[l], &row->drift[l], &row->surge[l]};
-    for (int i = 0; i < 3; i++) *state[i] = NAME(cut)(&space, inner * outer);
+    REAL **state[] = {&row->weights[l], &row->drift[l], &row->surge[l], &row->anchored[l]};
+    for (int i = 0; i < 4; i++) *state[i] = NAME(cut)(&space, inner * outer);
+    row->units[l] = row->spent[l] = 0;
     long sizes[] = {c * inner, c * outer, inner * outer};
     for (int i = 0; i < 3; i++) most = sizes[i] > most ? sizes[i] : most;
   }
@@ -79,6 +84,27 @@ static void NAME(make_masks)(const Call *call, NAME(Row) * row) {
   }
 }
 
+/* What the open chunk's earlier tokens have left of each token's direction. */
+static void NAME(open_steps)(const Call *call, NAME(Row) * row, int l) {
+  long inner = call->widths[l];
+  for (long t = 0; t < call->chunk; t++)
+    for (long s = 0; s < row->slot; s++) {
+      REAL number = NAME(dot)(inner, row->z[l] + t * inner, row->units[l] + s * inner);
+      row->left[l][t] -= number * number * row->inverse[l][t] * row->spent[l][s];
+    }
+}
+
+/* Remember the chunk's tokens for those that follow in it. */
+static void NAME(remember)(const Call *call, NAME(Row) * row, int l) {
+  long inner = call->widths[l];
+  for (long t = 0; t < call->chunk; t++) {
+    REAL length = NAME(root)(row->inverse[l][t]);
+    REAL *unit = row->units[l] + (row->slot + t) * inner;
+    for (long j = 0; j < inner; j++) unit[j] = row->z[l][t * inner + j] * length;
+    row->spent[l][row->slot + t] = row->share[l][t] * row->left[l][t];
+  }
+}
+
 /* How far each token may step: see titans_seq/ops/fast_steps.py. */
 static void NAME(make_steps)(const Call *call, NAME(Row) * row, int l) {
   long c = call->chunk;
@@ -101,14 +127,14 @@ static void NAME(make_steps)(const Call *call, NAME(Row) * row, int l) {
     row->scale[l][t] = row->theta[t] * row->room[t] / limit;
     row->inverse[l][t] = 1 / (row->square[l][t] + tiny);
   }
+  if (row->units[l]) NAME(open_steps)(call, row, l);
   for (long t = 0; t < c; t++) {
-    REAL sum = 0, mine = row->inverse[l][t];
+    REAL mine = row->inverse[l][t];
     for (long s = 0; s < t; s++) {
       REAL number = gram[t * c + s];
       system[t * c + s] = number * number * mine * row->inverse[l][s] * row->share[l][s];
     }
-    sum = NAME(dot)(t, system + t * c, left);
-    left[t] = 1 - sum;
+    left[t] -= NAME(dot)(t, system + t * c, left);
   }
 }
 
@@ -136,13 +162,13 @@ static void NAME(pass_keys)(const Call *call, NAME(Row) * row) {
   for (int l = 0; l <= last; l++) {
     long inner = call->widths[l], outer = call->widths[l + 1];
     REAL *to = l < last ? row->before[l] : row->errors[l];
-    NAME(product)(c, outer, inner, row->z[l], inner, 1, row->weights[l], outer, to, outer, 1, 0, NAME(FULL));
+    NAME(product)(c, outer, inner, row->z[l], inner, 1, row->anchored[l], outer, to, outer, 1, 0, NAME(FULL));
     if (l < last) NAME(activate)(call, c * outer, to, row->z[l + 1]);
   }
   for (long i = 0; i < c * call->widths[last + 1]; i++) row->errors[last][i] -= row->values[i];
   for (int l = last - 1; l >= 0; l--) {
     long outer = call->widths[l + 1], next = call->widths[l + 2];
-    NAME(turn)(outer, next, row->weights[l + 1], row->one);
+    NAME(turn)(outer, next, row->anchored[l + 1], row->one);
     NAME(product)(c, outer, next, row->errors[l + 1], next, 1, row->one, outer, row->pulled[l], outer, 1, 0, NAME(FULL));
     NAME(slope)(call, c * outer, row->pulled[l], row->before[l], row->errors[l]);
   }

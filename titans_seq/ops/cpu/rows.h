@@ -27,6 +27,23 @@ static void NAME(take_state)(const Call *call, NAME(Row) * row, const REAL *cons
     }
 }
 
+/* Take the gradients where the chunk began: here, or, of an open chunk, at its anchor. */
+static void NAME(anchor)(const Call *call, const Forward *given, NAME(Row) * row, const REAL *const *base, long at) {
+  for (int l = 0; l < call->layers; l++) {
+    long n = call->widths[l] * call->widths[l + 1];
+    if (!given->anchor[l]) {
+      row->anchored[l] = row->weights[l];
+      continue;
+    }
+    const REAL *anchor = (const REAL *)given->anchor[l] + at * n;
+    for (long i = 0; i < n; i++) row->anchored[l][i] = anchor[i] + (base[l] ? base[l][i] : 0);
+    row->slot = given->slot;
+    if (!given->units[l]) continue;
+    row->units[l] = (REAL *)given->units[l] + at * given->open * call->widths[l];
+    row->spent[l] = (REAL *)given->spent[l] + at * given->open;
+  }
+}
+
 static long NAME(state_size)(const Call *call) {
   long size = 0;
   for (int l = 0; l < call->layers; l++) size += 2 * call->widths[l] * call->widths[l + 1];
@@ -46,6 +63,7 @@ static void NAME(forward_row)(const Call *call, const Forward *given, REAL *spac
     surge[l] = given->surge[l] ? (const REAL *)given->surge[l] + at : 0;
   }
   NAME(take_state)(call, &row, base, drift, surge);
+  NAME(anchor)(call, given, &row, base, h * call->batch + b);
   for (long i = 0; i < call->chunks; i++) {
     if (given->tape) {
       REAL *tape = (REAL *)given->tape + (place * call->chunks + i) * states;
@@ -64,6 +82,8 @@ static void NAME(forward_row)(const Call *call, const Forward *given, REAL *spac
     const REAL *size = row.error_length[call->layers - 1];
     for (long t = 0; t < c; t++) loss[t] = (REAL)0.5 * size[t] * size[t];
   }
+  for (int l = 0; l < call->layers; l++)
+    if (row.units[l]) NAME(remember)(call, &row, l);
   for (int l = 0; l < call->layers && given->drift_end[l]; l++) {
     long n = call->widths[l] * call->widths[l + 1], at = (h * call->batch + b) * n;
     memcpy((REAL *)given->drift_end[l] + at, row.drift[l], n * sizeof(REAL));
@@ -107,6 +127,7 @@ static void NAME(backward_row)(const Call *call, const Forward *given, const Bac
       drift[l] = tape, surge[l] = tape + n, tape += 2 * n;
     }
     NAME(take_state)(call, &row, base, drift, surge);
+    NAME(anchor)(call, given, &row, base, 0);
     NAME(load)(call, given, &row, b, h, i * c);
     NAME(chunk_forward)(call, &row, base, 0);
     long at = place * time + i * c;
@@ -135,7 +156,7 @@ static void NAME(backward_rows)(const Call *call, const Forward *given, const Ba
     NAME(backward_row)(call, given, wanted, (REAL *)given->space, r / call->heads, r % call->heads);
 }
 
-static long NAME(room)(const Call *call, int backward) {
+__attribute__((unused)) static long NAME(room)(const Call *call, int backward) {
   NAME(Row) row;
   NAME(ByRow) by;
   REAL *end = NAME(lay_out)(call, 0, &row);
