@@ -36,14 +36,9 @@ def supports(rule: UpdateRule, queries: Tensor) -> bool:
 
 def has_form(rule: UpdateRule) -> bool:
     """Return whether the rule is one that this form is written for."""
-    return rule == UpdateRule(
-        gradient_point=rule.gradient_point,
-        step=rule.step,
-        gradient_bound=rule.gradient_bound,
-        forget_to=rule.forget_to,
-        decay_first=rule.decay_first and rule.gradient_point == "token",
-        activation=rule.activation,
-    )
+    exact = rule.gradient_point == "token"
+    usual = rule.plain and rule.schedule == "momentum" and not rule.residual_norm
+    return usual and (exact or not rule.decay_first)
 
 
 def closed(carry: Carry, rule: UpdateRule, chunk_size: int) -> Carry:
