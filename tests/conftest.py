@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+# Triton reads it when it is first imported, by whichever test that is.
+os.environ.setdefault("TRITON_INTERPRET", "1")
+
 ROOT = Path(__file__).parents[1]
 
 
