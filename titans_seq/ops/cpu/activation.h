@@ -3,11 +3,15 @@
 /* 1 / (1 + exp(-x)). */
 static inline REAL NAME(gate)(REAL x) { return 1 / (1 + NAME(power)(-x)); }
 
-static inline REAL NAME(bell)(REAL u) { return NAME(power)((REAL)-0.5 * u * u) * (REAL)0.3989422804014327; }
+static inline REAL NAME(bell)(REAL u) {
+  return NAME(power)((REAL)-0.5 * u * u) * (REAL)0.3989422804014327;
+}
 
-static inline REAL NAME(below)(REAL u) { return (REAL)0.5 * (1 + NAME(error_function)(u * (REAL)0.7071067811865476)); }
+static inline REAL NAME(below)(REAL u) {
+  return (REAL)0.5 * (1 + NAME(error_function)(u * (REAL)0.7071067811865476));
+}
 
-static void NAME(activate)(const Call *call, long n, const REAL *u, REAL *to) {
+static void NAME(activate)(const Call* call, long n, const REAL* u, REAL* to) {
   if (call->gelu)
     for (long i = 0; i < n; i++) to[i] = u[i] * NAME(below)(u[i]);
   else
@@ -15,7 +19,7 @@ static void NAME(activate)(const Call *call, long n, const REAL *u, REAL *to) {
 }
 
 /* to = given * the slope at u. */
-static void NAME(slope)(const Call *call, long n, const REAL *given, const REAL *u, REAL *to) {
+static void NAME(slope)(const Call* call, long n, const REAL* given, const REAL* u, REAL* to) {
   if (call->gelu)
     for (long i = 0; i < n; i++) to[i] = given[i] * (NAME(below)(u[i]) + u[i] * NAME(bell)(u[i]));
   else
@@ -26,9 +30,11 @@ static void NAME(slope)(const Call *call, long n, const REAL *given, const REAL 
 }
 
 /* to = given * pulled * the second derivative at u. */
-static void NAME(bend)(const Call *call, long n, const REAL *given, const REAL *pulled, const REAL *u, REAL *to) {
+static void NAME(bend)(const Call* call, long n, const REAL* given, const REAL* pulled,
+                       const REAL* u, REAL* to) {
   if (call->gelu)
-    for (long i = 0; i < n; i++) to[i] = given[i] * pulled[i] * NAME(bell)(u[i]) * (2 - u[i] * u[i]);
+    for (long i = 0; i < n; i++)
+      to[i] = given[i] * pulled[i] * NAME(bell)(u[i]) * (2 - u[i] * u[i]);
   else
     for (long i = 0; i < n; i++) {
       REAL open = NAME(gate)(u[i]);

@@ -1,26 +1,26 @@
 /* One chunk of one row, backward: the mirror of chunk.h. A name with by_ is the gradient by
-   what it names; see titans_seq/ops/fast_backward.py, which does the same with tensors. */
+   what it names. */
 
 typedef struct {
-  REAL *by_out, *by_loss;                                   /* (chunk, dim), (chunk) */
-  REAL *by_keep, *by_momentum, *by_room, *by_theta;         /* (chunk) */
-  REAL *by_first;                                           /* by keep, where it decays first */
-  REAL *by_mix, *by_decay;                                  /* (chunk, 2 + chunk) */
-  REAL *by_h[MOST_LAYERS], *by_z[MOST_LAYERS];              /* (chunk, inner) */
-  REAL *by_reads[MOST_LAYERS], *by_errors[MOST_LAYERS];     /* (chunk, outer) */
-  REAL *by_before[MOST_LAYERS];
-  REAL *by_weights[MOST_LAYERS], *by_base[MOST_LAYERS];     /* (inner, outer) */
-  REAL *by_drift[MOST_LAYERS], *by_surge[MOST_LAYERS];      /* by those of the chunk's end */
-  REAL *read_drift[MOST_LAYERS], *read_surge[MOST_LAYERS];  /* by those that the queries read */
-  REAL *by_system, *by_step, *by_square, *solved;           /* (chunk, chunk), (chunk) */
+  REAL *by_out, *by_loss;                               /* (chunk, dim), (chunk) */
+  REAL *by_keep, *by_momentum, *by_room, *by_theta;     /* (chunk) */
+  REAL* by_first;                                       /* by keep, where it decays first */
+  REAL *by_mix, *by_decay;                              /* (chunk, 2 + chunk) */
+  REAL *by_h[MOST_LAYERS], *by_z[MOST_LAYERS];          /* (chunk, inner) */
+  REAL *by_reads[MOST_LAYERS], *by_errors[MOST_LAYERS]; /* (chunk, outer) */
+  REAL* by_before[MOST_LAYERS];
+  REAL *by_weights[MOST_LAYERS], *by_base[MOST_LAYERS];    /* (inner, outer) */
+  REAL *by_drift[MOST_LAYERS], *by_surge[MOST_LAYERS];     /* by those of the chunk's end */
+  REAL *read_drift[MOST_LAYERS], *read_surge[MOST_LAYERS]; /* by those that the queries read */
+  REAL *by_system, *by_step, *by_square, *solved;          /* (chunk, chunk), (chunk) */
   REAL *one, *two, *three, *four, *turned_z;
 } NAME(ByRow);
 
-static REAL *NAME(lay_out_by)(const Call *call, REAL *space, NAME(ByRow) * by) {
+static REAL* NAME(lay_out_by)(const Call* call, REAL* space, NAME(ByRow) * by) {
   long c = call->chunk, most = c * (c + 2);
   by->by_out = NAME(cut)(&space, c * call->widths[0]);
-  REAL **vectors[] = {&by->by_loss, &by->by_keep,   &by->by_momentum, &by->by_room,
-                      &by->by_theta, &by->by_step, &by->by_square,   &by->solved, &by->by_first};
+  REAL** vectors[] = {&by->by_loss, &by->by_keep,   &by->by_momentum, &by->by_room, &by->by_theta,
+                      &by->by_step, &by->by_square, &by->solved,      &by->by_first};
   for (int i = 0; i < 9; i++) *vectors[i] = NAME(cut)(&space, c);
   by->by_mix = NAME(cut)(&space, c * (c + 2));
   by->by_decay = NAME(cut)(&space, c * (c + 2));
@@ -29,46 +29,49 @@ static REAL *NAME(lay_out_by)(const Call *call, REAL *space, NAME(ByRow) * by) {
     long inner = call->widths[l], outer = call->widths[l + 1];
     by->by_h[l] = NAME(cut)(&space, c * inner);
     by->by_z[l] = NAME(cut)(&space, c * inner);
-    REAL **wide[] = {&by->by_reads[l], &by->by_errors[l], &by->by_before[l]};
+    REAL** wide[] = {&by->by_reads[l], &by->by_errors[l], &by->by_before[l]};
     for (int i = 0; i < 3; i++) *wide[i] = NAME(cut)(&space, c * outer);
-    REAL **state[] = {&by->by_weights[l], &by->by_base[l],    &by->by_drift[l],
+    REAL** state[] = {&by->by_weights[l], &by->by_base[l],    &by->by_drift[l],
                       &by->by_surge[l],   &by->read_drift[l], &by->read_surge[l]};
     for (int i = 0; i < 6; i++) *state[i] = NAME(cut)(&space, inner * outer);
     long sizes[] = {c * inner, c * outer, inner * outer};
     for (int i = 0; i < 3; i++) most = sizes[i] > most ? sizes[i] : most;
   }
-  REAL **scratch[] = {&by->one, &by->two, &by->three, &by->four, &by->turned_z};
+  REAL** scratch[] = {&by->one, &by->two, &by->three, &by->four, &by->turned_z};
   for (int i = 0; i < 5; i++) *scratch[i] = NAME(cut)(&space, most);
   return space;
 }
 
 /* Through the read: from by_reads to by_h (without the products h z), the weights read, the
    mask, and the change (in by_errors). Leaves the gradient by h z in `two`. */
-static void NAME(read_backward)(const Call *call, NAME(Row) * row, NAME(ByRow) * by, int l) {
+static void NAME(read_backward)(const Call* call, NAME(Row) * row, NAME(ByRow) * by, int l) {
   long c = call->chunk, inner = call->widths[l], outer = call->widths[l + 1], columns = c + 2;
   REAL *given = by->by_reads[l], *faded = by->one, *carried = by->three;
   for (long t = 0; t < c; t++) {
-    const REAL *mine = given + t * outer;
+    const REAL* mine = given + t * outer;
     REAL fade = row->mix[t * columns] - 1, carry = row->mix[t * columns + 1];
     by->by_mix[t * columns] += NAME(dot)(outer, mine, row->drifted[l] + t * outer);
     by->by_mix[t * columns + 1] += NAME(dot)(outer, mine, row->surged[l] + t * outer);
     for (long j = 0; j < outer; j++)
       faded[t * outer + j] = fade * mine[j], carried[t * outer + j] = carry * mine[j];
   }
-  const REAL *states[] = {row->weights[l], row->drift[l], row->surge[l]};
-  const REAL *parts[] = {given, faded, carried};
+  const REAL* states[] = {row->weights[l], row->drift[l], row->surge[l]};
+  const REAL* parts[] = {given, faded, carried};
   for (int i = 0; i < 3; i++) {
     NAME(turn)(c, outer, parts[i], by->four);
     NAME(product)(inner, c, outer, states[i], outer, 1, by->four, c, by->two, c, 1, i, NAME(FULL));
   }
   NAME(turn)(inner, c, by->two, by->by_h[l]);
-  const REAL *h = row->h[l];
-  NAME(product)(inner, outer, c, h, 1, inner, given, outer, by->by_weights[l], outer, 1, 0, NAME(FULL));
-  NAME(product)(inner, outer, c, h, 1, inner, faded, outer, by->read_drift[l], outer, 1, 0, NAME(FULL));
-  NAME(product)(inner, outer, c, h, 1, inner, carried, outer, by->read_surge[l], outer, 1, 0, NAME(FULL));
+  const REAL* h = row->h[l];
+  NAME(product)(inner, outer, c, h, 1, inner, given, outer, by->by_weights[l], outer, 1, 0,
+                NAME(FULL));
+  NAME(product)(inner, outer, c, h, 1, inner, faded, outer, by->read_drift[l], outer, 1, 0,
+                NAME(FULL));
+  NAME(product)(inner, outer, c, h, 1, inner, carried, outer, by->read_surge[l], outer, 1, 0,
+                NAME(FULL));
 
   NAME(turn)(c, outer, row->change[l], by->four);
-  REAL *by_seen = by->two;
+  REAL* by_seen = by->two;
   NAME(product)(c, c, outer, given, outer, 1, by->four, c, by_seen, c, -1, 0, NAME(LOWER_RESULT));
   for (long t = 0; t < c; t++) {
     for (long s = 0; s <= t; s++) {
@@ -77,20 +80,23 @@ static void NAME(read_backward)(const Call *call, NAME(Row) * row, NAME(ByRow) *
     }
     for (long s = t + 1; s < c; s++) by_seen[t * c + s] = 0;
   }
-  NAME(product)(c, outer, c, row->mixed[l], 1, c, given, outer, by->by_errors[l], outer, -1, 0, NAME(UPPER_LEFT));
+  NAME(product)(c, outer, c, row->mixed[l], 1, c, given, outer, by->by_errors[l], outer, -1, 0,
+                NAME(UPPER_LEFT));
 }
 
 /* Through the state at the chunk's end: adds to the change (by_errors), and begins by_z. */
-static void NAME(end_backward)(const Call *call, NAME(Row) * row, NAME(ByRow) * by, int l) {
+static void NAME(end_backward)(const Call* call, NAME(Row) * row, NAME(ByRow) * by, int l) {
   long c = call->chunk, inner = call->widths[l], outer = call->widths[l + 1], columns = c + 2;
   const REAL *mix = row->mix + (c - 1) * columns, *decay = row->decay + (c - 1) * columns;
   REAL *by_mix = by->by_mix + (c - 1) * columns, *by_decay = by->by_decay + (c - 1) * columns;
   REAL *through_drift = by->one, *through_surge = by->three;
-  NAME(product)(c, outer, inner, row->z[l], inner, 1, by->by_drift[l], outer, through_drift, outer, 1, 0, NAME(FULL));
-  NAME(product)(c, outer, inner, row->z[l], inner, 1, by->by_surge[l], outer, through_surge, outer, 1, 0, NAME(FULL));
+  NAME(product)(c, outer, inner, row->z[l], inner, 1, by->by_drift[l], outer, through_drift, outer,
+                1, 0, NAME(FULL));
+  NAME(product)(c, outer, inner, row->z[l], inner, 1, by->by_surge[l], outer, through_surge, outer,
+                1, 0, NAME(FULL));
   for (long t = 0; t < c; t++) {
     REAL *drift = through_drift + t * outer, *surge = through_surge + t * outer;
-    const REAL *change = row->change[l] + t * outer;
+    const REAL* change = row->change[l] + t * outer;
     by_mix[2 + t] -= NAME(dot)(outer, drift, change);
     by_decay[2 + t] -= NAME(dot)(outer, surge, change);
     for (long j = 0; j < outer; j++) {
@@ -99,10 +105,12 @@ static void NAME(end_backward)(const Call *call, NAME(Row) * row, NAME(ByRow) * 
       surge[j] = decay[2 + t] * change[j];
     }
   }
-  const REAL *states[] = {by->by_drift[l], by->by_surge[l]}, *parts[] = {through_drift, through_surge};
+  const REAL *states[] = {by->by_drift[l], by->by_surge[l]},
+             *parts[] = {through_drift, through_surge};
   for (int i = 0; i < 2; i++) {
     NAME(turn)(c, outer, parts[i], by->four);
-    NAME(product)(inner, c, outer, states[i], outer, 1, by->four, c, by->turned_z, c, -1, i, NAME(FULL));
+    NAME(product)(inner, c, outer, states[i], outer, 1, by->four, c, by->turned_z, c, -1, i,
+                  NAME(FULL));
   }
   NAME(turn)(inner, c, by->turned_z, by->by_z[l]);
   long n = inner * outer;
@@ -112,12 +120,12 @@ static void NAME(end_backward)(const Call *call, NAME(Row) * row, NAME(ByRow) * 
 }
 
 /* From the change to the errors, and to the gradients by the steps and squared lengths. */
-static void NAME(change_backward)(const Call *call, NAME(Row) * row, NAME(ByRow) * by, int l) {
+static void NAME(change_backward)(const Call* call, NAME(Row) * row, NAME(ByRow) * by, int l) {
   long outer = call->widths[l + 1];
   REAL small = 1e-12, bound = call->bound;
   for (long t = 0; t < call->chunk; t++) {
     REAL *mine = by->by_errors[l] + t * outer, step = row->limited[l][t];
-    const REAL *error = row->errors[l] + t * outer;
+    const REAL* error = row->errors[l] + t * outer;
     REAL by_step = NAME(dot)(outer, mine, error), along = 0, by_square = 0;
     if (bound > 0) {
       REAL length = row->length[l][t], size = row->error_length[l][t];
@@ -132,7 +140,7 @@ static void NAME(change_backward)(const Call *call, NAME(Row) * row, NAME(ByRow)
 }
 
 /* From the steps to what was asked for and to the products of the inputs (by_system). */
-static void NAME(steps_backward)(const Call *call, NAME(Row) * row, NAME(ByRow) * by, int l) {
+static void NAME(steps_backward)(const Call* call, NAME(Row) * row, NAME(ByRow) * by, int l) {
   long c = call->chunk;
   REAL *out = by->by_system, *solved = by->solved, tiny = call->tiny;
   for (long i = 0; i < c * c; i++) out[i] = 0;
@@ -163,7 +171,8 @@ static void NAME(steps_backward)(const Call *call, NAME(Row) * row, NAME(ByRow) 
     REAL by_share = -left[t] * inverse * by->one[t];
     REAL by_left = left[t] > 0 ? by->by_step[t] * scale : 0;
     REAL by_scale = by->by_step[t] * (left[t] > 0 ? left[t] : 0);
-    REAL by_square = by->by_square[t] + inverse * solved[t] * (1 - left[t]) + inverse * left[t] * (by_left - solved[t]);
+    REAL by_square = by->by_square[t] + inverse * solved[t] * (1 - left[t]) +
+                     inverse * left[t] * (by_left - solved[t]);
     if (row->asked[l][t] > room) {
       by_square -= by_scale * scale * inverse;
       by->by_room[t] += by_scale * theta / limit;
@@ -176,10 +185,10 @@ static void NAME(steps_backward)(const Call *call, NAME(Row) * row, NAME(ByRow) 
   }
 }
 
-static void NAME(exact_backward)(const Call *call, NAME(Row) * row, NAME(ByRow) * by);
+static void NAME(exact_backward)(const Call* call, NAME(Row) * row, NAME(ByRow) * by);
 
 /* Through one layer's read and write; by_h and by_z are complete but for the keys' own pass. */
-static void NAME(layer_backward)(const Call *call, NAME(Row) * row, NAME(ByRow) * by, int l) {
+static void NAME(layer_backward)(const Call* call, NAME(Row) * row, NAME(ByRow) * by, int l) {
   long c = call->chunk, inner = call->widths[l];
   NAME(read_backward)(call, row, by, l);
   NAME(end_backward)(call, row, by, l);
@@ -197,27 +206,32 @@ static void NAME(layer_backward)(const Call *call, NAME(Row) * row, NAME(ByRow) 
 }
 
 /* Through the keys' pass: from by_errors and by_z to the keys, the values and the weights. */
-static void NAME(keys_backward)(const Call *call, NAME(Row) * row, NAME(ByRow) * by) {
+static void NAME(keys_backward)(const Call* call, NAME(Row) * row, NAME(ByRow) * by) {
   long c = call->chunk, last = call->layers - 1;
   for (int l = 0; l < last; l++) {
     long outer = call->widths[l + 1], next = call->widths[l + 2];
-    REAL *by_pulled = by->one;
+    REAL* by_pulled = by->one;
     NAME(slope)(call, c * outer, by->by_errors[l], row->before[l], by_pulled);
     NAME(bend)(call, c * outer, by->by_errors[l], row->pulled[l], row->before[l], by->by_before[l]);
-    NAME(product)(c, next, outer, by_pulled, outer, 1, row->weights[l + 1], next, by->by_errors[l + 1], next, 1, 1, NAME(FULL));
-    NAME(product)(outer, next, c, by_pulled, 1, outer, row->errors[l + 1], next, by->by_weights[l + 1], next, 1, 1, NAME(FULL));
+    NAME(product)(c, next, outer, by_pulled, outer, 1, row->weights[l + 1], next,
+                  by->by_errors[l + 1], next, 1, 1, NAME(FULL));
+    NAME(product)(outer, next, c, by_pulled, 1, outer, row->errors[l + 1], next,
+                  by->by_weights[l + 1], next, 1, 1, NAME(FULL));
   }
   long dim = call->widths[last + 1];
   for (long t = 0; t < c; t++)
-    for (long j = t * dim; j < (t + 1) * dim; j++) by->by_errors[last][j] += by->by_loss[t] * row->errors[last][j];
-  REAL *given = by->by_errors[last];
+    for (long j = t * dim; j < (t + 1) * dim; j++)
+      by->by_errors[last][j] += by->by_loss[t] * row->errors[last][j];
+  REAL* given = by->by_errors[last];
   for (int l = last; l >= 0; l--) {
     long inner = call->widths[l], outer = call->widths[l + 1];
     NAME(turn)(c, outer, given, by->four);
-    NAME(product)(inner, c, outer, row->weights[l], outer, 1, by->four, c, by->turned_z, c, 1, 0, NAME(FULL));
+    NAME(product)(inner, c, outer, row->weights[l], outer, 1, by->four, c, by->turned_z, c, 1, 0,
+                  NAME(FULL));
     NAME(turn)(inner, c, by->turned_z, by->one);
     for (long i = 0; i < c * inner; i++) by->by_z[l][i] += by->one[i];
-    NAME(product)(inner, outer, c, row->z[l], 1, inner, given, outer, by->by_weights[l], outer, 1, 1, NAME(FULL));
+    NAME(product)(inner, outer, c, row->z[l], 1, inner, given, outer, by->by_weights[l], outer, 1,
+                  1, NAME(FULL));
     if (!l) break;
     NAME(slope)(call, c * inner, by->by_z[l], row->before[l - 1], by->one);
     for (long i = 0; i < c * inner; i++) by->by_before[l - 1][i] += by->one[i];
@@ -226,7 +240,7 @@ static void NAME(keys_backward)(const Call *call, NAME(Row) * row, NAME(ByRow) *
 }
 
 /* From the masks to the rates. */
-static void NAME(masks_backward)(const Call *call, NAME(Row) * row, NAME(ByRow) * by) {
+static void NAME(masks_backward)(const Call* call, NAME(Row) * row, NAME(ByRow) * by) {
   long c = call->chunk, columns = c + 2;
   for (long t = c - 1; t >= 0; t--) {
     REAL *by_mix = by->by_mix + t * columns, *by_decay = by->by_decay + t * columns;
@@ -246,7 +260,7 @@ static void NAME(masks_backward)(const Call *call, NAME(Row) * row, NAME(ByRow) 
 }
 
 /* Turn the gradients by the state after the chunk into those by the state before it. */
-static void NAME(hand_back)(const Call *call, NAME(Row) * row, NAME(ByRow) * by, int l) {
+static void NAME(hand_back)(const Call* call, NAME(Row) * row, NAME(ByRow) * by, int l) {
   long c = call->chunk, n = call->widths[l] * call->widths[l + 1], columns = c + 2;
   REAL kept = row->mix[(c - 1) * columns], carry = row->mix[(c - 1) * columns + 1];
   REAL held = row->decay[(c - 1) * columns + 1];
@@ -260,14 +274,15 @@ static void NAME(hand_back)(const Call *call, NAME(Row) * row, NAME(ByRow) * by,
 
 /* `row` holds the chunk as chunk_forward left it, with the state of its start; by_out and
    by_loss are filled. */
-static void NAME(chunk_backward)(const Call *call, NAME(Row) * row, NAME(ByRow) * by) {
+static void NAME(chunk_backward)(const Call* call, NAME(Row) * row, NAME(ByRow) * by) {
   long c = call->chunk, last = call->layers - 1;
   for (long i = 0; i < c * (c + 2); i++) by->by_mix[i] = by->by_decay[i] = 0;
   for (long t = 0; t < c; t++) by->by_room[t] = by->by_theta[t] = 0;
   for (long i = 0; i < c * call->widths[last + 1]; i++) by->by_reads[last][i] = by->by_out[i];
   for (int l = last; l >= 0; l--) {
     NAME(layer_backward)(call, row, by, l);
-    if (l) NAME(slope)(call, c * call->widths[l], by->by_h[l], row->reads[l - 1], by->by_reads[l - 1]);
+    if (l)
+      NAME(slope)(call, c * call->widths[l], by->by_h[l], row->reads[l - 1], by->by_reads[l - 1]);
   }
   if (!call->exact) NAME(keys_backward)(call, row, by);
   for (int l = 0; l <= last; l++) NAME(hand_back)(call, row, by, l);

@@ -16,31 +16,31 @@ typedef struct {
 } Call;
 
 typedef struct {
-  const void *at;
+  const void* at;
   long batch, head, time; /* strides, in numbers */
 } Tokens;
 
 typedef struct {
   Tokens queries, keys, values;
   const void *keep, *momentum, *room, *step, *write; /* (batch, heads, time) */
-  const void *base[MOST_LAYERS];                     /* (heads, inner, outer); may be missing */
-  const void *drift[MOST_LAYERS];                    /* (heads, batch, inner, outer); likewise */
-  const void *surge[MOST_LAYERS];                    /* the momentum S, likewise */
+  const void* base[MOST_LAYERS];                     /* (heads, inner, outer); may be missing */
+  const void* drift[MOST_LAYERS];                    /* (heads, batch, inner, outer); likewise */
+  const void* surge[MOST_LAYERS];                    /* the momentum S, likewise */
   void *out, *loss;                                  /* (batch, heads, time[, dim]) */
   void *drift_end[MOST_LAYERS], *surge_end[MOST_LAYERS];
   /* an open chunk, of which `slot` tokens were read before: its first drift; and the unit inputs
      (heads, batch, open, inner) and shares spent (heads, batch, open) of its tokens, added to */
-  const void *anchor[MOST_LAYERS];
+  const void* anchor[MOST_LAYERS];
   void *units[MOST_LAYERS], *spent[MOST_LAYERS];
   long slot, open;
-  void *tape; /* (batch, heads, chunks, state): states at the chunks' starts; may be missing */
-  void *space;
+  void* tape; /* (batch, heads, chunks, state): states at the chunks' starts; may be missing */
+  void* space;
 } Forward;
 
 typedef struct {
-  const void *by_out, *by_loss; /* may be missing */
+  const void *by_out, *by_loss;                                      /* may be missing */
   const void *by_drift_end[MOST_LAYERS], *by_surge_end[MOST_LAYERS]; /* likewise */
   void *by_queries, *by_keys, *by_values, *by_keep, *by_momentum, *by_step;
-  void *by_base[MOST_LAYERS]; /* (batch, heads, inner, outer) */
+  void* by_base[MOST_LAYERS]; /* (batch, heads, inner, outer) */
   void *by_drift[MOST_LAYERS], *by_surge[MOST_LAYERS];
 } Backward;

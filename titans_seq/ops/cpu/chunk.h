@@ -1,7 +1,17 @@
 /* One chunk of one row, forward: the dual form of arXiv 2501.00663, equations 16 to 18.
 
-   The names are those of titans_seq/ops/fast_forward.py, which computes the same with tensors;
-   a row's state and everything a chunk touches stay in the cache. */
+   For each layer, with z and h the inputs of keys and queries, d the errors of the keys, and c
+   the bounded steps:
+
+       reads[t] = h[t] W + (kept[t] - 1) h[t] D + carry[t] h[t] S
+                  - sum over s <= t of mix[t, s] (h[t] . z[s]) c[s] d[s]
+       D' = kept D + carry S - z^T (mix_last c d)
+       S' = held S           - z^T (decay_last c d)
+
+   W are the weights at the chunk's start, D ("drift") their difference from the base that
+   forgetting leads to, S ("surge") the momentum. kept, carry and mix are row t of `mix`, held
+   and decay_last stand in the last row of `decay`: see titans_seq/ops/rates.py. A row's state
+   and everything that a chunk touches stay in the cache. */
 
 typedef struct {
   /* what the chunk is given, (chunk, dim) and (chunk) */
@@ -17,27 +27,27 @@ typedef struct {
   REAL *square[MOST_LAYERS], *inverse[MOST_LAYERS], *asked[MOST_LAYERS], *limit[MOST_LAYERS];
   REAL *share[MOST_LAYERS], *scale[MOST_LAYERS], *left[MOST_LAYERS];
   REAL *length[MOST_LAYERS], *error_length[MOST_LAYERS], *divided[MOST_LAYERS];
-  REAL *limited[MOST_LAYERS];
+  REAL* limited[MOST_LAYERS];
   /* the state: per layer (inner, outer) */
   REAL *weights[MOST_LAYERS], *drift[MOST_LAYERS], *surge[MOST_LAYERS];
-  REAL *anchored[MOST_LAYERS]; /* weights that gradients are taken at: `weights`, unless the
+  REAL* anchored[MOST_LAYERS]; /* weights that gradients are taken at: `weights`, unless the
                                   chunk was open */
   REAL *units[MOST_LAYERS], *spent[MOST_LAYERS]; /* of the open chunk's earlier tokens, if any */
   long slot;
   REAL *one, *two, *three; /* scratch, as large as the largest of the above */
 } NAME(Row);
 
-static REAL *NAME(cut)(REAL **space, long count) {
-  REAL *here = *space;
+static REAL* NAME(cut)(REAL** space, long count) {
+  REAL* here = *space;
   *space += (count + 15) / 16 * 16;
   return here;
 }
 
 /* Lay a row's working memory out; with `space` at 0, its end is the size that is needed. */
-static REAL *NAME(lay_out)(const Call *call, REAL *space, NAME(Row) * row) {
+static REAL* NAME(lay_out)(const Call* call, REAL* space, NAME(Row) * row) {
   long c = call->chunk, most = c * (c + 2);
   row->values = NAME(cut)(&space, c * call->widths[0]);
-  REAL **vectors[] = {&row->keep, &row->momentum, &row->room, &row->theta, &row->write};
+  REAL** vectors[] = {&row->keep, &row->momentum, &row->room, &row->theta, &row->write};
   for (int i = 0; i < 5; i++) *vectors[i] = NAME(cut)(&space, c);
   row->decay = NAME(cut)(&space, c * (c + 2));
   row->mix = NAME(cut)(&space, c * (c + 2));
@@ -45,16 +55,16 @@ static REAL *NAME(lay_out)(const Call *call, REAL *space, NAME(Row) * row) {
     long inner = call->widths[l], outer = call->widths[l + 1];
     row->h[l] = NAME(cut)(&space, c * inner);
     row->z[l] = NAME(cut)(&space, c * inner);
-    REAL **wide[] = {&row->before[l], &row->errors[l],  &row->pulled[l], &row->reads[l],
+    REAL** wide[] = {&row->before[l], &row->errors[l],  &row->pulled[l], &row->reads[l],
                      &row->change[l], &row->drifted[l], &row->surged[l]};
     for (int i = 0; i < 7; i++) *wide[i] = NAME(cut)(&space, c * outer);
-    REAL **squares[] = {&row->seen[l], &row->gram[l], &row->system[l], &row->mixed[l]};
+    REAL** squares[] = {&row->seen[l], &row->gram[l], &row->system[l], &row->mixed[l]};
     for (int i = 0; i < 4; i++) *squares[i] = NAME(cut)(&space, c * c);
-    REAL **small[] = {&row->square[l], &row->inverse[l], &row->asked[l],  &row->limit[l],
-                      &row->share[l],  &row->scale[l],   &row->left[l],   &row->length[l],
+    REAL** small[] = {&row->square[l],       &row->inverse[l], &row->asked[l],  &row->limit[l],
+                      &row->share[l],        &row->scale[l],   &row->left[l],   &row->length[l],
                       &row->error_length[l], &row->divided[l], &row->limited[l]};
     for (int i = 0; i < 11; i++) *small[i] = NAME(cut)(&space, c);
-    REAL **state[] = {&row->weights[l], &row->drift[l], &row->surge[l], &row->anchored[l]};
+    REAL** state[] = {&row->weights[l], &row->drift[l], &row->surge[l], &row->anchored[l]};
     for (int i = 0; i < 4; i++) *state[i] = NAME(cut)(&space, inner * outer);
     row->units[l] = row->spent[l] = 0;
     long sizes[] = {c * inner, c * outer, inner * outer};
@@ -66,7 +76,7 @@ static REAL *NAME(lay_out)(const Call *call, REAL *space, NAME(Row) * row) {
   return space;
 }
 
-static void NAME(make_masks)(const Call *call, NAME(Row) * row) {
+static void NAME(make_masks)(const Call* call, NAME(Row) * row) {
   long c = call->chunk, columns = c + 2;
   for (long i = 0; i < c * columns; i++) row->decay[i] = row->mix[i] = 0;
   for (long t = 0; t < c; t++) {
@@ -77,15 +87,14 @@ static void NAME(make_masks)(const Call *call, NAME(Row) * row) {
         decay[s] = held * decay[s - columns];
         mix[s] = kept * mix[s - columns];
       }
-    else
-      decay[1] = held, mix[0] = kept;
+    else decay[1] = held, mix[0] = kept;
     decay[t + 2] = 1;
     for (long s = 1; s < t + 3; s++) mix[s] += written * decay[s];
   }
 }
 
 /* What the open chunk's earlier tokens have left of each token's direction. */
-static void NAME(open_steps)(const Call *call, NAME(Row) * row, int l) {
+static void NAME(open_steps)(const Call* call, NAME(Row) * row, int l) {
   long inner = call->widths[l];
   for (long t = 0; t < call->chunk; t++)
     for (long s = 0; s < row->slot; s++) {
@@ -95,18 +104,18 @@ static void NAME(open_steps)(const Call *call, NAME(Row) * row, int l) {
 }
 
 /* Remember the chunk's tokens for those that follow in it. */
-static void NAME(remember)(const Call *call, NAME(Row) * row, int l) {
+static void NAME(remember)(const Call* call, NAME(Row) * row, int l) {
   long inner = call->widths[l];
   for (long t = 0; t < call->chunk; t++) {
     REAL length = NAME(root)(row->inverse[l][t]);
-    REAL *unit = row->units[l] + (row->slot + t) * inner;
+    REAL* unit = row->units[l] + (row->slot + t) * inner;
     for (long j = 0; j < inner; j++) unit[j] = row->z[l][t * inner + j] * length;
     row->spent[l][row->slot + t] = row->share[l][t] * row->left[l][t];
   }
 }
 
-/* How far each token may step: see titans_seq/ops/fast_steps.py. */
-static void NAME(make_steps)(const Call *call, NAME(Row) * row, int l) {
+/* How far each token may step: see titans_seq/ops/triangular_step.py. */
+static void NAME(make_steps)(const Call* call, NAME(Row) * row, int l) {
   long c = call->chunk;
   REAL layers = call->layers, tiny = call->tiny;
   REAL *gram = row->gram[l], *system = row->system[l], *left = row->left[l];
@@ -144,10 +153,10 @@ static inline REAL NAME(step_of)(NAME(Row) * row, int l, long t) {
 }
 
 /* Errors times bounded steps: what the tokens change. */
-static void NAME(make_change)(const Call *call, NAME(Row) * row, int l) {
+static void NAME(make_change)(const Call* call, NAME(Row) * row, int l) {
   long outer = call->widths[l + 1];
   for (long t = 0; t < call->chunk; t++) {
-    const REAL *error = row->errors[l] + t * outer;
+    const REAL* error = row->errors[l] + t * outer;
     REAL size = NAME(root)(NAME(dot)(outer, error, error)), divided = 1;
     if (call->bound > 0) divided = 1 + row->length[l][t] * size / (REAL)call->bound;
     REAL step = NAME(step_of)(row, l, t) / divided;
@@ -157,25 +166,27 @@ static void NAME(make_change)(const Call *call, NAME(Row) * row, int l) {
 }
 
 /* Keys forward and their errors back, at the weights of the chunk's start. */
-static void NAME(pass_keys)(const Call *call, NAME(Row) * row) {
+static void NAME(pass_keys)(const Call* call, NAME(Row) * row) {
   long c = call->chunk, last = call->layers - 1;
   for (int l = 0; l <= last; l++) {
     long inner = call->widths[l], outer = call->widths[l + 1];
-    REAL *to = l < last ? row->before[l] : row->errors[l];
-    NAME(product)(c, outer, inner, row->z[l], inner, 1, row->anchored[l], outer, to, outer, 1, 0, NAME(FULL));
+    REAL* to = l < last ? row->before[l] : row->errors[l];
+    NAME(product)(c, outer, inner, row->z[l], inner, 1, row->anchored[l], outer, to, outer, 1, 0,
+                  NAME(FULL));
     if (l < last) NAME(activate)(call, c * outer, to, row->z[l + 1]);
   }
   for (long i = 0; i < c * call->widths[last + 1]; i++) row->errors[last][i] -= row->values[i];
   for (int l = last - 1; l >= 0; l--) {
     long outer = call->widths[l + 1], next = call->widths[l + 2];
     NAME(turn)(outer, next, row->anchored[l + 1], row->one);
-    NAME(product)(c, outer, next, row->errors[l + 1], next, 1, row->one, outer, row->pulled[l], outer, 1, 0, NAME(FULL));
+    NAME(product)(c, outer, next, row->errors[l + 1], next, 1, row->one, outer, row->pulled[l],
+                  outer, 1, 0, NAME(FULL));
     NAME(slope)(call, c * outer, row->pulled[l], row->before[l], row->errors[l]);
   }
 }
 
 /* The queries through one layer, each as the weights stand after its token. */
-static void NAME(read_layer)(const Call *call, NAME(Row) * row, int l) {
+static void NAME(read_layer)(const Call* call, NAME(Row) * row, int l) {
   long c = call->chunk, inner = call->widths[l], outer = call->widths[l + 1], columns = c + 2;
   REAL *h = row->h[l], *z = row->z[l], *out = row->reads[l];
   NAME(turn)(c, inner, z, row->one);
@@ -186,21 +197,24 @@ static void NAME(read_layer)(const Call *call, NAME(Row) * row, int l) {
     NAME(make_change)(call, row, l);
   }
   NAME(product)(c, outer, inner, h, inner, 1, row->weights[l], outer, out, outer, 1, 0, NAME(FULL));
-  NAME(product)(c, outer, inner, h, inner, 1, row->drift[l], outer, row->drifted[l], outer, 1, 0, NAME(FULL));
-  NAME(product)(c, outer, inner, h, inner, 1, row->surge[l], outer, row->surged[l], outer, 1, 0, NAME(FULL));
+  NAME(product)(c, outer, inner, h, inner, 1, row->drift[l], outer, row->drifted[l], outer, 1, 0,
+                NAME(FULL));
+  NAME(product)(c, outer, inner, h, inner, 1, row->surge[l], outer, row->surged[l], outer, 1, 0,
+                NAME(FULL));
   for (long t = 0; t < c; t++) {
-    const REAL *mix = row->mix + t * columns;
+    const REAL* mix = row->mix + t * columns;
     REAL fade = mix[0] - 1, carry = mix[1];
     for (long j = t * outer; j < (t + 1) * outer; j++)
       out[j] += fade * row->drifted[l][j] + carry * row->surged[l][j];
     for (long s = 0; s <= t; s++) row->mixed[l][t * c + s] = mix[2 + s] * row->seen[l][t * c + s];
     for (long s = t + 1; s < c; s++) row->mixed[l][t * c + s] = 0;
   }
-  NAME(product)(c, outer, c, row->mixed[l], c, 1, row->change[l], outer, out, outer, -1, 1, NAME(LOWER_LEFT));
+  NAME(product)(c, outer, c, row->mixed[l], c, 1, row->change[l], outer, out, outer, -1, 1,
+                NAME(LOWER_LEFT));
 }
 
 /* Drift and momentum of one layer at the chunk's end. */
-static void NAME(end_layer)(const Call *call, NAME(Row) * row, int l, const REAL *base) {
+static void NAME(end_layer)(const Call* call, NAME(Row) * row, int l, const REAL* base) {
   long c = call->chunk, inner = call->widths[l], outer = call->widths[l + 1], columns = c + 2;
   const REAL *mix = row->mix + (c - 1) * columns, *decay = row->decay + (c - 1) * columns;
   REAL *drift = row->drift[l], *surge = row->surge[l];
@@ -213,15 +227,18 @@ static void NAME(end_layer)(const Call *call, NAME(Row) * row, int l, const REAL
       row->one[j] = mix[2 + t] * row->change[l][j];
       row->two[j] = decay[2 + t] * row->change[l][j];
     }
-  NAME(product)(inner, outer, c, row->z[l], 1, inner, row->one, outer, drift, outer, -1, 1, NAME(FULL));
-  NAME(product)(inner, outer, c, row->z[l], 1, inner, row->two, outer, surge, outer, -1, 1, NAME(FULL));
+  NAME(product)(inner, outer, c, row->z[l], 1, inner, row->one, outer, drift, outer, -1, 1,
+                NAME(FULL));
+  NAME(product)(inner, outer, c, row->z[l], 1, inner, row->two, outer, surge, outer, -1, 1,
+                NAME(FULL));
   for (long i = 0; i < inner * outer; i++) row->weights[l][i] = drift[i] + (base ? base[i] : 0);
 }
 
-static void NAME(exact_errors)(const Call *call, NAME(Row) * row);
+static void NAME(exact_errors)(const Call* call, NAME(Row) * row);
 
 /* Write a chunk and read with its queries; the state moves on only if `ends`. */
-static void NAME(chunk_forward)(const Call *call, NAME(Row) * row, const REAL *const *base, int ends) {
+static void NAME(chunk_forward)(const Call* call, NAME(Row) * row, const REAL* const* base,
+                                int ends) {
   NAME(make_masks)(call, row);
   if (call->exact) NAME(exact_errors)(call, row);
   else NAME(pass_keys)(call, row);

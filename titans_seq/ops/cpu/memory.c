@@ -37,8 +37,11 @@
 #pragma GCC pop_options
 #endif
 static int wide(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
-#define PICK(name, type, ...) \
-  do { if (wide()) name##_##type##_wide(__VA_ARGS__); else name##_##type##_plain(__VA_ARGS__); } while (0)
+#define PICK(name, type, ...)                      \
+  do {                                             \
+    if (wide()) name##_##type##_wide(__VA_ARGS__); \
+    else name##_##type##_plain(__VA_ARGS__);       \
+  } while (0)
 #else
 #define PICK(name, type, ...) name##_##type##_plain(__VA_ARGS__)
 #endif
@@ -49,16 +52,18 @@ static int wide(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_s
 #define PUBLIC __attribute__((visibility("default")))
 #endif
 
-PUBLIC long titans_room(const Call *call, int backward, int is_double) {
+PUBLIC long titans_room(const Call* call, int backward, int is_double) {
   return is_double ? room_double_plain(call, backward) : room_float_plain(call, backward);
 }
 
-PUBLIC void titans_forward(const Call *call, const Forward *given, long first, long last, int is_double) {
+PUBLIC void titans_forward(const Call* call, const Forward* given, long first, long last,
+                           int is_double) {
   if (is_double) PICK(forward_rows, double, call, given, first, last);
   else PICK(forward_rows, float, call, given, first, last);
 }
 
-PUBLIC void titans_backward(const Call *call, const Forward *given, const Backward *wanted, long first, long last, int is_double) {
+PUBLIC void titans_backward(const Call* call, const Forward* given, const Backward* wanted,
+                            long first, long last, int is_double) {
   if (is_double) PICK(backward_rows, double, call, given, wanted, first, last);
   else PICK(backward_rows, float, call, given, wanted, first, last);
 }

@@ -15,34 +15,35 @@ typedef REAL NAME(vector) __attribute__((vector_size(32), aligned(sizeof(REAL)),
 enum NAME(part) { NAME(FULL), NAME(LOWER_LEFT), NAME(UPPER_LEFT), NAME(LOWER_RESULT) };
 
 /* A tile of ROWS x (COUNT vectors); twelve sums keep both multipliers of a core busy. */
-#define KERNEL(ROWS, COUNT)                                                                     \
-  static inline void NAME(tile##ROWS##x##COUNT)(int k0, int k1, const REAL *a, long row,        \
-                                                long col, const REAL *b, long ldb, REAL *c,     \
-                                                long ldc, REAL scale, int add) {                \
-    NAME(vector) sum[ROWS][COUNT];                                                              \
-    for (int i = 0; i < ROWS; i++)                                                              \
-      for (int v = 0; v < COUNT; v++) sum[i][v] = (NAME(vector)){0};                            \
-    for (int k = k0; k < k1; k++) {                                                             \
-      NAME(vector) right[COUNT];                                                                \
-      for (int v = 0; v < COUNT; v++) right[v] = *(const NAME(vector) *)(b + k * ldb + v * LANES); \
-      for (int i = 0; i < ROWS; i++)                                                            \
-        for (int v = 0; v < COUNT; v++) sum[i][v] += a[i * row + k * col] * right[v];           \
-    }                                                                                           \
-    for (int i = 0; i < ROWS; i++)                                                              \
-      for (int v = 0; v < COUNT; v++) {                                                         \
-        NAME(vector) *place = (NAME(vector) *)(c + i * ldc + v * LANES);                        \
-        *place = add ? *place + scale * sum[i][v] : scale * sum[i][v];                          \
-      }                                                                                         \
+#define KERNEL(ROWS, COUNT)                                                                        \
+  static inline void NAME(tile##ROWS##x##COUNT)(int k0, int k1, const REAL* a, long row, long col, \
+                                                const REAL* b, long ldb, REAL* c, long ldc,        \
+                                                REAL scale, int add) {                             \
+    NAME(vector) sum[ROWS][COUNT];                                                                 \
+    for (int i = 0; i < ROWS; i++)                                                                 \
+      for (int v = 0; v < COUNT; v++) sum[i][v] = (NAME(vector)){0};                               \
+    for (int k = k0; k < k1; k++) {                                                                \
+      NAME(vector) right[COUNT];                                                                   \
+      for (int v = 0; v < COUNT; v++) right[v] = *(const NAME(vector)*)(b + k * ldb + v * LANES);  \
+      for (int i = 0; i < ROWS; i++)                                                               \
+        for (int v = 0; v < COUNT; v++) sum[i][v] += a[i * row + k * col] * right[v];              \
+    }                                                                                              \
+    for (int i = 0; i < ROWS; i++)                                                                 \
+      for (int v = 0; v < COUNT; v++) {                                                            \
+        NAME(vector)* place = (NAME(vector)*)(c + i * ldc + v * LANES);                            \
+        *place = add ? *place + scale * sum[i][v] : scale * sum[i][v];                             \
+      }                                                                                            \
   }
 #define KERNELS(COUNT) \
-  KERNEL(1, COUNT) KERNEL(2, COUNT) KERNEL(3, COUNT) KERNEL(4, COUNT) KERNEL(5, COUNT) KERNEL(6, COUNT)
+  KERNEL(1, COUNT)     \
+  KERNEL(2, COUNT) KERNEL(3, COUNT) KERNEL(4, COUNT) KERNEL(5, COUNT) KERNEL(6, COUNT)
 KERNELS(1)
 KERNELS(2)
 #undef KERNEL
 #undef KERNELS
 
-static inline void NAME(edge)(int k0, int k1, int rows, int columns, const REAL *a, long row,
-                              long col, const REAL *b, long ldb, REAL *c, long ldc, REAL scale,
+static inline void NAME(edge)(int k0, int k1, int rows, int columns, const REAL* a, long row,
+                              long col, const REAL* b, long ldb, REAL* c, long ldc, REAL scale,
                               int add) {
   for (int i = 0; i < rows; i++)
     for (int j = 0; j < columns; j++) {
@@ -52,20 +53,30 @@ static inline void NAME(edge)(int k0, int k1, int rows, int columns, const REAL 
     }
 }
 
-#define TILES(COUNT)                                                                            \
-  switch (rows) {                                                                               \
-    case 6: NAME(tile6x##COUNT)(k0, k1, left, row, col, b + j, ldb, place, ldc, scale, add); break; \
-    case 5: NAME(tile5x##COUNT)(k0, k1, left, row, col, b + j, ldb, place, ldc, scale, add); break; \
-    case 4: NAME(tile4x##COUNT)(k0, k1, left, row, col, b + j, ldb, place, ldc, scale, add); break; \
-    case 3: NAME(tile3x##COUNT)(k0, k1, left, row, col, b + j, ldb, place, ldc, scale, add); break; \
-    case 2: NAME(tile2x##COUNT)(k0, k1, left, row, col, b + j, ldb, place, ldc, scale, add); break; \
-    default: NAME(tile1x##COUNT)(k0, k1, left, row, col, b + j, ldb, place, ldc, scale, add);   \
+#define TILES(COUNT)                                                                   \
+  switch (rows) {                                                                      \
+    case 6:                                                                            \
+      NAME(tile6x##COUNT)(k0, k1, left, row, col, b + j, ldb, place, ldc, scale, add); \
+      break;                                                                           \
+    case 5:                                                                            \
+      NAME(tile5x##COUNT)(k0, k1, left, row, col, b + j, ldb, place, ldc, scale, add); \
+      break;                                                                           \
+    case 4:                                                                            \
+      NAME(tile4x##COUNT)(k0, k1, left, row, col, b + j, ldb, place, ldc, scale, add); \
+      break;                                                                           \
+    case 3:                                                                            \
+      NAME(tile3x##COUNT)(k0, k1, left, row, col, b + j, ldb, place, ldc, scale, add); \
+      break;                                                                           \
+    case 2:                                                                            \
+      NAME(tile2x##COUNT)(k0, k1, left, row, col, b + j, ldb, place, ldc, scale, add); \
+      break;                                                                           \
+    default:                                                                           \
+      NAME(tile1x##COUNT)(k0, k1, left, row, col, b + j, ldb, place, ldc, scale, add); \
   }
 
 /* c (m x n) = scale * a (m x k) b (k x n), added to c if asked. */
-static void NAME(product)(int m, int n, int k, const REAL *a, long row, long col, const REAL *b,
-                          long ldb, REAL *c, long ldc, REAL scale, int add,
-                          enum NAME(part) part) {
+static void NAME(product)(int m, int n, int k, const REAL* a, long row, long col, const REAL* b,
+                          long ldb, REAL* c, long ldc, REAL scale, int add, enum NAME(part) part) {
   for (int j = 0, columns; j < n; j += columns) {
     columns = n - j >= 2 * LANES ? 2 * LANES : n - j >= LANES ? LANES : n - j;
     for (int i = 0; i < m; i += TILE) {
@@ -74,8 +85,8 @@ static void NAME(product)(int m, int n, int k, const REAL *a, long row, long col
       if (part == NAME(LOWER_LEFT) && i + rows < k) k1 = i + rows;
       if (part == NAME(UPPER_LEFT)) k0 = i;
       if (part == NAME(LOWER_RESULT) && j >= i + rows) continue;
-      const REAL *left = a + i * row;
-      REAL *place = c + i * ldc + j;
+      const REAL* left = a + i * row;
+      REAL* place = c + i * ldc + j;
       if (columns == 2 * LANES) {
         TILES(2)
       } else if (columns == LANES) {
@@ -98,9 +109,9 @@ static void NAME(product)(int m, int n, int k, const REAL *a, long row, long col
 #ifdef SHUFFLES
 /* Merging each vector with the one half the rows below, as many times as there are halves,
    turns a square. */
-static inline void NAME(turn_square)(long m, long n, const REAL *from, REAL *to) {
+static inline void NAME(turn_square)(long m, long n, const REAL* from, REAL* to) {
   NAME(vector) rows[LANES], merged[LANES];
-  for (int i = 0; i < LANES; i++) rows[i] = *(const NAME(vector) *)(from + i * n);
+  for (int i = 0; i < LANES; i++) rows[i] = *(const NAME(vector)*)(from + i * n);
   for (int halves = LANES; halves > 1; halves /= 2) {
     for (int i = 0; i < LANES / 2; i++) {
       merged[2 * i] = ZIP_LOW(rows[i], rows[i + LANES / 2]);
@@ -108,27 +119,28 @@ static inline void NAME(turn_square)(long m, long n, const REAL *from, REAL *to)
     }
     for (int i = 0; i < LANES; i++) rows[i] = merged[i];
   }
-  for (int i = 0; i < LANES; i++) *(NAME(vector) *)(to + i * m) = rows[i];
+  for (int i = 0; i < LANES; i++) *(NAME(vector)*)(to + i * m) = rows[i];
 }
 #endif
 
 /* to (n x m) = the transpose of from (m x n). */
-static void NAME(turn)(long m, long n, const REAL *from, REAL *to) {
+static void NAME(turn)(long m, long n, const REAL* from, REAL* to) {
   long rows = 0, columns = 0;
 #ifdef SHUFFLES
   rows = m / LANES * LANES, columns = n / LANES * LANES;
   for (long i = 0; i < rows; i += LANES)
-    for (long j = 0; j < columns; j += LANES) NAME(turn_square)(m, n, from + i * n + j, to + j * m + i);
+    for (long j = 0; j < columns; j += LANES)
+      NAME(turn_square)(m, n, from + i * n + j, to + j * m + i);
 #endif
   for (long i = 0; i < m; i++)
     for (long j = i < rows ? columns : 0; j < n; j++) to[j * m + i] = from[i * n + j];
 }
 
-static inline REAL NAME(dot)(int n, const REAL *a, const REAL *b) {
+static inline REAL NAME(dot)(int n, const REAL* a, const REAL* b) {
   NAME(vector) sums = {0};
   int i = 0;
   for (; i + LANES <= n; i += LANES)
-    sums += *(const NAME(vector) *)(a + i) * *(const NAME(vector) *)(b + i);
+    sums += *(const NAME(vector)*)(a + i) * *(const NAME(vector)*)(b + i);
   REAL sum = 0;
   for (int lane = 0; lane < LANES; lane++) sum += sums[lane];
   for (; i < n; i++) sum += a[i] * b[i];

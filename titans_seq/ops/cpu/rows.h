@@ -1,24 +1,32 @@
 /* Rows of a call, chunk by chunk. */
 
-static void NAME(load)(const Call *call, const Forward *given, NAME(Row) * row, long b, long h, long first) {
-  const Tokens *from[] = {&given->queries, &given->keys, &given->values};
-  REAL *to[] = {row->h[0], row->z[0], row->values};
+static void NAME(load)(const Call* call, const Forward* given, NAME(Row) * row, long b, long h,
+                       long first) {
+  const Tokens* from[] = {&given->queries, &given->keys, &given->values};
+  REAL* to[] = {row->h[0], row->z[0], row->values};
   long c = call->chunk, dim = call->widths[0], time = c * call->chunks;
   for (int i = 0; i < 3; i++)
     for (long t = 0; t < c; t++)
-      memcpy(to[i] + t * dim, (const REAL *)from[i]->at + b * from[i]->batch + h * from[i]->head + (first + t) * from[i]->time, dim * sizeof(REAL));
-  const void *rates[] = {given->keep, given->momentum, given->room, given->step, given->write};
-  REAL *places[] = {row->keep, row->momentum, row->room, row->theta, row->write};
+      memcpy(to[i] + t * dim,
+             (const REAL*)from[i]->at + b * from[i]->batch + h * from[i]->head +
+                 (first + t) * from[i]->time,
+             dim * sizeof(REAL));
+  const void* rates[] = {given->keep, given->momentum, given->room, given->step, given->write};
+  REAL* places[] = {row->keep, row->momentum, row->room, row->theta, row->write};
   for (int i = 0; i < 5; i++)
-    memcpy(places[i], (const REAL *)rates[i] + (b * call->heads + h) * time + first, c * sizeof(REAL));
+    memcpy(places[i], (const REAL*)rates[i] + (b * call->heads + h) * time + first,
+           c * sizeof(REAL));
 }
 
-static void NAME(bases)(const Call *call, const Forward *given, long h, const REAL **base) {
+static void NAME(bases)(const Call* call, const Forward* given, long h, const REAL** base) {
   for (int l = 0; l < call->layers; l++)
-    base[l] = given->base[l] ? (const REAL *)given->base[l] + h * call->widths[l] * call->widths[l + 1] : 0;
+    base[l] = given->base[l]
+                  ? (const REAL*)given->base[l] + h * call->widths[l] * call->widths[l + 1]
+                  : 0;
 }
 
-static void NAME(take_state)(const Call *call, NAME(Row) * row, const REAL *const *base, const REAL *const *drift, const REAL *const *surge) {
+static void NAME(take_state)(const Call* call, NAME(Row) * row, const REAL* const* base,
+                             const REAL* const* drift, const REAL* const* surge) {
   for (int l = 0; l < call->layers; l++)
     for (long i = 0; i < call->widths[l] * call->widths[l + 1]; i++) {
       row->drift[l][i] = drift[l] ? drift[l][i] : 0;
@@ -28,29 +36,30 @@ static void NAME(take_state)(const Call *call, NAME(Row) * row, const REAL *cons
 }
 
 /* Take the gradients where the chunk began: here, or, of an open chunk, at its anchor. */
-static void NAME(anchor)(const Call *call, const Forward *given, NAME(Row) * row, const REAL *const *base, long at) {
+static void NAME(anchor)(const Call* call, const Forward* given, NAME(Row) * row,
+                         const REAL* const* base, long at) {
   for (int l = 0; l < call->layers; l++) {
     long n = call->widths[l] * call->widths[l + 1];
     if (!given->anchor[l]) {
       row->anchored[l] = row->weights[l];
       continue;
     }
-    const REAL *anchor = (const REAL *)given->anchor[l] + at * n;
+    const REAL* anchor = (const REAL*)given->anchor[l] + at * n;
     for (long i = 0; i < n; i++) row->anchored[l][i] = anchor[i] + (base[l] ? base[l][i] : 0);
     row->slot = given->slot;
     if (!given->units[l]) continue;
-    row->units[l] = (REAL *)given->units[l] + at * given->open * call->widths[l];
-    row->spent[l] = (REAL *)given->spent[l] + at * given->open;
+    row->units[l] = (REAL*)given->units[l] + at * given->open * call->widths[l];
+    row->spent[l] = (REAL*)given->spent[l] + at * given->open;
   }
 }
 
-static long NAME(state_size)(const Call *call) {
+static long NAME(state_size)(const Call* call) {
   long size = 0;
   for (int l = 0; l < call->layers; l++) size += 2 * call->widths[l] * call->widths[l + 1];
   return size;
 }
 
-static void NAME(forward_row)(const Call *call, const Forward *given, REAL *space, long b, long h) {
+static void NAME(forward_row)(const Call* call, const Forward* given, REAL* space, long b, long h) {
   NAME(Row) row;
   NAME(lay_out)(call, space, &row);
   long c = call->chunk, dim = call->widths[0], place = b * call->heads + h, time = c * call->chunks;
@@ -59,14 +68,14 @@ static void NAME(forward_row)(const Call *call, const Forward *given, REAL *spac
   NAME(bases)(call, given, h, base);
   for (int l = 0; l < call->layers; l++) {
     long n = call->widths[l] * call->widths[l + 1], at = (h * call->batch + b) * n;
-    drift[l] = given->drift[l] ? (const REAL *)given->drift[l] + at : 0;
-    surge[l] = given->surge[l] ? (const REAL *)given->surge[l] + at : 0;
+    drift[l] = given->drift[l] ? (const REAL*)given->drift[l] + at : 0;
+    surge[l] = given->surge[l] ? (const REAL*)given->surge[l] + at : 0;
   }
   NAME(take_state)(call, &row, base, drift, surge);
   NAME(anchor)(call, given, &row, base, h * call->batch + b);
   for (long i = 0; i < call->chunks; i++) {
     if (given->tape) {
-      REAL *tape = (REAL *)given->tape + (place * call->chunks + i) * states;
+      REAL* tape = (REAL*)given->tape + (place * call->chunks + i) * states;
       for (int l = 0; l < call->layers; l++) {
         long n = call->widths[l] * call->widths[l + 1];
         memcpy(tape, row.drift[l], n * sizeof(REAL));
@@ -76,34 +85,36 @@ static void NAME(forward_row)(const Call *call, const Forward *given, REAL *spac
     }
     NAME(load)(call, given, &row, b, h, i * c);
     NAME(chunk_forward)(call, &row, base, i + 1 < call->chunks || given->drift_end[0]);
-    REAL *out = (REAL *)given->out + (place * time + i * c) * dim;
-    REAL *loss = (REAL *)given->loss + place * time + i * c;
+    REAL* out = (REAL*)given->out + (place * time + i * c) * dim;
+    REAL* loss = (REAL*)given->loss + place * time + i * c;
     memcpy(out, row.reads[call->layers - 1], c * dim * sizeof(REAL));
-    const REAL *size = row.error_length[call->layers - 1];
+    const REAL* size = row.error_length[call->layers - 1];
     for (long t = 0; t < c; t++) loss[t] = (REAL)0.5 * size[t] * size[t];
   }
   for (int l = 0; l < call->layers; l++)
     if (row.units[l]) NAME(remember)(call, &row, l);
   for (int l = 0; l < call->layers && given->drift_end[l]; l++) {
     long n = call->widths[l] * call->widths[l + 1], at = (h * call->batch + b) * n;
-    memcpy((REAL *)given->drift_end[l] + at, row.drift[l], n * sizeof(REAL));
-    memcpy((REAL *)given->surge_end[l] + at, row.surge[l], n * sizeof(REAL));
+    memcpy((REAL*)given->drift_end[l] + at, row.drift[l], n * sizeof(REAL));
+    memcpy((REAL*)given->surge_end[l] + at, row.surge[l], n * sizeof(REAL));
   }
 }
 
-static void NAME(hand_out)(const Call *call, const Backward *wanted, NAME(Row) * row, NAME(ByRow) * by, long place, long first) {
+static void NAME(hand_out)(const Call* call, const Backward* wanted, NAME(Row) * row,
+                           NAME(ByRow) * by, long place, long first) {
   long c = call->chunk, dim = call->widths[0], at = place * c * call->chunks + first;
-  memcpy((REAL *)wanted->by_queries + at * dim, by->by_h[0], c * dim * sizeof(REAL));
-  memcpy((REAL *)wanted->by_keys + at * dim, by->by_z[0], c * dim * sizeof(REAL));
-  REAL *values = (REAL *)wanted->by_values + at * dim;
+  memcpy((REAL*)wanted->by_queries + at * dim, by->by_h[0], c * dim * sizeof(REAL));
+  memcpy((REAL*)wanted->by_keys + at * dim, by->by_z[0], c * dim * sizeof(REAL));
+  REAL* values = (REAL*)wanted->by_values + at * dim;
   for (long i = 0; i < c * dim; i++) values[i] = -by->by_errors[call->layers - 1][i];
-  memcpy((REAL *)wanted->by_keep + at, by->by_keep, c * sizeof(REAL));
-  memcpy((REAL *)wanted->by_momentum + at, by->by_momentum, c * sizeof(REAL));
-  memcpy((REAL *)wanted->by_step + at, by->by_theta, c * sizeof(REAL));
+  memcpy((REAL*)wanted->by_keep + at, by->by_keep, c * sizeof(REAL));
+  memcpy((REAL*)wanted->by_momentum + at, by->by_momentum, c * sizeof(REAL));
+  memcpy((REAL*)wanted->by_step + at, by->by_theta, c * sizeof(REAL));
   (void)row;
 }
 
-static void NAME(backward_row)(const Call *call, const Forward *given, const Backward *wanted, REAL *space, long b, long h) {
+static void NAME(backward_row)(const Call* call, const Forward* given, const Backward* wanted,
+                               REAL* space, long b, long h) {
   NAME(Row) row;
   NAME(ByRow) by;
   NAME(lay_out_by)(call, NAME(lay_out)(call, space, &row), &by);
@@ -114,14 +125,14 @@ static void NAME(backward_row)(const Call *call, const Forward *given, const Bac
   for (int l = 0; l < call->layers; l++) {
     long n = call->widths[l] * call->widths[l + 1], at = (h * call->batch + b) * n;
     memset(by.by_base[l], 0, n * sizeof(REAL));
-    REAL *to[] = {by.by_drift[l], by.by_surge[l]};
-    const void *from[] = {wanted->by_drift_end[l], wanted->by_surge_end[l]};
+    REAL* to[] = {by.by_drift[l], by.by_surge[l]};
+    const void* from[] = {wanted->by_drift_end[l], wanted->by_surge_end[l]};
     for (int i = 0; i < 2; i++)
-      if (from[i]) memcpy(to[i], (const REAL *)from[i] + at, n * sizeof(REAL));
+      if (from[i]) memcpy(to[i], (const REAL*)from[i] + at, n * sizeof(REAL));
       else memset(to[i], 0, n * sizeof(REAL));
   }
   for (long i = call->chunks - 1; i >= 0; i--) {
-    const REAL *tape = (const REAL *)given->tape + (place * call->chunks + i) * states;
+    const REAL* tape = (const REAL*)given->tape + (place * call->chunks + i) * states;
     for (int l = 0; l < call->layers; l++) {
       long n = call->widths[l] * call->widths[l + 1];
       drift[l] = tape, surge[l] = tape + n, tape += 2 * n;
@@ -131,35 +142,37 @@ static void NAME(backward_row)(const Call *call, const Forward *given, const Bac
     NAME(load)(call, given, &row, b, h, i * c);
     NAME(chunk_forward)(call, &row, base, 0);
     long at = place * time + i * c;
-    if (wanted->by_out) memcpy(by.by_out, (const REAL *)wanted->by_out + at * dim, c * dim * sizeof(REAL));
+    if (wanted->by_out)
+      memcpy(by.by_out, (const REAL*)wanted->by_out + at * dim, c * dim * sizeof(REAL));
     else memset(by.by_out, 0, c * dim * sizeof(REAL));
-    if (wanted->by_loss) memcpy(by.by_loss, (const REAL *)wanted->by_loss + at, c * sizeof(REAL));
+    if (wanted->by_loss) memcpy(by.by_loss, (const REAL*)wanted->by_loss + at, c * sizeof(REAL));
     else memset(by.by_loss, 0, c * sizeof(REAL));
     NAME(chunk_backward)(call, &row, &by);
     NAME(hand_out)(call, wanted, &row, &by, place, i * c);
   }
   for (int l = 0; l < call->layers; l++) {
     long n = call->widths[l] * call->widths[l + 1], at = (h * call->batch + b) * n;
-    memcpy((REAL *)wanted->by_base[l] + place * n, by.by_base[l], n * sizeof(REAL));
-    memcpy((REAL *)wanted->by_drift[l] + at, by.by_drift[l], n * sizeof(REAL));
-    memcpy((REAL *)wanted->by_surge[l] + at, by.by_surge[l], n * sizeof(REAL));
+    memcpy((REAL*)wanted->by_base[l] + place * n, by.by_base[l], n * sizeof(REAL));
+    memcpy((REAL*)wanted->by_drift[l] + at, by.by_drift[l], n * sizeof(REAL));
+    memcpy((REAL*)wanted->by_surge[l] + at, by.by_surge[l], n * sizeof(REAL));
   }
 }
 
-static void NAME(forward_rows)(const Call *call, const Forward *given, long first, long last) {
+static void NAME(forward_rows)(const Call* call, const Forward* given, long first, long last) {
   for (long r = first; r < last; r++)
-    NAME(forward_row)(call, given, (REAL *)given->space, r / call->heads, r % call->heads);
+    NAME(forward_row)(call, given, (REAL*)given->space, r / call->heads, r % call->heads);
 }
 
-static void NAME(backward_rows)(const Call *call, const Forward *given, const Backward *wanted, long first, long last) {
+static void NAME(backward_rows)(const Call* call, const Forward* given, const Backward* wanted,
+                                long first, long last) {
   for (long r = first; r < last; r++)
-    NAME(backward_row)(call, given, wanted, (REAL *)given->space, r / call->heads, r % call->heads);
+    NAME(backward_row)(call, given, wanted, (REAL*)given->space, r / call->heads, r % call->heads);
 }
 
-__attribute__((unused)) static long NAME(room)(const Call *call, int backward) {
+__attribute__((unused)) static long NAME(room)(const Call* call, int backward) {
   NAME(Row) row;
   NAME(ByRow) by;
-  REAL *end = NAME(lay_out)(call, 0, &row);
+  REAL* end = NAME(lay_out)(call, 0, &row);
   if (backward) end = NAME(lay_out_by)(call, end, &by);
-  return (long)((char *)end - (char *)0) + 64;
+  return (long)((char*)end - (char*)0) + 64;
 }
