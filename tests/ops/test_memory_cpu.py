@@ -181,3 +181,24 @@ def test_what_is_not_finite_stays_visible(bad: float) -> None:
     assert not loss[0, 0, 3].isfinite()
     assert not out[0, 0, 9:].isfinite().all()
     assert out[1:].isfinite().all()
+
+
+@needs_library
+@pytest.mark.parametrize("case", RULES)
+def test_empty_slots_leave_no_trace_and_gradients_are_the_general_forms(
+    case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = Problem(RULES[case], (8, 8), 15, True)
+    empty = torch.zeros(3, 2, 15, dtype=torch.bool)
+    empty[0, :, 12:] = empty[1, :, 3] = empty[2] = True
+    with torch.no_grad():
+        for one in (*problem.tokens, *problem.rates):
+            one[empty] = 0.0
+    fast = problem.read(5)
+    for now, before in zip(fast[2:], _states(problem.carry), strict=True):
+        torch.testing.assert_close(now[:, 2], before[:, 2], rtol=0, atol=1e-15)
+    fast_gradients = problem.gradients(fast)
+    _without_library(monkeypatch)
+    slow = problem.read(5)
+    torch.testing.assert_close(fast, slow, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(fast_gradients, problem.gradients(slow), rtol=1e-10, atol=1e-10)
