@@ -17,7 +17,7 @@ help:
 
 install: $(STAMP)
 
-$(STAMP): pyproject.toml $(wildcard titans_seq/ops/cpu/*)
+$(STAMP): pyproject.toml $(wildcard titans_seq/ops/cpu/src/*)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet torch==$(TORCH) --editable '.[all,dev]'
 	rm -f .venv/torch-*.installed

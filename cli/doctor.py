@@ -89,7 +89,7 @@ def _try_out(device: str) -> str:
 
 def _compiled() -> str:
     """Return whether the memory's compiled form was built with the package."""
-    from titans_seq.ops import kernels
+    from titans_seq.ops.cpu import library as kernels
 
     if kernels.library() is None:
         return "not built: no C compiler when the package was installed; the memory is slower"

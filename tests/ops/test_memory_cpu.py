@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from titans_seq.ops import kernels
+from titans_seq.ops.cpu import library as kernels
 from titans_seq.ops.memory import learn_and_read
 from titans_seq.ops.rule import Rates, UpdateRule
 from titans_seq.ops.state import Carry, first_carry
@@ -81,7 +81,7 @@ def _states(carry: Carry | None) -> tuple[Tensor, ...]:
 
 
 def _without_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("titans_seq.ops.kernels.library", lambda: None)
+    monkeypatch.setattr("titans_seq.ops.cpu.library.library", lambda: None)
 
 
 def test_a_compiler_at_hand_built_the_library() -> None:

@@ -192,7 +192,7 @@ def test_agrees_with_the_loop_in_values_states_and_gradients(case: str) -> None:
 def test_agrees_with_the_torch_form_in_every_part_of_the_state(
     case: str, chunk: int, time: int, batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("titans_seq.ops.triton_host.WIDEST", 16)  # two tiles of hidden units
+    monkeypatch.setattr("titans_seq.ops.gpu.host.WIDEST", 16)  # two tiles of hidden units
     rule, depth = CASES[case]
     problem = _problem(rule, depth, time, batch=batch)
     mine, theirs = _flat(_kernel(problem, rule, chunk)), _flat(_torch(problem, rule, chunk))
@@ -273,8 +273,8 @@ def test_without_a_gradient_only_two_states_are_kept_and_the_answer_is_the_same(
 def test_what_does_not_fit_on_the_chip_is_computed_by_torch(
     case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("triton_exact", "triton_chunked"):
-        monkeypatch.setattr(f"titans_seq.ops.{module}.fits", lambda launch: False)
+    for module in ("exact", "chunked"):
+        monkeypatch.setattr(f"titans_seq.ops.gpu.{module}.fits", lambda launch: False)
     rule, depth = CASES[case]
     problem = _problem(rule, depth, 7)
     mine, theirs = _flat(_kernel(problem, rule, 4)), _flat(_torch(problem, rule, 4))

@@ -42,7 +42,7 @@ def test_a_key_repeated_through_a_long_block_does_not_overflow() -> None:
 
 
 def test_backward_kernels_save_room_in_float32_alone() -> None:
-    from titans_seq.ops.triton_host import backward_plan, make_plan
+    from titans_seq.ops.gpu.host import backward_plan, make_plan
 
     for width, kind, hidden, precision in (
         (32, torch.float32, 32, "tf32x3"),
@@ -57,7 +57,7 @@ def test_backward_kernels_save_room_in_float32_alone() -> None:
 def test_a_launch_that_does_not_fit_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
     from triton.runtime.errors import OutOfResources
 
-    from titans_seq.ops.triton_host import fits
+    from titans_seq.ops.gpu.host import fits
 
     def launch() -> None:
         raise OutOfResources(300_000, 232_448, "shared memory")

@@ -16,8 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from titans_seq.ops import kernels
-from titans_seq.ops.kernel_call import Begun, Call, Given, run
+from titans_seq.ops.cpu import library as kernels
+from titans_seq.ops.cpu.call import Begun, Call, Given, run
 from titans_seq.ops.memory_chunked import memory_chunked
 from titans_seq.ops.memory_exact import memory_exact
 from titans_seq.ops.rule import Rates, UpdateRule

@@ -16,17 +16,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from titans_seq.ops.chunks import Rows
-from titans_seq.ops.memory_chunked import memory_chunked
-from titans_seq.ops.rule import OutputNorm, Rates, UpdateRule
-from titans_seq.ops.state import Carry, first_carry, split_start
-from titans_seq.ops.triton_scalars import (
+from titans_seq.ops.gpu.scalars import (
     chunk_inputs,
     exact_inputs,
     pad_to_chunks,
     remember_last_chunk,
     to_rows,
 )
-from titans_seq.ops.triton_twins import DeepInputs, LinearInputs
+from titans_seq.ops.gpu.twins import DeepInputs, LinearInputs
+from titans_seq.ops.memory_chunked import memory_chunked
+from titans_seq.ops.rule import OutputNorm, Rates, UpdateRule
+from titans_seq.ops.state import Carry, first_carry, split_start
 
 WIDEST_HEAD = 128
 """Width of a head up to which a kernel's tiles fit on the chip."""
@@ -161,9 +161,9 @@ def _through_layers(
     Returns outputs, losses, weights and momentum of each layer in turn, and the weights of
     each layer at the last chunk's start.
     """
-    from titans_seq.ops.triton_chunked import deep_memory
-    from titans_seq.ops.triton_exact import linear_memory
-    from titans_seq.ops.triton_host import make_plan
+    from titans_seq.ops.gpu.chunked import deep_memory
+    from titans_seq.ops.gpu.exact import linear_memory
+    from titans_seq.ops.gpu.host import make_plan
 
     q, k, v = rows
     hidden = base[0].shape[-1] if len(base) > 1 else 0
@@ -193,8 +193,8 @@ def memory_exact_triton(
 
     The last block is filled up with tokens that leave no trace.
     """
-    from titans_seq.ops.triton_exact import linear_memory
-    from titans_seq.ops.triton_host import make_plan
+    from titans_seq.ops.gpu.exact import linear_memory
+    from titans_seq.ops.gpu.host import make_plan
 
     batch, heads, time, _ = queries.shape
     with torch.autocast(queries.device.type, enabled=False):

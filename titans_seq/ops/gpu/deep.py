@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import triton
 import triton.language as tl
 
-from titans_seq.ops.triton_blocks import (
+from titans_seq.ops.gpu.blocks import (
     CARRY,
     KEEP,
     STEP,
@@ -33,8 +33,8 @@ from titans_seq.ops.triton_blocks import (
     zero_vector,
     zeros,
 )
-from titans_seq.ops.triton_linear import last_state
-from titans_seq.ops.triton_triangular import triangular
+from titans_seq.ops.gpu.linear import last_state
+from titans_seq.ops.gpu.triangular import triangular
 
 
 class DeepBase(NamedTuple):

@@ -1,6 +1,6 @@
 """Passes of the two-layer memory's backward kernel over its hidden units: the reads.
 
-Names as in :mod:`titans_seq.ops.triton_deep_backward`. ``layers`` and ``ends`` are where the
+Names as in :mod:`titans_seq.ops.gpu.deep_backward`. ``layers`` and ``ends`` are where the
 weights at the chunk's start, and the gradients by the state at its end, stand in memory.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from titans_seq.ops.triton_blocks import (
+from titans_seq.ops.gpu.blocks import (
     CARRY,
     KEEP,
     load_tile,
@@ -21,7 +21,7 @@ from titans_seq.ops.triton_blocks import (
     zero_vector,
     zeros,
 )
-from titans_seq.ops.triton_deep import (
+from titans_seq.ops.gpu.deep import (
     activated,
     first_tile,
     keys_through,

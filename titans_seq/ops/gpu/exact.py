@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from titans_seq.ops.triton_blocks import Plan, Scalars, Tokens
-from titans_seq.ops.triton_host import backward_plan, fits, launch_options, state_slots
-from titans_seq.ops.triton_linear import Found, LinearState, linear_forward
-from titans_seq.ops.triton_linear_backward import Backward, linear_backward
-from titans_seq.ops.triton_twins import (
+from titans_seq.ops.gpu.blocks import Plan, Scalars, Tokens
+from titans_seq.ops.gpu.host import backward_plan, fits, launch_options, state_slots
+from titans_seq.ops.gpu.linear import Found, LinearState, linear_forward
+from titans_seq.ops.gpu.linear_backward import Backward, linear_backward
+from titans_seq.ops.gpu.twins import (
     LinearInputs,
     LinearResult,
     TwinRule,

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import triton
 import triton.language as tl
 
-from titans_seq.ops.triton_blocks import (
+from titans_seq.ops.gpu.blocks import (
     CARRY,
     DECAY_LAST,
     KEEP,
@@ -35,14 +35,14 @@ from titans_seq.ops.triton_blocks import (
     store_vector,
     zero_vector,
 )
-from titans_seq.ops.triton_deep import answer_keys, layers_at
-from titans_seq.ops.triton_deep_reads import errors_of_changes, read_again, reads_backward
-from titans_seq.ops.triton_deep_writes import (
+from titans_seq.ops.gpu.deep import answer_keys, layers_at
+from titans_seq.ops.gpu.deep_reads import errors_of_changes, read_again, reads_backward
+from titans_seq.ops.gpu.deep_writes import (
     changes_backward,
     first_weights_backward,
     second_weights_backward,
 )
-from titans_seq.ops.triton_triangular import triangular, triangular_backward
+from titans_seq.ops.gpu.triangular import triangular, triangular_backward
 
 SCRATCH = tl.constexpr(5)
 """Hidden values that wait between passes: u, errors, read, by_read, by_change."""

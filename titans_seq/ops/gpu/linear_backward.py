@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import triton
 import triton.language as tl
 
-from titans_seq.ops.triton_blocks import (
+from titans_seq.ops.gpu.blocks import (
     CARRY,
     CARRY_BEFORE,
     DECAY_LAST,
@@ -36,7 +36,7 @@ from titans_seq.ops.triton_blocks import (
     store_vector,
     zero_vector,
 )
-from titans_seq.ops.triton_linear import exact_system
+from titans_seq.ops.gpu.linear import exact_system
 
 
 class Backward(NamedTuple):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from titans_seq.ops import kernels
+from titans_seq.ops.cpu import library as kernels
 from titans_seq.ops.rule import TINY, Rates, UpdateRule
 from titans_seq.ops.state import split_start
 

@@ -1,6 +1,6 @@
 """Passes of the two-layer memory's backward kernel over its hidden units: the writes.
 
-Names as in :mod:`titans_seq.ops.triton_deep_backward`. ``state`` is where the weights at the
+Names as in :mod:`titans_seq.ops.gpu.deep_backward`. ``state`` is where the weights at the
 chunk's start, the gradients by the state at its end, and those by the state at its start
 stand in memory.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from titans_seq.ops.triton_blocks import (
+from titans_seq.ops.gpu.blocks import (
     CARRY,
     DECAY_LAST,
     KEEP,
@@ -24,14 +24,14 @@ from titans_seq.ops.triton_blocks import (
     store_tile,
     zero_vector,
 )
-from titans_seq.ops.triton_deep import (
+from titans_seq.ops.gpu.deep import (
     activated,
     first_tile,
     second_tile,
     second_weights,
     slope_of,
 )
-from titans_seq.ops.triton_deep_reads import BEHIND, BY_CHANGE, BY_READ, READ, U, ends_at, put, take
+from titans_seq.ops.gpu.deep_reads import BEHIND, BY_CHANGE, BY_READ, READ, U, ends_at, put, take
 
 
 @triton.jit

@@ -11,7 +11,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from titans_seq.ops.triton_blocks import (
+from titans_seq.ops.gpu.blocks import (
     ROOM,
     SECOND_STEP,
     TINY,

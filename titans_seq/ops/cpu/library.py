@@ -1,4 +1,4 @@
-"""The compiled form of the memory's chunks, as plain functions: the mirror of ``cpu/call.h``.
+"""The compiled form of the memory's chunks, as plain functions: the mirror of ``src/call.h``.
 
 The library is built with the package where a C compiler is at hand; it knows neither Python
 nor torch, so it is reached by ctypes, and threads may run it side by side.
@@ -82,7 +82,7 @@ class Backward(ctypes.Structure):
 @cache
 def library() -> ctypes.CDLL | None:
     """Return the compiled library, or ``None`` if it was not built."""
-    found = importlib.util.find_spec("titans_seq.ops._kernels")
+    found = importlib.util.find_spec("titans_seq.ops.cpu._kernels")
     if found is None or found.origin is None:
         return None
     loaded = ctypes.CDLL(found.origin)

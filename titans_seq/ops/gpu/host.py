@@ -13,7 +13,7 @@ import triton.language as tl
 from torch import Tensor
 from triton.runtime.errors import OutOfResources
 
-from titans_seq.ops.triton_blocks import Plan
+from titans_seq.ops.gpu.blocks import Plan
 
 logger = logging.getLogger(__name__)
 

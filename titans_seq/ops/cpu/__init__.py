@@ -1,0 +1,1 @@
+"""The memory compiled for processors: plain C, and what reaches it from Python."""

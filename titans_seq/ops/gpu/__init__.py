@@ -1,0 +1,1 @@
+"""The memory as Triton kernels, each beside its torch twin."""
