@@ -27,7 +27,7 @@ demo: $(STAMP)
 	$(BIN)/titans-seq demo --out $(DEMO)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

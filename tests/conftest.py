@@ -10,6 +10,10 @@ import pytest
 # Triton reads it when it is first imported, by whichever test that is.
 os.environ.setdefault("TRITON_INTERPRET", "1")
 
+# Test processes side by side have a core each.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ROOT = Path(__file__).parents[1]
 
 
