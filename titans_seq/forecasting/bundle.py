@@ -12,6 +12,7 @@ from titans_seq.config import record_from_table
 from titans_seq.exceptions import BundleError
 from titans_seq.files import load_bundle, save_bundle
 from titans_seq.forecasting.card import write_card
+from titans_seq.forecasting.conformal import PREFIX, Calibration
 from titans_seq.forecasting.fitting import network_config
 from titans_seq.forecasting.network import ForecastNetwork
 from titans_seq.forecasting.panel import Preprocess
@@ -27,6 +28,7 @@ def save_forecaster(
     network: ForecastNetwork,
     preprocess: Preprocess,
     history: History | None,
+    calibration: Calibration | None,
     *,
     force: bool,
 ) -> None:
@@ -44,7 +46,7 @@ def save_forecaster(
         folder,
         kind=KIND,
         config=kept,
-        tensors=network.state_dict(),
+        tensors=network.state_dict() | ({} if calibration is None else calibration.to_tensors()),
         preprocess=asdict(preprocess),
         metrics={} if history is None else history.to_table(),
         card=write_card(kept, preprocess, history),
@@ -54,8 +56,8 @@ def save_forecaster(
 
 def load_forecaster(
     folder: str | os.PathLike[str], known: Collection[str]
-) -> tuple[dict[str, Any], ForecastNetwork, Preprocess]:
-    """Read settings, network and what was learnt about the data.
+) -> tuple[dict[str, Any], ForecastNetwork, Preprocess, Calibration | None]:
+    """Read settings, network, what was learnt about the data, and the calibration.
 
     Parameters
     ----------
@@ -80,7 +82,11 @@ def load_forecaster(
     try:
         preprocess = record_from_table(Preprocess, bundle.preprocess, f"{folder}")
         network = ForecastNetwork(network_config(settings, preprocess))
-        network.load_state_dict(bundle.tensors)
+        weights = {
+            name: held for name, held in bundle.tensors.items() if not name.startswith(PREFIX)
+        }
+        network.load_state_dict(weights)
+        calibration = Calibration.from_tensors(bundle.tensors, network.config.horizon)
     except (TypeError, ValueError, RuntimeError, KeyError) as error:
         raise BundleError(f"{folder} is damaged: {error}") from error
-    return settings, network.eval(), preprocess
+    return settings, network.eval(), preprocess, calibration

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any, Self
 
 import numpy as np
@@ -11,15 +12,15 @@ from sklearn.utils import check_random_state
 
 from titans_seq.config import Variant
 from titans_seq.forecasting.bundle import load_forecaster
+from titans_seq.forecasting.conformal import Calibration
 from titans_seq.forecasting.fitted import FittedForecaster
-from titans_seq.forecasting.fitting import fit_network
+from titans_seq.forecasting.fitting import calibrate_network, fit_network
 from titans_seq.forecasting.frames import DEFAULT_ID
 from titans_seq.forecasting.heads import Normalisation
 from titans_seq.forecasting.network import ForecastNetwork
 from titans_seq.forecasting.panel import Preprocess
 from titans_seq.forecasting.prepare import Data, training_table
-from titans_seq.forecasting.table import Table
-from titans_seq.training import History
+from titans_seq.training import showing_progress
 
 
 class TitansForecaster(FittedForecaster):
@@ -64,6 +65,8 @@ class TitansForecaster(FittedForecaster):
     ----------
     network_, preprocess_
         The trained network; scales, codes and calendar.
+    calibration_ : Calibration
+        What corrects the quantiles; None if there was nothing to calibrate on.
     history_ : History
         What happened in training; None after ``load``.
     scale_mean_, scale_std_ : dict
@@ -136,6 +139,8 @@ class TitansForecaster(FittedForecaster):
         *,
         val_size: int | float | None = None,
         val_df: Data | None = None,
+        calibrate: bool = True,
+        progress: bool = False,
     ) -> Self:
         """Train on a frame, or on an array (series, time).
 
@@ -151,6 +156,12 @@ class TitansForecaster(FittedForecaster):
             none.
         val_df
             Later rows of the same series, or other series, that choose the epoch instead.
+        calibrate
+            Widen or narrow the quantiles, each step of the horizon by itself, until they hold
+            on the rows that chose the epoch as much as they say (split-conformal); without
+            such rows the quantiles stay as they were trained.
+        progress
+            Show a bar on standard error, if that is a terminal.
 
         Raises
         ------
@@ -168,10 +179,14 @@ class TitansForecaster(FittedForecaster):
         preprocess = Preprocess.learn(table, columns, train_rows)
         panel = preprocess.panel(table, columns)
         seed = int(check_random_state(self.random_state).randint(2**31))
-        network, history = fit_network(
-            self.get_params(deep=False), preprocess, panel, train_rows, seed
-        )
-        self._keep(network, preprocess, table, history)
+        with showing_progress() if progress else nullcontext():
+            trained = fit_network(self.get_params(deep=False), preprocess, panel, train_rows, seed)
+        calibration = None
+        if calibrate:
+            calibration = calibrate_network(trained.network, panel, trained.held_out)
+        self._keep(trained.network, preprocess, calibration)
+        self._table = table
+        self.history_ = trained.history
         return self
 
     @classmethod
@@ -183,22 +198,20 @@ class TitansForecaster(FittedForecaster):
         BundleError
             If the folder is none, or holds another kind of model, or is damaged.
         """
-        settings, network, preprocess = load_forecaster(folder, cls().get_params(deep=False))
+        known = cls().get_params(deep=False)
+        settings, network, preprocess, calibration = load_forecaster(folder, known)
         forecaster = cls(**settings)
-        forecaster._keep(network, preprocess, None, None)
+        forecaster._keep(network, preprocess, calibration)
         return forecaster
 
     def _keep(
-        self,
-        network: ForecastNetwork,
-        preprocess: Preprocess,
-        table: Table | None,
-        history: History | None,
+        self, network: ForecastNetwork, preprocess: Preprocess, calibration: Calibration | None
     ) -> None:
-        self._table = table
-        self.history_ = history
+        self._table = None
+        self.history_ = None
         self.network_ = network
         self.preprocess_ = preprocess
+        self.calibration_ = calibration
         pairs = dict(zip(preprocess.ids, preprocess.scales, strict=True))
         self.scale_mean_: dict[Any, float] = {name: pair[0] for name, pair in pairs.items()}
         self.scale_std_: dict[Any, float] = {name: pair[1] for name, pair in pairs.items()}

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from titans_seq.exceptions import DataError
+from titans_seq.exceptions import ConfigError, DataError
 from titans_seq.forecasting.bundle import save_forecaster
+from titans_seq.forecasting.conformal import Calibration
+from titans_seq.forecasting.distribution import Wanted
 from titans_seq.forecasting.frames import Columns
 from titans_seq.forecasting.network import ForecastNetwork
 from titans_seq.forecasting.panel import Preprocess
 from titans_seq.forecasting.prepare import Data, column_roles, read_again
-from titans_seq.forecasting.results import WindowForecasts, forecast_ahead, forecast_between
+from titans_seq.forecasting.results import Predictor, WindowForecasts
 from titans_seq.forecasting.table import Table
 from titans_seq.training import History
 
@@ -22,13 +27,20 @@ from titans_seq.training import History
 class FittedForecaster(BaseEstimator):
     """Everything that needs a trained network and the settings, but no training."""
 
+    quantiles: Sequence[float]
     network_: ForecastNetwork
     preprocess_: Preprocess
+    calibration_: Calibration | None
     history_: History | None
     _table: Table | None
 
     def predict(
-        self, df: Data | None = None, future_df: pd.DataFrame | None = None
+        self,
+        df: Data | None = None,
+        future_df: pd.DataFrame | None = None,
+        *,
+        quantiles: Sequence[float] | None = None,
+        levels: Sequence[float] | None = None,
     ) -> pd.DataFrame:
         """Forecast the rows that follow the last one of each series.
 
@@ -39,6 +51,10 @@ class FittedForecaster(BaseEstimator):
         future_df
             Covariates known ahead at the times to forecast, with the id and the time. Needed
             only if ``future`` names any; it has no target and no past covariates.
+        quantiles
+            Any numbers between 0 and 1; without these and ``levels``, those of the settings.
+        levels
+            Intervals in percent: 80 gives ``y_pred-lo-80`` and ``y_pred-hi-80``.
 
         Returns
         -------
@@ -50,16 +66,52 @@ class FittedForecaster(BaseEstimator):
         ------
         DataError
             If the data cannot be used, or ``future_df`` lacks a series, time or value.
+        ConfigError
+            If a quantile or level is none.
         """
-        check_is_fitted(self, "network_")
-        columns = self._columns()
-        if df is not None:
-            table = self._read(df, columns, "df")
-        elif self._table is not None:
-            table = self._table
-        else:
-            raise DataError("predict needs df: a loaded forecaster has no rows to go on from")
-        return forecast_ahead(self.network_, self.preprocess_, table, columns, future_df)
+        wanted = Wanted.of(quantiles, levels, self.quantiles)
+        return self._predictor().ahead(self._history(df, "predict"), future_df, wanted)
+
+    def sample(
+        self,
+        df: Data | None = None,
+        future_df: pd.DataFrame | None = None,
+        *,
+        n: int = 100,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> pd.DataFrame:
+        """Draw paths of the rows that follow; each hangs together along the horizon.
+
+        A step by itself is distributed as the calibrated quantiles say; between the steps the
+        draws are correlated as the errors on the calibration rows were (a Gaussian copula), so
+        that sums, extremes and first times over the horizon can be read off the paths. Series
+        are drawn independently of each other.
+
+        Parameters
+        ----------
+        df, future_df
+            As in :meth:`predict`.
+        n
+            Paths of each series.
+        random_state
+            Seed, generator or None.
+
+        Returns
+        -------
+        DataFrame
+            Id, time, ``sample`` (from 0) and ``y_pred``, one row a path, series and step.
+
+        Raises
+        ------
+        DataError
+            If the data cannot be used, or the forecaster has no calibration.
+        ConfigError
+            If ``n`` is below 1.
+        """
+        if n < 1:
+            raise ConfigError(f"n={n}: draw at least one path")
+        generator = check_random_state(random_state)
+        return self._predictor().paths(self._history(df, "sample"), future_df, n, generator)
 
     def forecast_windows(
         self,
@@ -80,12 +132,9 @@ class FittedForecaster(BaseEstimator):
         start, end
             Positions among the rows of each series, from 0; None for its first or last.
         """
-        check_is_fitted(self, "network_")
-        columns = self._columns()
-        table = self._read(frame, columns, "frame")
-        return forecast_between(
-            self.network_, self.preprocess_, table, columns, stride=stride, start=start, end=end
-        )
+        predictor = self._predictor()
+        table = self._read(frame, predictor.columns, "frame")
+        return predictor.between(table, tuple(self.quantiles), stride=stride, start=start, end=end)
 
     def save(self, folder: str | os.PathLike[str], *, force: bool = False) -> None:
         """Write the forecaster to a model folder: JSON, safetensors and a card, no pickle.
@@ -109,12 +158,25 @@ class FittedForecaster(BaseEstimator):
             self.network_,
             self.preprocess_,
             self.history_,
+            self.calibration_,
             force=force,
         )
 
     def _columns(self) -> Columns:
         return column_roles(self.get_params(deep=False))
 
+    def _predictor(self) -> Predictor:
+        check_is_fitted(self, "network_")
+        return Predictor(self.network_, self.preprocess_, self.calibration_, self._columns())
+
     def _read(self, data: Data, columns: Columns, what: str) -> Table:
         learnt = self.preprocess_
         return read_again(data, columns, learnt.freq, list(learnt.categories), what)
+
+    def _history(self, df: Data | None, method: str) -> Table:
+        """Return the rows to go on from: those given, or those of ``fit``."""
+        if df is not None:
+            return self._read(df, self._columns(), "df")
+        if self._table is None:
+            raise DataError(f"{method} needs df: a loaded forecaster has no rows to go on from")
+        return self._table

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from titans_seq.exceptions import DataError
+from titans_seq.forecasting.conformal import Calibration
 from titans_seq.forecasting.network import Forecast, ForecastNetwork, NetworkConfig, Windows
 from titans_seq.forecasting.panel import Panel, Preprocess
 from titans_seq.forecasting.prepare import column_roles
@@ -56,6 +57,16 @@ class RawForecasts(NamedTuple):
     quantiles: npt.NDArray[np.float64]
     actual: npt.NDArray[np.float64]
     """What came; NaN where it is missing."""
+
+
+class Trained(NamedTuple):
+    """What training gives."""
+
+    network: ForecastNetwork
+    history: History
+
+    held_out: WindowIndex
+    """Windows of rows that were not trained on; perhaps none."""
 
 
 def squared_error(
@@ -145,7 +156,7 @@ def fit_network(
     panel: Panel,
     train_rows: npt.NDArray[np.int64],
     seed: int,
-) -> tuple[ForecastNetwork, History]:
+) -> Trained:
     """Build a network and train it.
 
     Parameters
@@ -189,7 +200,7 @@ def fit_network(
     if validation is not None:
         settle_share(network, validation)
     network.settle_unknown()
-    return network, history
+    return Trained(network, history, held_out)
 
 
 def training_batches(
@@ -217,6 +228,20 @@ def validation_batches(panel: Panel, index: WindowIndex, network: ForecastNetwor
         horizon=network.config.horizon,
         batch_size=PREDICT_BATCH,
         per_epoch=VALIDATION_WINDOWS,
+    )
+
+
+def calibrate_network(
+    network: ForecastNetwork, panel: Panel, held_out: WindowIndex
+) -> Calibration | None:
+    """Return what held-out windows say about the network's quantiles; None if they are too few."""
+    count = len(held_out.cutoffs)
+    chosen = torch.linspace(0, count - 1, min(count, VALIDATION_WINDOWS)).long()
+    raw = forecast_index(network, panel, held_out.take(chosen))
+    each = torch.bincount(held_out.series) if count else torch.zeros(1, dtype=torch.long)
+    horizons = -(-int(each.max()) // network.config.horizon)
+    return Calibration.learn(
+        *raw, levels=network.config.quantiles, blocks=max(horizons, int((each > 0).sum()))
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +11,10 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
+from titans_seq.exceptions import DataError
 from titans_seq.forecasting.ahead import extend
+from titans_seq.forecasting.conformal import Calibration, values_at
+from titans_seq.forecasting.distribution import Distribution, Wanted
 from titans_seq.forecasting.fitting import RawForecasts, forecast_index
 from titans_seq.forecasting.frames import Columns
 from titans_seq.forecasting.network import ForecastNetwork
@@ -41,6 +45,119 @@ class WindowForecasts(NamedTuple):
     """What came, (windows, horizon); NaN where it is not known."""
 
 
+@dataclass(frozen=True, slots=True)
+class Predictor:
+    """A trained network and what turns its numbers into forecasts in real units."""
+
+    network: ForecastNetwork
+    preprocess: Preprocess
+    calibration: Calibration | None
+    columns: Columns
+
+    def ahead(self, table: Table, future: pd.DataFrame | None, wanted: Wanted) -> pd.DataFrame:
+        """Forecast the rows that follow the last one of each series, as a frame.
+
+        Raises
+        ------
+        DataError
+            If ``future`` lacks a covariate known ahead.
+        """
+        grown, panel, index = self._follow(table, future)
+        raw = self._forecast(panel, index, wanted.all())
+        columns = {"y_pred": raw.point}
+        places = {level: place for place, level in enumerate(wanted.all())}
+        for name, level in wanted.columns().items():
+            columns[name] = raw.quantiles[..., places[level]]
+        return self._frame(grown, columns)
+
+    def paths(
+        self,
+        table: Table,
+        future: pd.DataFrame | None,
+        count: int,
+        generator: np.random.RandomState,
+    ) -> pd.DataFrame:
+        """Draw paths of the rows that follow the last one of each series, as a frame.
+
+        Raises
+        ------
+        DataError
+            If ``future`` lacks a covariate known ahead, or there is no calibration.
+        """
+        if self.calibration is None:
+            raise DataError(
+                "samples need a calibration: fit with rows that are not trained on (val_size) "
+                "and calibrate=True"
+            )
+        grown, panel, index = self._follow(table, future)
+        raw = forecast_index(self.network, panel, index)
+        drawn = self.calibration.draw(len(grown.ids), count, generator)
+        values = self._distribution(raw).at(self.calibration.read(drawn))
+        drawn_units = real_units(panel, index, raw._replace(quantiles=values)).quantiles
+        return pd.concat(
+            [
+                self._frame(grown, {"sample": path, "y_pred": drawn_units[..., path]})
+                for path in range(count)
+            ],
+            ignore_index=True,
+        )
+
+    def between(
+        self,
+        table: Table,
+        levels: Sequence[float],
+        *,
+        stride: int,
+        start: int | None,
+        end: int | None,
+    ) -> WindowForecasts:
+        """Forecast every window whose target rows lie in [start, end) of each series."""
+        panel = self.preprocess.panel(table, self.columns)
+        horizon = self.network.config.horizon
+        index = windows_between(table, panel, horizon=horizon, stride=stride, start=start, end=end)
+        return self.at(table, panel, index, levels)
+
+    def at(
+        self, table: Table, panel: Panel, index: WindowIndex, levels: Sequence[float]
+    ) -> WindowForecasts:
+        """Forecast windows of a table."""
+        return window_forecasts(table, index, self._forecast(panel, index, levels))
+
+    def _follow(
+        self, table: Table, future: pd.DataFrame | None
+    ) -> tuple[Table, Panel, WindowIndex]:
+        """Return the table with the rows to forecast, and the window of each series."""
+        horizon = self.network.config.horizon
+        grown = extend(table, horizon, self.columns, future)
+        panel = self.preprocess.panel(grown, self.columns)
+        index = WindowIndex(torch.arange(len(grown.ids)), panel.starts[1:] - horizon)
+        return grown, panel, index
+
+    def _distribution(self, raw: RawForecasts) -> Distribution:
+        return Distribution.of(raw.point, raw.quantiles, self.network.config.quantiles)
+
+    def _forecast(self, panel: Panel, index: WindowIndex, levels: Sequence[float]) -> RawForecasts:
+        """Forecast windows in real units, at these levels."""
+        raw = forecast_index(self.network, panel, index)
+        quantiles = raw.quantiles[..., :0]
+        if levels:
+            quantiles = values_at(self._distribution(raw), self.calibration, levels)
+        return real_units(panel, index, raw._replace(quantiles=quantiles))
+
+    def _frame(self, table: Table, values: Mapping[str, Any]) -> pd.DataFrame:
+        """Return (series, horizon) values of each series' last rows as a long frame."""
+        horizon = self.network.config.horizon
+        whole = {self.columns.id: pd.Index(table.ids).repeat(horizon)}
+        whole[ROW if self.columns.time is None else self.columns.time] = last_times(table, horizon)
+        return pd.DataFrame(
+            whole
+            | {
+                name: held if np.ndim(held) == 0 else held.reshape(-1)
+                for name, held in values.items()
+            }
+        )
+
+
 def real_units(panel: Panel, index: WindowIndex, raw: RawForecasts) -> RawForecasts:
     """Undo the scale of each window's series."""
     scales = panel.scales[index.series.numpy()]
@@ -52,45 +169,13 @@ def real_units(panel: Panel, index: WindowIndex, raw: RawForecasts) -> RawForeca
     )
 
 
-def forecast_ahead(
-    network: ForecastNetwork,
-    preprocess: Preprocess,
-    table: Table,
-    columns: Columns,
-    future: pd.DataFrame | None,
-) -> pd.DataFrame:
-    """Forecast the rows that follow the last one of each series, as a frame.
-
-    Raises
-    ------
-    DataError
-        If ``future`` lacks a covariate known ahead.
-    """
-    horizon = network.config.horizon
-    grown = extend(table, horizon, columns, future)
-    panel = preprocess.panel(grown, columns)
-    index = WindowIndex(torch.arange(len(grown.ids)), panel.starts[1:] - horizon)
-    raw = real_units(panel, index, forecast_index(network, panel, index))
-    return forecast_frame(grown, raw, columns, network.config.quantiles)
-
-
-def forecast_between(
-    network: ForecastNetwork,
-    preprocess: Preprocess,
-    table: Table,
-    columns: Columns,
-    *,
-    stride: int,
-    start: int | None,
-    end: int | None,
-) -> WindowForecasts:
-    """Forecast every window whose target rows lie in [start, end) of each series."""
-    panel = preprocess.panel(table, columns)
-    index = windows_between(
-        table, panel, horizon=network.config.horizon, stride=stride, start=start, end=end
-    )
-    raw = real_units(panel, index, forecast_index(network, panel, index))
-    return window_forecasts(table, index, raw)
+def last_times(table: Table, horizon: int) -> pd.Index:
+    """Return the times of the last ``horizon`` rows of each series, one after another."""
+    times = [
+        table.times(series, int(rows) - horizon, int(rows))
+        for series, rows in enumerate(table.lengths())
+    ]
+    return times[0].append(times[1:]) if len(times) > 1 else times[0]
 
 
 def windows_between(
@@ -118,26 +203,3 @@ def window_forecasts(table: Table, index: WindowIndex, raw: RawForecasts) -> Win
     ids = np.empty(len(table.ids), dtype=object)
     ids[:] = table.ids
     return WindowForecasts(ids[series], cutoffs, raw.point, raw.quantiles, raw.actual)
-
-
-def forecast_frame(
-    table: Table, raw: RawForecasts, columns: Columns, quantiles: Sequence[float]
-) -> pd.DataFrame:
-    """Return the forecast of each series' last rows, one row a series and step."""
-    horizon = raw.point.shape[1]
-    times = [
-        table.times(series, int(rows) - horizon, int(rows))
-        for series, rows in enumerate(table.lengths())
-    ]
-    frame = pd.DataFrame(
-        {
-            columns.id: pd.Index(table.ids).repeat(horizon),
-            ROW if columns.time is None else columns.time: times[0].append(times[1:])
-            if len(times) > 1
-            else times[0],
-            "y_pred": raw.point.reshape(-1),
-        }
-    )
-    for column, level in enumerate(quantiles):
-        frame[f"y_pred-q{level:g}"] = raw.quantiles[..., column].reshape(-1)
-    return frame
