@@ -1,13 +1,14 @@
 """Batches of a pytorch-forecasting ``TimeSeriesDataSet`` as windows of the network.
 
 Knows the layout of such a batch and nothing of the library itself. Histories come padded
-behind and are moved to the end here; of the decoder only columns known ahead are read.
+behind and are moved to the end here; of the decoder only columns known ahead are read. What
+stands in the padding of either is never read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Int
@@ -17,8 +18,24 @@ from torch.nn import functional
 from titans_seq.forecasting.network import Windows
 
 
+class CodeColumn(NamedTuple):
+    """One column of codes."""
+
+    place: int
+    """Where it stands among a batch's columns of codes."""
+
+    codes: int
+    """How many there are."""
+
+    name: str
+    """Variable that it belongs to: its own name, or that of its group."""
+
+
 class BatchReader:
     """Read the windows of one target.
+
+    A target that is not among the real columns, because it is categorical or because the data
+    set does not list it as a covariate, has no history of its own: its windows hold zeros.
 
     Parameters
     ----------
@@ -39,9 +56,12 @@ class BatchReader:
         groups: Mapping[str, Sequence[str]] = roles["categorical_groups"]
         sizes: Mapping[str, Sequence[int]] = roles["embedding_sizes"]
 
-        def codes(names: Sequence[str]) -> list[tuple[int, int]]:
-            flat = [(column, name) for name in names for column in groups.get(name, [name])]
-            return [(columns.index(column), sizes[name][0]) for column, name in flat]
+        def codes(names: Sequence[str]) -> list[CodeColumn]:
+            return [
+                CodeColumn(columns.index(column), sizes[name][0], name)
+                for name in names
+                for column in groups.get(name, [name])
+            ]
 
         ahead = list(roles["time_varying_reals_decoder"])
         ahead_codes = list(roles["time_varying_categoricals_decoder"])
@@ -56,18 +76,17 @@ class BatchReader:
         self.static_codes = codes(roles["static_categoricals"])
         allowed = {*behind, *behind_codes}
         self.in_encoder = [float(n in allowed) for n in ahead]
-        flat = [n for n in ahead_codes for _ in groups.get(n, [n])]
-        self.codes_in_encoder = [int(n in allowed) for n in flat]
+        self.codes_in_encoder = [int(one.name in allowed) for one in self.future_codes]
 
     def sizes(self) -> dict[str, Any]:
         """Return how many covariates and categories there are, for the network."""
         return {
             "past_reals": len(self.past),
-            "past_cardinalities": tuple(size for _, size in self.past_codes),
+            "past_cardinalities": tuple(one.codes for one in self.past_codes),
             "future_reals": len(self.future),
-            "future_cardinalities": tuple(size for _, size in self.future_codes),
+            "future_cardinalities": tuple(one.codes for one in self.future_codes),
             "static_reals": len(self.static),
-            "static_cardinalities": tuple(size for _, size in self.static_codes),
+            "static_cardinalities": tuple(one.codes for one in self.static_codes),
         }
 
     def windows(self, x: Mapping[str, Any]) -> Windows:
@@ -75,17 +94,16 @@ class BatchReader:
         lengths: Int[Tensor, " batch"] = x["encoder_lengths"]
         real, reals = self._to_end(x["encoder_cont"], lengths)
         _, codes = self._to_end(x["encoder_cat"], lengths)
-        ahead, ahead_codes = self._longest(x["decoder_cont"]), self._longest(x["decoder_cat"])
-        if self.target is None:
-            history, seen = torch.zeros_like(reals[..., :1]).sum(-1), torch.zeros_like(real)
-        else:
-            history, seen = reals[..., self.target], real
+        to_come = x["decoder_lengths"]
+        ahead = self._longest(x["decoder_cont"], to_come)
+        ahead_codes = self._longest(x["decoder_cat"], to_come)
+        history = reals.new_zeros(real.shape) if self.target is None else reals[..., self.target]
         known, known_codes = reals[..., self.future], _columns(codes, self.future_codes)
         known = known * known.new_tensor(self.in_encoder)
         known_codes = known_codes * known_codes.new_tensor(self.codes_in_encoder)
         return Windows(
             history=history,
-            seen=seen,
+            seen=real,
             past=reals[..., self.past],
             past_codes=_columns(codes, self.past_codes),
             future=torch.cat([known, ahead[..., self.future]], dim=1),
@@ -104,12 +122,14 @@ class BatchReader:
         if rows.shape[1] == 0:
             return real, rows.new_zeros(len(rows), self.context_length, rows.shape[2])
         index = source.clamp(0, rows.shape[1] - 1)[..., None].expand(-1, -1, rows.shape[2])
-        return real, rows.gather(1, index) * real[..., None]
+        return real, rows.gather(1, index).masked_fill(~real[..., None], 0)
 
-    def _longest(self, rows: Tensor) -> Tensor:
-        """Fill up a decoder that is shorter than the horizon."""
+    def _longest(self, rows: Tensor, lengths: Int[Tensor, " batch"]) -> Tensor:
+        """Fill up decoders that are shorter than the horizon; zeros stand behind them."""
+        padding = torch.arange(rows.shape[1], device=rows.device) >= lengths[:, None]
+        rows = rows.masked_fill(padding[..., None], 0)
         return functional.pad(rows, (0, 0, 0, self.horizon - rows.shape[1]))
 
 
-def _columns(codes: Tensor, chosen: list[tuple[int, int]]) -> Tensor:
-    return codes[..., [column for column, _ in chosen]]
+def _columns(codes: Tensor, chosen: list[CodeColumn]) -> Tensor:
+    return codes[..., [one.place for one in chosen]]

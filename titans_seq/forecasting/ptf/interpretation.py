@@ -1,0 +1,165 @@
+"""From what a model looked at to curves over the look-back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from titans_seq.exceptions import ConfigError, DataError
+from titans_seq.forecasting.ptf.base import CovariateModel
+from titans_seq.forecasting.ptf.outputs import TitansInterpretedOutput
+
+Reduction = Literal["none", "mean", "sum"]
+
+
+class InterpretedModel(CovariateModel):
+    """A model that can say what it looked at, where its output holds that."""
+
+    def interpret_output(
+        self,
+        out: TitansInterpretedOutput,
+        reduction: Reduction = "none",
+        attention_prediction_horizon: int | None = None,
+    ) -> dict[str, Any]:
+        """Return what forecasts looked at, over the look-back; its last column is the last row.
+
+        Parameters
+        ----------
+        out
+            Of ``forward(x, interpret=True)`` or ``predict(..., mode="raw", interpret=True)``.
+        reduction
+            Keep the windows apart (``none``), or take their ``mean`` or ``sum``.
+        attention_prediction_horizon
+            Step of the horizon whose view is wanted; None takes the mean of all.
+
+        Returns
+        -------
+        found
+            ``attention``, ``memory`` and ``surprise``, each (batch, context_length), and
+            ``attention_parts``, (batch, 4), as far as the variant has them; see
+            :class:`titans_seq.forecasting.ptf.looking.Look`. For several targets a mapping
+            from their names to such.
+
+        Raises
+        ------
+        DataError
+            If the output was made without ``interpret=True``.
+        """
+        step = attention_prediction_horizon
+        if self.n_targets == 1:
+            return dict(interpretation_of(one_target(out, None), reduction, step))
+        return {
+            name: interpretation_of(one_target(out, index), reduction, step)
+            for index, name in enumerate(self.target_names)
+        }
+
+    def plot_interpretation(self, interpretation: dict[str, Any]) -> dict[str, Any]:
+        """Return figures of what :meth:`interpret_output` found; means where batches are apart.
+
+        Parameters
+        ----------
+        interpretation
+            What :meth:`interpret_output` returned.
+        """
+        from titans_seq.forecasting.ptf.plots import plot_looks
+
+        if self.n_targets == 1:
+            return dict(plot_looks(over_windows(interpretation)))
+        return {
+            f"{target} {name}": figure
+            for target, found in interpretation.items()
+            for name, figure in plot_looks(over_windows(found), title=target).items()
+        }
+
+    def plot_prediction(
+        self, x: dict[str, Any], out: Any, idx: int = 0, *args: Any, **kwargs: Any
+    ) -> Any:
+        """Plot a forecast as the base does, with what it looked at if the output tells.
+
+        Parameters
+        ----------
+        x, out
+            Input and output of the network.
+        idx
+            Window to plot.
+        *args, **kwargs
+            As for ``BaseModel.plot_prediction``.
+        """
+        figure = super().plot_prediction(x, out, idx, *args, **kwargs)
+        if isinstance(out, TitansInterpretedOutput) and self.n_targets == 1:
+            from titans_seq.forecasting.ptf.plots import draw_looks
+
+            curves = self.interpret_output(out)
+            one = {name: values[idx] for name, values in curves.items()}
+            draw_looks(figure.axes[0], one, int(x["encoder_lengths"][idx]))
+        return figure
+
+
+def interpretation_of(
+    out: Mapping[str, Any], reduction: Reduction, horizon_step: int | None
+) -> dict[str, Tensor]:
+    """Return what one target's forecasts looked at.
+
+    Parameters
+    ----------
+    out
+        Fields of a ``TitansInterpretedOutput``, those of one target.
+    reduction
+        Keep the windows apart (``none``), or take their ``mean`` or ``sum``.
+    horizon_step
+        Step of the horizon whose view is wanted; None takes the mean of all.
+
+    Raises
+    ------
+    ConfigError
+        If the reduction is not known.
+    """
+    if reduction not in ("none", "mean", "sum"):
+        raise ConfigError(f"reduction={reduction!r}: choose one of none, mean, sum")
+    steps = torch.arange(out["memory"].shape[1], device=out["decoder_lengths"].device)
+    real = steps < out["decoder_lengths"][:, None]
+    if horizon_step is not None:
+        real = real & (steps == horizon_step)
+    found = {}
+    for name in ("attention", "attention_parts", "memory"):
+        if out[name].shape[-1]:
+            seen = out[name].masked_fill(~real[..., None], torch.nan)
+            found[name] = _reduced(seen.nanmean(dim=1), reduction)
+    if out["surprise"].shape[-1]:
+        found["surprise"] = _reduced(out["surprise"], reduction)
+    return found
+
+
+def one_target(out: Any, index: int | None) -> dict[str, Any]:
+    """Return the fields of one target; ``index`` None if there is only one.
+
+    Raises
+    ------
+    DataError
+        If the output was not made with ``interpret=True``.
+    """
+    if "surprise" not in out.keys():  # noqa: SIM118 (a tuple with the keys of a mapping)
+        raise DataError(
+            "the output does not say what was looked at: predict with mode='raw', interpret=True"
+        )
+    if index is None:
+        return dict(out.items())
+    return {
+        name: value[index] if isinstance(value, list | tuple) else value
+        for name, value in out.items()
+    }
+
+
+def over_windows(curves: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return curves without their axis of windows: the mean, where there is one."""
+    return {name: one.nanmean(dim=0) if one.ndim > 1 else one for name, one in curves.items()}
+
+
+def _reduced(values: Tensor, reduction: Reduction) -> Tensor:
+    """Take mean or sum over the windows that have a value."""
+    if reduction == "none":
+        return values
+    return values.nanmean(dim=0) if reduction == "mean" else values.nansum(dim=0)
