@@ -4,8 +4,8 @@ For whole chunks of the common case: the momentum schedule and squared error of 
 rule, at any depth, and the linear memory with its gradient at every token. Each head of each
 sequence is worked on by itself, chunk after chunk, so that its weights and all that a chunk
 touches stay in the cache; forward and backward are by hand, and no token's weights are ever
-built. Only the states between chunks are kept for the backward pass, which computes each chunk
-again. A second derivative goes through the general form.
+built. Only the states between chunks, and what the layers below the last have read, are kept for
+the backward pass, which computes the rest of each chunk again. A second derivative goes through the general form.
 """
 
 from __future__ import annotations
@@ -144,6 +144,7 @@ class _Whole(torch.autograd.Function):
         tape = None
         if call.learns:
             numbers = 2 * sum(one[0].numel() for one in given.start)
+            numbers += call.chunk * sum(one.shape[-1] for one in given.start[:-1])
             rows = given.batch * given.heads
             tape = given.like.new_empty(rows, given.time // call.chunk, numbers)
         run(given, given.forward(out, loss, after, tape), None)

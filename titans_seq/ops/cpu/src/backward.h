@@ -13,6 +13,7 @@ typedef struct {
   REAL *by_drift[MOST_LAYERS], *by_surge[MOST_LAYERS];     /* by those of the chunk's end */
   REAL *read_drift[MOST_LAYERS], *read_surge[MOST_LAYERS]; /* by those that the queries read */
   REAL *by_system, *by_step, *by_square, *solved;          /* (chunk, chunk), (chunk) */
+  int ends; /* whether anything is wanted of the state at the chunk's end */
   REAL *one, *two, *three, *four, *turned_z;
 } NAME(ByRow);
 
@@ -42,43 +43,48 @@ static REAL* NAME(lay_out_by)(const Call* call, REAL* space, NAME(ByRow) * by) {
   return space;
 }
 
+/* Through what the queries read of the drift (0) or the momentum (1) of the chunk's start. */
+static void NAME(state_backward)(const Call* call, NAME(Row) * row, NAME(ByRow) * by, int l,
+                                 int which) {
+  long c = call->chunk, inner = call->widths[l], outer = call->widths[l + 1], columns = c + 2;
+  const REAL *state = which ? row->surge[l] : row->drift[l], *h = row->h[l],
+             *given = by->by_reads[l], *share = which ? row->carry : row->fade;
+  REAL *by_state = which ? by->read_surge[l] : by->read_drift[l], *by_h = by->by_h[l];
+  NAME(turn)(inner, outer, state, by->four);
+  NAME(product)(c, inner, outer, given, outer, 1, by->four, inner, by->one, inner, 1, 0,
+                NAME(FULL));
+  for (long t = 0; t < c; t++) {
+    const REAL* whole = by->one + t * inner;
+    by->by_mix[t * columns + which] += NAME(dot)(inner, h + t * inner, whole);
+    for (long j = 0; j < inner; j++) by_h[t * inner + j] += share[t] * whole[j];
+  }
+  if (inner < outer) NAME(scale_rows)(c, inner, share, h, by->one), h = by->one;
+  else NAME(scale_rows)(c, outer, share, given, by->one), given = by->one;
+  NAME(product)(inner, outer, c, h, 1, inner, given, outer, by_state, outer, 1, 0, NAME(FULL));
+}
+
 /* Through the read: from by_reads to by_h (without the products h z), the weights read, the
    mask, and the change (in by_errors). Leaves the gradient by h z in `two`. */
 static void NAME(read_backward)(const Call* call, NAME(Row) * row, NAME(ByRow) * by, int l) {
   long c = call->chunk, inner = call->widths[l], outer = call->widths[l + 1], columns = c + 2;
-  REAL *given = by->by_reads[l], *faded = by->one, *carried = by->three;
-  for (long t = 0; t < c; t++) {
-    const REAL* mine = given + t * outer;
-    REAL fade = row->mix[t * columns] - 1, carry = row->mix[t * columns + 1];
-    by->by_mix[t * columns] += NAME(dot)(outer, mine, row->drifted[l] + t * outer);
-    by->by_mix[t * columns + 1] += NAME(dot)(outer, mine, row->surged[l] + t * outer);
-    for (long j = 0; j < outer; j++)
-      faded[t * outer + j] = fade * mine[j], carried[t * outer + j] = carry * mine[j];
-  }
-  const REAL* states[] = {row->weights[l], row->drift[l], row->surge[l]};
-  const REAL* parts[] = {given, faded, carried};
-  for (int i = 0; i < 3; i++) {
-    NAME(turn)(c, outer, parts[i], by->four);
-    NAME(product)(inner, c, outer, states[i], outer, 1, by->four, c, by->two, c, 1, i, NAME(FULL));
-  }
-  NAME(turn)(inner, c, by->two, by->by_h[l]);
-  const REAL* h = row->h[l];
-  NAME(product)(inner, outer, c, h, 1, inner, given, outer, by->by_weights[l], outer, 1, 0,
+  REAL* given = by->by_reads[l];
+  NAME(product)(c, inner, outer, given, outer, 1, row->turned[l], inner, by->by_h[l], inner, 1, 0,
                 NAME(FULL));
-  NAME(product)(inner, outer, c, h, 1, inner, faded, outer, by->read_drift[l], outer, 1, 0,
+  NAME(product)(inner, outer, c, row->h[l], 1, inner, given, outer, by->by_weights[l], outer, 1, 0,
                 NAME(FULL));
-  NAME(product)(inner, outer, c, h, 1, inner, carried, outer, by->read_surge[l], outer, 1, 0,
-                NAME(FULL));
+  for (int which = 0; which < 2 && row->begun; which++)
+    NAME(state_backward)(call, row, by, l, which);
 
   NAME(turn)(c, outer, row->change[l], by->four);
-  REAL* by_seen = by->two;
-  NAME(product)(c, c, outer, given, outer, 1, by->four, c, by_seen, c, -1, 0, NAME(LOWER_RESULT));
+  NAME(product)(c, c, outer, given, outer, 1, by->four, c, by->two, c, -1, 0, NAME(LOWER_RESULT));
   for (long t = 0; t < c; t++) {
+    const REAL *seen = row->seen[l] + t * c, *mix = row->mix + t * columns + 2;
+    REAL *by_mix = by->by_mix + t * columns + 2, *by_seen = by->two + t * c;
     for (long s = 0; s <= t; s++) {
-      by->by_mix[t * columns + 2 + s] += by_seen[t * c + s] * row->seen[l][t * c + s];
-      by_seen[t * c + s] *= row->mix[t * columns + 2 + s];
+      by_mix[s] += by_seen[s] * seen[s];
+      by_seen[s] *= mix[s];
     }
-    for (long s = t + 1; s < c; s++) by_seen[t * c + s] = 0;
+    for (long s = t + 1; s < c; s++) by_seen[s] = 0;
   }
   NAME(product)(c, outer, c, row->mixed[l], 1, c, given, outer, by->by_errors[l], outer, -1, 0,
                 NAME(UPPER_LEFT));
@@ -86,33 +92,28 @@ static void NAME(read_backward)(const Call* call, NAME(Row) * row, NAME(ByRow) *
 
 /* Through the state at the chunk's end: adds to the change (by_errors), and begins by_z. */
 static void NAME(end_backward)(const Call* call, NAME(Row) * row, NAME(ByRow) * by, int l) {
-  long c = call->chunk, inner = call->widths[l], outer = call->widths[l + 1], columns = c + 2;
-  const REAL *mix = row->mix + (c - 1) * columns, *decay = row->decay + (c - 1) * columns;
-  REAL *by_mix = by->by_mix + (c - 1) * columns, *by_decay = by->by_decay + (c - 1) * columns;
-  REAL *through_drift = by->one, *through_surge = by->three;
-  NAME(product)(c, outer, inner, row->z[l], inner, 1, by->by_drift[l], outer, through_drift, outer,
-                1, 0, NAME(FULL));
-  NAME(product)(c, outer, inner, row->z[l], inner, 1, by->by_surge[l], outer, through_surge, outer,
-                1, 0, NAME(FULL));
-  for (long t = 0; t < c; t++) {
-    REAL *drift = through_drift + t * outer, *surge = through_surge + t * outer;
-    const REAL* change = row->change[l] + t * outer;
-    by_mix[2 + t] -= NAME(dot)(outer, drift, change);
-    by_decay[2 + t] -= NAME(dot)(outer, surge, change);
-    for (long j = 0; j < outer; j++) {
-      by->by_errors[l][t * outer + j] -= mix[2 + t] * drift[j] + decay[2 + t] * surge[j];
-      drift[j] = mix[2 + t] * change[j];
-      surge[j] = decay[2 + t] * change[j];
+  long c = call->chunk, inner = call->widths[l], outer = call->widths[l + 1], last = c - 1;
+  long at = last * (c + 2);
+  REAL *by_mix = by->by_mix + at, *by_decay = by->by_decay + at, *z = row->z[l];
+  memset(by->by_z[l], 0, c * inner * sizeof(REAL));
+  if (!by->ends) return;
+  const REAL *states[] = {by->by_drift[l], by->by_surge[l]},
+             *shares[] = {row->mix + at + 2, row->decay + at + 2};
+  REAL* by_shares[] = {by_mix + 2, by_decay + 2};
+  for (int i = 0; i < 2; i++) {
+    const REAL* share = shares[i];
+    NAME(product_by_row)(c, outer, inner, z, inner, 1, states[i], outer, by->by_errors[l], outer,
+                         -1, share, 1, NAME(FULL));
+    NAME(turn)(inner, outer, states[i], by->four);
+    NAME(product)(c, inner, outer, row->change[l], outer, 1, by->four, inner, by->one, inner, 1, 0,
+                  NAME(FULL));
+    for (long t = 0; t < c; t++) {
+      const REAL* whole = by->one + t * inner;
+      by_shares[i][t] -= NAME(dot)(inner, z + t * inner, whole);
+      for (long j = 0; j < inner; j++) by->by_z[l][t * inner + j] -= share[t] * whole[j];
     }
   }
-  const REAL *states[] = {by->by_drift[l], by->by_surge[l]},
-             *parts[] = {through_drift, through_surge};
-  for (int i = 0; i < 2; i++) {
-    NAME(turn)(c, outer, parts[i], by->four);
-    NAME(product)(inner, c, outer, states[i], outer, 1, by->four, c, by->turned_z, c, -1, i,
-                  NAME(FULL));
-  }
-  NAME(turn)(inner, c, by->turned_z, by->by_z[l]);
+  if (!row->begun) return;
   long n = inner * outer;
   by_mix[0] += NAME(dot)(n, row->drift[l], by->by_drift[l]);
   by_mix[1] += NAME(dot)(n, row->surge[l], by->by_drift[l]);
@@ -211,8 +212,9 @@ static void NAME(keys_backward)(const Call* call, NAME(Row) * row, NAME(ByRow) *
   for (int l = 0; l < last; l++) {
     long outer = call->widths[l + 1], next = call->widths[l + 2];
     REAL* by_pulled = by->one;
-    NAME(slope)(call, c * outer, by->by_errors[l], row->before[l], by_pulled);
-    NAME(bend)(call, c * outer, by->by_errors[l], row->pulled[l], row->before[l], by->by_before[l]);
+    const REAL *before = row->before[l], *open = row->before_open[l];
+    NAME(slope_open)(call, c * outer, by->by_errors[l], before, open, by_pulled);
+    NAME(bend)(call, c * outer, by->by_errors[l], row->pulled[l], before, open, by->by_before[l]);
     NAME(product)(c, next, outer, by_pulled, outer, 1, row->weights[l + 1], next,
                   by->by_errors[l + 1], next, 1, 1, NAME(FULL));
     NAME(product)(outer, next, c, by_pulled, 1, outer, row->errors[l + 1], next,
@@ -225,15 +227,13 @@ static void NAME(keys_backward)(const Call* call, NAME(Row) * row, NAME(ByRow) *
   REAL* given = by->by_errors[last];
   for (int l = last; l >= 0; l--) {
     long inner = call->widths[l], outer = call->widths[l + 1];
-    NAME(turn)(c, outer, given, by->four);
-    NAME(product)(inner, c, outer, row->weights[l], outer, 1, by->four, c, by->turned_z, c, 1, 0,
+    NAME(product)(c, inner, outer, given, outer, 1, row->turned[l], inner, by->by_z[l], inner, 1, 1,
                   NAME(FULL));
-    NAME(turn)(inner, c, by->turned_z, by->one);
-    for (long i = 0; i < c * inner; i++) by->by_z[l][i] += by->one[i];
     NAME(product)(inner, outer, c, row->z[l], 1, inner, given, outer, by->by_weights[l], outer, 1,
                   1, NAME(FULL));
     if (!l) break;
-    NAME(slope)(call, c * inner, by->by_z[l], row->before[l - 1], by->one);
+    NAME(slope_open)(call, c * inner, by->by_z[l], row->before[l - 1], row->before_open[l - 1],
+                     by->one);
     for (long i = 0; i < c * inner; i++) by->by_before[l - 1][i] += by->one[i];
     given = by->by_before[l - 1];
   }
@@ -259,16 +259,19 @@ static void NAME(masks_backward)(const Call* call, NAME(Row) * row, NAME(ByRow) 
   }
 }
 
-/* Turn the gradients by the state after the chunk into those by the state before it. */
+/* From the gradients by the state after the chunk to those by the one before, if it varies. */
 static void NAME(hand_back)(const Call* call, NAME(Row) * row, NAME(ByRow) * by, int l) {
   long c = call->chunk, n = call->widths[l] * call->widths[l + 1], columns = c + 2;
   REAL kept = row->mix[(c - 1) * columns], carry = row->mix[(c - 1) * columns + 1];
   REAL held = row->decay[(c - 1) * columns + 1];
-  for (long i = 0; i < n; i++) {
-    REAL drift = by->by_drift[l][i], weights = by->by_weights[l][i];
-    by->by_surge[l][i] = held * by->by_surge[l][i] + carry * drift + by->read_surge[l][i];
-    by->by_drift[l][i] = kept * drift + weights + by->read_drift[l][i];
-    by->by_base[l][i] += weights;
+  REAL* restrict by_drift = by->by_drift[l], * restrict by_surge = by->by_surge[l];
+  REAL* restrict by_base = by->by_base[l];
+  const REAL *by_weights = by->by_weights[l], *read_drift = by->read_drift[l],
+             *read_surge = by->read_surge[l];
+  for (long i = 0; i < n; i++) by_base[i] += by_weights[i];
+  for (long i = 0; i < n && row->begun; i++) {
+    by_surge[i] = held * by_surge[i] + carry * by_drift[i] + read_surge[i];
+    by_drift[i] = kept * by_drift[i] + by_weights[i] + read_drift[i];
   }
 }
 
@@ -279,10 +282,12 @@ static void NAME(chunk_backward)(const Call* call, NAME(Row) * row, NAME(ByRow) 
   for (long i = 0; i < c * (c + 2); i++) by->by_mix[i] = by->by_decay[i] = 0;
   for (long t = 0; t < c; t++) by->by_room[t] = by->by_theta[t] = 0;
   for (long i = 0; i < c * call->widths[last + 1]; i++) by->by_reads[last][i] = by->by_out[i];
+  NAME(turn)(call->widths[0], call->widths[1], row->weights[0], row->turned[0]);
   for (int l = last; l >= 0; l--) {
     NAME(layer_backward)(call, row, by, l);
     if (l)
-      NAME(slope)(call, c * call->widths[l], by->by_h[l], row->reads[l - 1], by->by_reads[l - 1]);
+      NAME(slope_open)(call, c * call->widths[l], by->by_h[l], row->reads[l - 1],
+                       row->reads_open[l - 1], by->by_reads[l - 1]);
   }
   if (!call->exact) NAME(keys_backward)(call, row, by);
   for (int l = 0; l <= last; l++) NAME(hand_back)(call, row, by, l);

@@ -33,7 +33,7 @@ typedef struct {
   const void* anchor[MOST_LAYERS];
   void *units[MOST_LAYERS], *spent[MOST_LAYERS];
   long slot, open;
-  void* tape; /* (batch, heads, chunks, state): states at the chunks' starts; may be missing */
+  void* tape; /* (batch, heads, chunks, kept), see tape_size; may be missing */
   void* space;
 } Forward;
 

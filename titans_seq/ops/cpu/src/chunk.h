@@ -18,10 +18,11 @@ typedef struct {
   REAL *values, *keep, *momentum, *room, *theta, *write;
   /* masks, (chunk, 2 + chunk): columns are the drift, the momentum, and the chunk's tokens */
   REAL *decay, *mix;
+  REAL *fade, *carry; /* (chunk): the drift's share less 1 and the momentum's, as the reads see */
   /* per layer; h and z are (chunk, inner), the others (chunk, outer) */
   REAL *h[MOST_LAYERS], *z[MOST_LAYERS], *before[MOST_LAYERS], *errors[MOST_LAYERS];
   REAL *pulled[MOST_LAYERS], *reads[MOST_LAYERS], *change[MOST_LAYERS];
-  REAL *drifted[MOST_LAYERS], *surged[MOST_LAYERS]; /* h through drift and momentum */
+  REAL *before_open[MOST_LAYERS], *reads_open[MOST_LAYERS]; /* see activation.h */
   REAL *seen[MOST_LAYERS], *gram[MOST_LAYERS], *system[MOST_LAYERS], *mixed[MOST_LAYERS];
   /* per layer, (chunk) */
   REAL *square[MOST_LAYERS], *inverse[MOST_LAYERS], *asked[MOST_LAYERS], *limit[MOST_LAYERS];
@@ -33,7 +34,9 @@ typedef struct {
   REAL* anchored[MOST_LAYERS]; /* weights that gradients are taken at: `weights`, unless the
                                   chunk was open */
   REAL *units[MOST_LAYERS], *spent[MOST_LAYERS]; /* of the open chunk's earlier tokens, if any */
+  REAL* turned[MOST_LAYERS]; /* `anchored` transposed, of the layers above the first */
   long slot;
+  int begun;               /* whether drift or momentum may differ from zero */
   REAL *one, *two, *three; /* scratch, as large as the largest of the above */
 } NAME(Row);
 
@@ -51,12 +54,15 @@ static REAL* NAME(lay_out)(const Call* call, REAL* space, NAME(Row) * row) {
   for (int i = 0; i < 5; i++) *vectors[i] = NAME(cut)(&space, c);
   row->decay = NAME(cut)(&space, c * (c + 2));
   row->mix = NAME(cut)(&space, c * (c + 2));
+  row->fade = NAME(cut)(&space, c);
+  row->carry = NAME(cut)(&space, c);
+  row->slot = 0, row->begun = 1;
   for (int l = 0; l < call->layers; l++) {
     long inner = call->widths[l], outer = call->widths[l + 1];
     row->h[l] = NAME(cut)(&space, c * inner);
     row->z[l] = NAME(cut)(&space, c * inner);
-    REAL** wide[] = {&row->before[l], &row->errors[l],  &row->pulled[l], &row->reads[l],
-                     &row->change[l], &row->drifted[l], &row->surged[l]};
+    REAL** wide[] = {&row->before[l], &row->errors[l],      &row->pulled[l],    &row->reads[l],
+                     &row->change[l], &row->before_open[l], &row->reads_open[l]};
     for (int i = 0; i < 7; i++) *wide[i] = NAME(cut)(&space, c * outer);
     REAL** squares[] = {&row->seen[l], &row->gram[l], &row->system[l], &row->mixed[l]};
     for (int i = 0; i < 4; i++) *squares[i] = NAME(cut)(&space, c * c);
@@ -64,8 +70,9 @@ static REAL* NAME(lay_out)(const Call* call, REAL* space, NAME(Row) * row) {
                       &row->share[l],        &row->scale[l],   &row->left[l],   &row->length[l],
                       &row->error_length[l], &row->divided[l], &row->limited[l]};
     for (int i = 0; i < 11; i++) *small[i] = NAME(cut)(&space, c);
-    REAL** state[] = {&row->weights[l], &row->drift[l], &row->surge[l], &row->anchored[l]};
-    for (int i = 0; i < 4; i++) *state[i] = NAME(cut)(&space, inner * outer);
+    REAL** state[] = {&row->weights[l], &row->drift[l], &row->surge[l], &row->anchored[l],
+                      &row->turned[l]};
+    for (int i = 0; i < 5; i++) *state[i] = NAME(cut)(&space, inner * outer);
     row->units[l] = row->spent[l] = 0;
     long sizes[] = {c * inner, c * outer, inner * outer};
     for (int i = 0; i < 3; i++) most = sizes[i] > most ? sizes[i] : most;
@@ -90,6 +97,7 @@ static void NAME(make_masks)(const Call* call, NAME(Row) * row) {
     else decay[1] = held, mix[0] = kept;
     decay[t + 2] = 1;
     for (long s = 1; s < t + 3; s++) mix[s] += written * decay[s];
+    row->fade[t] = mix[0] - 1, row->carry[t] = mix[1];
   }
 }
 
@@ -173,22 +181,23 @@ static void NAME(pass_keys)(const Call* call, NAME(Row) * row) {
     REAL* to = l < last ? row->before[l] : row->errors[l];
     NAME(product)(c, outer, inner, row->z[l], inner, 1, row->anchored[l], outer, to, outer, 1, 0,
                   NAME(FULL));
-    if (l < last) NAME(activate)(call, c * outer, to, row->z[l + 1]);
+    if (l < last) NAME(activate_open)(call, c * outer, to, row->before_open[l], row->z[l + 1]);
   }
   for (long i = 0; i < c * call->widths[last + 1]; i++) row->errors[last][i] -= row->values[i];
   for (int l = last - 1; l >= 0; l--) {
     long outer = call->widths[l + 1], next = call->widths[l + 2];
-    NAME(turn)(outer, next, row->anchored[l + 1], row->one);
-    NAME(product)(c, outer, next, row->errors[l + 1], next, 1, row->one, outer, row->pulled[l],
-                  outer, 1, 0, NAME(FULL));
-    NAME(slope)(call, c * outer, row->pulled[l], row->before[l], row->errors[l]);
+    NAME(turn)(outer, next, row->anchored[l + 1], row->turned[l + 1]);
+    NAME(product)(c, outer, next, row->errors[l + 1], next, 1, row->turned[l + 1], outer,
+                  row->pulled[l], outer, 1, 0, NAME(FULL));
+    NAME(slope_open)(call, c * outer, row->pulled[l], row->before[l], row->before_open[l],
+                     row->errors[l]);
   }
 }
 
-/* The queries through one layer, each as the weights stand after its token. */
-static void NAME(read_layer)(const Call* call, NAME(Row) * row, int l) {
-  long c = call->chunk, inner = call->widths[l], outer = call->widths[l + 1], columns = c + 2;
-  REAL *h = row->h[l], *z = row->z[l], *out = row->reads[l];
+/* What one layer writes, and how its queries see it: the change and `mixed`. */
+static void NAME(write_layer)(const Call* call, NAME(Row) * row, int l) {
+  long c = call->chunk, inner = call->widths[l], columns = c + 2;
+  REAL *h = row->h[l], *z = row->z[l];
   NAME(turn)(c, inner, z, row->one);
   NAME(product)(c, c, inner, h, inner, 1, row->one, c, row->seen[l], c, 1, 0, NAME(LOWER_RESULT));
   if (!call->exact) {
@@ -196,19 +205,23 @@ static void NAME(read_layer)(const Call* call, NAME(Row) * row, int l) {
     NAME(make_steps)(call, row, l);
     NAME(make_change)(call, row, l);
   }
-  NAME(product)(c, outer, inner, h, inner, 1, row->weights[l], outer, out, outer, 1, 0, NAME(FULL));
-  NAME(product)(c, outer, inner, h, inner, 1, row->drift[l], outer, row->drifted[l], outer, 1, 0,
-                NAME(FULL));
-  NAME(product)(c, outer, inner, h, inner, 1, row->surge[l], outer, row->surged[l], outer, 1, 0,
-                NAME(FULL));
   for (long t = 0; t < c; t++) {
-    const REAL* mix = row->mix + t * columns;
-    REAL fade = mix[0] - 1, carry = mix[1];
-    for (long j = t * outer; j < (t + 1) * outer; j++)
-      out[j] += fade * row->drifted[l][j] + carry * row->surged[l][j];
-    for (long s = 0; s <= t; s++) row->mixed[l][t * c + s] = mix[2 + s] * row->seen[l][t * c + s];
-    for (long s = t + 1; s < c; s++) row->mixed[l][t * c + s] = 0;
+    const REAL *mix = row->mix + t * columns + 2, *seen = row->seen[l] + t * c;
+    REAL* mixed = row->mixed[l] + t * c;
+    for (long s = 0; s <= t; s++) mixed[s] = mix[s] * seen[s];
+    for (long s = t + 1; s < c; s++) mixed[s] = 0;
   }
+}
+
+/* The queries through one layer, each as the weights stand after its token. */
+static void NAME(read_layer)(const Call* call, NAME(Row) * row, int l) {
+  long c = call->chunk, inner = call->widths[l], outer = call->widths[l + 1];
+  REAL *h = row->h[l], *out = row->reads[l];
+  NAME(product)(c, outer, inner, h, inner, 1, row->weights[l], outer, out, outer, 1, 0, NAME(FULL));
+  const REAL *states[] = {row->drift[l], row->surge[l]}, *shares[] = {row->fade, row->carry};
+  for (int i = 0; i < 2 && row->begun; i++)
+    NAME(product_by_row)(c, outer, inner, h, inner, 1, states[i], outer, out, outer, 1, shares[i],
+                         1, NAME(FULL));
   NAME(product)(c, outer, c, row->mixed[l], c, 1, row->change[l], outer, out, outer, -1, 1,
                 NAME(LOWER_LEFT));
 }
@@ -222,11 +235,8 @@ static void NAME(end_layer)(const Call* call, NAME(Row) * row, int l, const REAL
     drift[i] = mix[0] * drift[i] + mix[1] * surge[i];
     surge[i] *= decay[1];
   }
-  for (long t = 0; t < c; t++)
-    for (long j = t * outer; j < (t + 1) * outer; j++) {
-      row->one[j] = mix[2 + t] * row->change[l][j];
-      row->two[j] = decay[2 + t] * row->change[l][j];
-    }
+  NAME(scale_rows)(c, outer, mix + 2, row->change[l], row->one);
+  NAME(scale_rows)(c, outer, decay + 2, row->change[l], row->two);
   NAME(product)(inner, outer, c, row->z[l], 1, inner, row->one, outer, drift, outer, -1, 1,
                 NAME(FULL));
   NAME(product)(inner, outer, c, row->z[l], 1, inner, row->two, outer, surge, outer, -1, 1,
@@ -236,16 +246,22 @@ static void NAME(end_layer)(const Call* call, NAME(Row) * row, int l, const REAL
 
 static void NAME(exact_errors)(const Call* call, NAME(Row) * row);
 
-/* Write a chunk and read with its queries; the state moves on only if `ends`. */
+/* Write a chunk and read with its queries; the state moves on only if `ends`. What the layers
+   below the last read may stand in `known` already; then the last layer's reads, which nothing
+   but the output needs, are left out. */
 static void NAME(chunk_forward)(const Call* call, NAME(Row) * row, const REAL* const* base,
-                                int ends) {
+                                const REAL* known, int ends) {
   NAME(make_masks)(call, row);
   if (call->exact) NAME(exact_errors)(call, row);
   else NAME(pass_keys)(call, row);
   for (int l = 0; l < call->layers; l++) {
-    NAME(read_layer)(call, row, l);
-    if (l + 1 < call->layers)
-      NAME(activate)(call, call->chunk * call->widths[l + 1], row->reads[l], row->h[l + 1]);
+    long size = call->chunk * call->widths[l + 1];
+    NAME(write_layer)(call, row, l);
+    if (!known) NAME(read_layer)(call, row, l);
+    if (l + 1 < call->layers) {
+      if (known) memcpy(row->reads[l], known, size * sizeof(REAL)), known += size;
+      NAME(activate_open)(call, size, row->reads[l], row->reads_open[l], row->h[l + 1]);
+    }
     if (ends) NAME(end_layer)(call, row, l, base[l]);
   }
 }

@@ -25,14 +25,27 @@ static void NAME(bases)(const Call* call, const Forward* given, long h, const RE
                   : 0;
 }
 
+/* The state before the first chunk. */
+static void NAME(starts)(const Call* call, const Forward* given, long b, long h, const REAL** drift,
+                         const REAL** surge) {
+  for (int l = 0; l < call->layers; l++) {
+    long n = call->widths[l] * call->widths[l + 1], at = (h * call->batch + b) * n;
+    drift[l] = given->drift[l] ? (const REAL*)given->drift[l] + at : 0;
+    surge[l] = given->surge[l] ? (const REAL*)given->surge[l] + at : 0;
+  }
+}
+
 static void NAME(take_state)(const Call* call, NAME(Row) * row, const REAL* const* base,
                              const REAL* const* drift, const REAL* const* surge) {
-  for (int l = 0; l < call->layers; l++)
+  row->begun = call->exact;
+  for (int l = 0; l < call->layers; l++) {
+    row->begun |= drift[l] || surge[l];
     for (long i = 0; i < call->widths[l] * call->widths[l + 1]; i++) {
       row->drift[l][i] = drift[l] ? drift[l][i] : 0;
       row->surge[l][i] = surge[l] ? surge[l][i] : 0;
       row->weights[l][i] = row->drift[l][i] + (base[l] ? base[l][i] : 0);
     }
+  }
 }
 
 /* Take the gradients where the chunk began: here, or, of an open chunk, at its anchor. */
@@ -59,32 +72,49 @@ static long NAME(state_size)(const Call* call) {
   return size;
 }
 
+/* Numbers that a chunk keeps for its backward pass: the state at its start, and what the layers
+   below the last have read. */
+static long NAME(tape_size)(const Call* call) {
+  long size = NAME(state_size)(call);
+  for (int l = 0; l + 1 < call->layers; l++) size += call->chunk * call->widths[l + 1];
+  return size;
+}
+
+static void NAME(keep_state)(const Call* call, NAME(Row) * row, REAL* tape) {
+  for (int l = 0; l < call->layers && row->begun; l++) {
+    long n = call->widths[l] * call->widths[l + 1];
+    memcpy(tape, row->drift[l], n * sizeof(REAL));
+    memcpy(tape + n, row->surge[l], n * sizeof(REAL));
+    tape += 2 * n;
+  }
+}
+
+static void NAME(keep_reads)(const Call* call, NAME(Row) * row, REAL* tape) {
+  tape += NAME(state_size)(call);
+  for (int l = 0; l + 1 < call->layers; l++) {
+    long n = call->chunk * call->widths[l + 1];
+    memcpy(tape, row->reads[l], n * sizeof(REAL));
+    tape += n;
+  }
+}
+
 static void NAME(forward_row)(const Call* call, const Forward* given, REAL* space, long b, long h) {
   NAME(Row) row;
   NAME(lay_out)(call, space, &row);
   long c = call->chunk, dim = call->widths[0], place = b * call->heads + h, time = c * call->chunks;
-  long states = NAME(state_size)(call);
   const REAL *base[MOST_LAYERS] = {0}, *drift[MOST_LAYERS] = {0}, *surge[MOST_LAYERS] = {0};
   NAME(bases)(call, given, h, base);
-  for (int l = 0; l < call->layers; l++) {
-    long n = call->widths[l] * call->widths[l + 1], at = (h * call->batch + b) * n;
-    drift[l] = given->drift[l] ? (const REAL*)given->drift[l] + at : 0;
-    surge[l] = given->surge[l] ? (const REAL*)given->surge[l] + at : 0;
-  }
+  NAME(starts)(call, given, b, h, drift, surge);
   NAME(take_state)(call, &row, base, drift, surge);
   NAME(anchor)(call, given, &row, base, h * call->batch + b);
   for (long i = 0; i < call->chunks; i++) {
-    if (given->tape) {
-      REAL* tape = (REAL*)given->tape + (place * call->chunks + i) * states;
-      for (int l = 0; l < call->layers; l++) {
-        long n = call->widths[l] * call->widths[l + 1];
-        memcpy(tape, row.drift[l], n * sizeof(REAL));
-        memcpy(tape + n, row.surge[l], n * sizeof(REAL));
-        tape += 2 * n;
-      }
-    }
+    REAL* tape = (REAL*)given->tape;
+    if (tape) tape += (place * call->chunks + i) * NAME(tape_size)(call);
+    if (tape) NAME(keep_state)(call, &row, tape);
     NAME(load)(call, given, &row, b, h, i * c);
-    NAME(chunk_forward)(call, &row, base, i + 1 < call->chunks || given->drift_end[0]);
+    NAME(chunk_forward)(call, &row, base, 0, i + 1 < call->chunks || given->drift_end[0]);
+    if (tape) NAME(keep_reads)(call, &row, tape);
+    row.begun = 1;
     REAL* out = (REAL*)given->out + (place * time + i * c) * dim;
     REAL* loss = (REAL*)given->loss + place * time + i * c;
     memcpy(out, row.reads[call->layers - 1], c * dim * sizeof(REAL));
@@ -119,12 +149,12 @@ static void NAME(backward_row)(const Call* call, const Forward* given, const Bac
   NAME(ByRow) by;
   NAME(lay_out_by)(call, NAME(lay_out)(call, space, &row), &by);
   long c = call->chunk, dim = call->widths[0], place = b * call->heads + h, time = c * call->chunks;
-  long states = NAME(state_size)(call);
   const REAL *base[MOST_LAYERS] = {0}, *drift[MOST_LAYERS] = {0}, *surge[MOST_LAYERS] = {0};
   NAME(bases)(call, given, h, base);
   for (int l = 0; l < call->layers; l++) {
     long n = call->widths[l] * call->widths[l + 1], at = (h * call->batch + b) * n;
     memset(by.by_base[l], 0, n * sizeof(REAL));
+    by.ends = wanted->by_drift_end[l] || wanted->by_surge_end[l] || (l && by.ends);
     REAL* to[] = {by.by_drift[l], by.by_surge[l]};
     const void* from[] = {wanted->by_drift_end[l], wanted->by_surge_end[l]};
     for (int i = 0; i < 2; i++)
@@ -132,15 +162,19 @@ static void NAME(backward_row)(const Call* call, const Forward* given, const Bac
       else memset(to[i], 0, n * sizeof(REAL));
   }
   for (long i = call->chunks - 1; i >= 0; i--) {
-    const REAL* tape = (const REAL*)given->tape + (place * call->chunks + i) * states;
-    for (int l = 0; l < call->layers; l++) {
-      long n = call->widths[l] * call->widths[l + 1];
-      drift[l] = tape, surge[l] = tape + n, tape += 2 * n;
-    }
+    const REAL *tape =
+                   (const REAL*)given->tape + (place * call->chunks + i) * NAME(tape_size)(call),
+               *reads = tape + NAME(state_size)(call);
+    if (i)
+      for (int l = 0; l < call->layers; l++) {
+        long n = call->widths[l] * call->widths[l + 1];
+        drift[l] = tape, surge[l] = tape + n, tape += 2 * n;
+      }
+    else NAME(starts)(call, given, b, h, drift, surge);
     NAME(take_state)(call, &row, base, drift, surge);
     NAME(anchor)(call, given, &row, base, 0);
     NAME(load)(call, given, &row, b, h, i * c);
-    NAME(chunk_forward)(call, &row, base, 0);
+    NAME(chunk_forward)(call, &row, base, reads, 0);
     long at = place * time + i * c;
     if (wanted->by_out)
       memcpy(by.by_out, (const REAL*)wanted->by_out + at * dim, c * dim * sizeof(REAL));
@@ -149,6 +183,7 @@ static void NAME(backward_row)(const Call* call, const Forward* given, const Bac
     else memset(by.by_loss, 0, c * sizeof(REAL));
     NAME(chunk_backward)(call, &row, &by);
     NAME(hand_out)(call, wanted, &row, &by, place, i * c);
+    by.ends = 1;
   }
   for (int l = 0; l < call->layers; l++) {
     long n = call->widths[l] * call->widths[l + 1], at = (h * call->batch + b) * n;
