@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from titans_seq.exceptions import ConfigError
 from titans_seq.nn.convolution import CausalConvolution
+from titans_seq.nn.decode import read_one
 from titans_seq.nn.gates import MemoryGates
 from titans_seq.nn.packing import advance, from_grid, grid, pack, slots_of, to_grid, unpack
 from titans_seq.nn.rules import LearningRule, check_depth, find_rule
@@ -168,6 +169,10 @@ class NeuralMemory(nn.Module):
             (batch, time), as the surprise of :meth:`forward`.
         """
         batch, time, _ = tokens.shape
+        if time == 1 and lengths is None and keep_state:
+            answer = read_one(self, tokens, state)
+            if answer is not None:
+                return answer
         position = 0 if state is None else state.position
         past = None if state is None else state.convolution
         mixed, tail = self.convolve(self.project(tokens), past, lengths)

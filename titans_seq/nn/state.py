@@ -10,13 +10,14 @@ import dataclasses
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor
 
 from titans_seq.exceptions import DataError
 from titans_seq.nn.packing import Position
+from titans_seq.ops.memory_open import OpenChunk
 from titans_seq.ops.state import Carry
 
 
@@ -104,7 +105,16 @@ class State:
     @property
     def nbytes(self) -> int:
         """Bytes that the state's tensors hold; it does not grow with what was read."""
-        return sum(one.numel() * one.element_size() for one in self.tensors())
+        return sum(one.numel() * one.element_size() for one in self.outline().tensors())
+
+    def outline(self) -> Self:
+        """Return a state with tensors of the same shape, type and place, whatever they hold.
+
+        It costs nothing, where the numbers of some tensors are not computed before somebody
+        asks for them.
+        """
+        names = [field.name for field in dataclasses.fields(self)]
+        return type(self)(**{name: _outline(getattr(self, name)) for name in names})
 
 
 def _map(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
@@ -117,6 +127,13 @@ def _map(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
         inner = [_map(one, change) for one in value]
         return type(value)(*inner) if hasattr(value, "_fields") else tuple(inner)
     return value
+
+
+def _outline(value: Any) -> Any:
+    """Outline the states inside a tuple, or one."""
+    if isinstance(value, tuple) and not hasattr(value, "_fields"):
+        return tuple(map(_outline, value))
+    return value.outline() if isinstance(value, State) else value
 
 
 def _walk(name: str, value: Any) -> Iterator[tuple[str, Tensor | int | None]]:
@@ -145,13 +162,54 @@ class MemoryState(State):
     """What a :class:`titans_seq.NeuralMemory` knows after the tokens it has read."""
 
     carry: Carry
-    """Weights, momentum and open chunk, see :class:`titans_seq.ops.state.Carry`."""
+    """Weights, momentum and open chunk, see :class:`titans_seq.ops.state.Carry`. Computed when
+    first asked for, where the last token was read by itself."""
 
     convolution: Tensor
     """(batch, kernel - 1, 3 * dim): last inputs of the convolution."""
 
     position: Position
     """Tokens read: one number, or where rows differ one a row, (batch,), on the CPU."""
+
+    @classmethod
+    def of_chunk(cls, chunk: OpenChunk, convolution: Tensor, position: Position) -> MemoryState:
+        """Return a state whose carry is computed when somebody asks for it."""
+        state = object.__new__(cls)
+        state.__dict__.update(_chunk=chunk, convolution=convolution, position=position)
+        return state
+
+    @property
+    def chunk(self) -> OpenChunk | None:
+        """The open chunk to go on from; ``None`` once ``carry`` was asked for.
+
+        What was looked at may have been changed or saved, and is what is gone on from.
+        """
+        found: OpenChunk | None = self.__dict__.get("_chunk")
+        return found
+
+    def outline(self) -> MemoryState:
+        """Return the state with tensors of the same shape, type and place, whatever they hold."""
+        chunk = self.chunk
+        if chunk is None:
+            return self
+        return MemoryState(chunk.outline(), self.convolution, self.position)
+
+    def __reduce__(self) -> tuple[type[MemoryState], tuple[Carry, Tensor, Position]]:
+        """Copy and pickle the state with everything written out."""
+        return MemoryState, (self.carry, self.convolution, self.position)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Write the open chunk out when its carry is first asked for."""
+            chunk = self.__dict__.get("_chunk")
+            if name != "carry":
+                raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
+            if chunk is not None:
+                # two threads may both compute it: all see what the first of them has left
+                self.__dict__.setdefault("carry", chunk.carry())
+                self.__dict__.pop("_chunk", None)
+            return self.__dict__["carry"]
 
 
 @dataclass(frozen=True, eq=False)

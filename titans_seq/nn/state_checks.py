@@ -51,7 +51,7 @@ def check_state(layer: nn.Module, state: State | None, tokens: Tensor, name: str
     if tuple(type(one) for one in parts) != kinds[1:]:
         named = " and a ".join(kind.__name__ for kind in kinds[1:])
         raise DataError(f"{name} must hold a {named}: it belongs to another variant")
-    leaves = {key: value for key, value in state.leaves() if isinstance(value, Tensor)}
+    leaves = {key: value for key, value in state.outline().leaves() if isinstance(value, Tensor)}
     for key, value in leaves.items():
         if key in shapes:
             _check_shape(f"{name}.{key}", value, shapes[key])

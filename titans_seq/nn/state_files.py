@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from collections.abc import Mapping
@@ -92,7 +93,7 @@ def _described(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
         tensors[name] = value.detach().to("cpu", copy=True).contiguous()
         return {"tensor": name}
     if isinstance(value, State) or hasattr(value, "_fields"):
-        fields = getattr(value, "_fields", None) or vars(value)
+        fields = getattr(value, "_fields", None) or _names(value)
         inner = {
             field: _described(getattr(value, field), f"{name}.{field}", tensors) for field in fields
         }
@@ -101,6 +102,11 @@ def _described(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
         return [_described(one, f"{name}.{index}", tensors) for index, one in enumerate(value)]
     assert value is None or isinstance(value, int)
     return value
+
+
+def _names(state: State) -> list[str]:
+    """Return the names of a state's fields; one of them may not be computed yet."""
+    return [field.name for field in dataclasses.fields(state)]
 
 
 def _rebuilt(value: Any, tensors: Mapping[str, Tensor]) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -70,15 +70,9 @@ class Given:
 
     def sizes(self) -> kernels.Call:
         """Return the sizes of the call."""
-        call, rule = self.call, self.call.rule
         widths = [self.dim, *(one.shape[-1] for one in self.start)]
-        shared = {"triangular": 0, "raw": 1, "mean": call.full_chunk}[rule.step]
-        return kernels.Call(
-            call.layers, call.chunk, self.time // call.chunk, self.heads, self.batch,
-            (ctypes.c_long * (kernels.MOST_LAYERS + 1))(*widths), rule.step == "triangular",
-            rule.activation == "gelu", rule.gradient_point == "token", rule.decay_first,
-            shared or 1, rule.gradient_bound or 0, TINY,
-        )  # fmt: skip
+        chunks = self.time // self.call.chunk
+        return sizes_of(self.call, chunks, self.heads, self.batch, widths)
 
     def states(self) -> list[Tensor]:
         """Return room for a weight or a momentum of each layer."""
@@ -107,6 +101,26 @@ class Given:
             *(kernels.pointers(one) for one in begun[:3]), *begun[3:],
             kernels.pointer(tape), None,
         )  # fmt: skip
+
+
+def sizes_of(
+    call: Call, chunks: int, heads: int, batch: int, widths: Sequence[int]
+) -> kernels.Call:
+    """Return the sizes of a call as the compiled code takes them.
+
+    Parameters
+    ----------
+    widths
+        Of the memory's layers: the input's, then each output's.
+    """
+    rule = call.rule
+    shared = {"triangular": 0, "raw": 1, "mean": call.full_chunk}[rule.step]
+    return kernels.Call(
+        call.layers, call.chunk, chunks, heads, batch,
+        (ctypes.c_long * (kernels.MOST_LAYERS + 1))(*widths), rule.step == "triangular",
+        rule.activation == "gelu", rule.gradient_point == "token", rule.decay_first,
+        shared or 1, rule.gradient_bound or 0, TINY,
+    )  # fmt: skip
 
 
 def run(given: Given, forward: kernels.Forward, backward: kernels.Backward | None) -> None:

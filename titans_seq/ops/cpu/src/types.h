@@ -31,6 +31,7 @@ static inline float NAME(power)(float x) {
 #include "backward.h"
 #include "exact.h"
 #include "rows.h"
+#include "open.h"
 #undef REAL
 #undef LANES
 #undef TILE
@@ -49,6 +50,7 @@ static inline double NAME(power)(double x) { return exp(x); }
 #include "backward.h"
 #include "exact.h"
 #include "rows.h"
+#include "open.h"
 #undef REAL
 #undef LANES
 #undef TILE
