@@ -8,22 +8,26 @@ from contextlib import nullcontext
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
+from sklearn.base import clone
 from sklearn.utils import check_random_state
 
 from titans_seq.config import Variant
+from titans_seq.forecasting.assessed import AssessedForecaster
 from titans_seq.forecasting.bundle import load_forecaster
 from titans_seq.forecasting.conformal import Calibration
-from titans_seq.forecasting.fitted import FittedForecaster
 from titans_seq.forecasting.fitting import calibrate_network, fit_network
 from titans_seq.forecasting.frames import DEFAULT_ID
 from titans_seq.forecasting.heads import Normalisation
 from titans_seq.forecasting.network import ForecastNetwork
 from titans_seq.forecasting.panel import Preprocess
-from titans_seq.forecasting.prepare import Data, training_table
+from titans_seq.forecasting.prepare import Data, held_out_rows, training_table
+from titans_seq.forecasting.results import Predictor
+from titans_seq.forecasting.table import Table
 from titans_seq.training import showing_progress
 
 
-class TitansForecaster(FittedForecaster):
+class TitansForecaster(AssessedForecaster):
     """Forecast one or many series, with intervals.
 
     Parameters
@@ -176,18 +180,8 @@ class TitansForecaster(FittedForecaster):
         table, train_rows = training_table(
             df, columns, self.freq, horizon=self.horizon, val_size=val_size, val_data=val_df
         )
-        preprocess = Preprocess.learn(table, columns, train_rows)
-        panel = preprocess.panel(table, columns)
-        seed = int(check_random_state(self.random_state).randint(2**31))
         with showing_progress() if progress else nullcontext():
-            trained = fit_network(self.get_params(deep=False), preprocess, panel, train_rows, seed)
-        calibration = None
-        if calibrate:
-            calibration = calibrate_network(trained.network, panel, trained.held_out)
-        self._keep(trained.network, preprocess, calibration)
-        self._table = table
-        self.history_ = trained.history
-        return self
+            return self._learn(table, train_rows, calibrate=calibrate)
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Self:
@@ -203,6 +197,29 @@ class TitansForecaster(FittedForecaster):
         forecaster = cls(**settings)
         forecaster._keep(network, preprocess, calibration)
         return forecaster
+
+    def _learn(
+        self, table: Table, train_rows: npt.NDArray[np.int64], *, calibrate: bool = True
+    ) -> Self:
+        """Train on the first rows of each series of a table, and calibrate on the others."""
+        columns = self._columns()
+        preprocess = Preprocess.learn(table, columns, train_rows)
+        panel = preprocess.panel(table, columns)
+        seed = int(check_random_state(self.random_state).randint(2**31))
+        trained = fit_network(self.get_params(deep=False), preprocess, panel, train_rows, seed)
+        calibration = None
+        if calibrate:
+            calibration = calibrate_network(trained.network, panel, trained.held_out)
+        self._keep(trained.network, preprocess, calibration)
+        self._table = table
+        self.history_ = trained.history
+        return self
+
+    def _trained_on(self, table: Table) -> Predictor:
+        lengths = table.lengths()
+        train_rows = lengths - held_out_rows(lengths, self.horizon, None)
+        fresh: Self = clone(self)
+        return fresh._learn(table, train_rows)._predictor()
 
     def _keep(
         self, network: ForecastNetwork, preprocess: Preprocess, calibration: Calibration | None

@@ -19,7 +19,7 @@ from titans_seq.forecasting.frames import Columns
 from titans_seq.forecasting.network import ForecastNetwork
 from titans_seq.forecasting.panel import Preprocess
 from titans_seq.forecasting.prepare import Data, column_roles, read_again
-from titans_seq.forecasting.results import Predictor, WindowForecasts
+from titans_seq.forecasting.results import Predictor, WindowForecasts, future_frame
 from titans_seq.forecasting.table import Table
 from titans_seq.training import History
 
@@ -27,6 +27,7 @@ from titans_seq.training import History
 class FittedForecaster(BaseEstimator):
     """Everything that needs a trained network and the settings, but no training."""
 
+    horizon: int
     quantiles: Sequence[float]
     network_: ForecastNetwork
     preprocess_: Preprocess
@@ -135,6 +136,29 @@ class FittedForecaster(BaseEstimator):
         predictor = self._predictor()
         table = self._read(frame, predictor.columns, "frame")
         return predictor.between(table, tuple(self.quantiles), stride=stride, start=start, end=end)
+
+    def make_future_frame(self, df: Data | None = None) -> pd.DataFrame:
+        """Return the ids and times that :meth:`predict` will forecast.
+
+        Join the columns known ahead to it, and it is a ``future_df``.
+
+        Parameters
+        ----------
+        df
+            History up to now; None goes on from the rows of ``fit``.
+
+        Returns
+        -------
+        DataFrame
+            Id and time, ``horizon`` rows a series. A wide frame without ids has times alone.
+
+        Raises
+        ------
+        DataError
+            If the data cannot be used.
+        """
+        check_is_fitted(self, "network_")
+        return future_frame(self._history(df, "make_future_frame"), self.horizon, self._columns())
 
     def save(self, folder: str | os.PathLike[str], *, force: bool = False) -> None:
         """Write the forecaster to a model folder: JSON, safetensors and a card, no pickle.

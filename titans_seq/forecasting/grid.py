@@ -68,6 +68,15 @@ class Grid:
             return np.full(len(times), -1, dtype=np.int64)
         return np.asarray(whole.get_indexer(times), dtype=np.int64)
 
+    def rows_until(self, first: Any, last: Any) -> int:
+        """Return how many rows there are from ``first`` to ``last``, both included."""
+        if isinstance(self.freq, int):
+            return max(0, (int(last) - int(first)) // self.freq + 1)
+        if self.fixed is None:
+            return len(pd.date_range(first, last, freq=self.freq))
+        ends = self.ordinals(pd.DatetimeIndex([first, last]))
+        return max(0, int(ends[1] - ends[0]) // self.fixed + 1)
+
     def times(self, first: Any, begin: int, end: int) -> pd.Index:
         """Return the times of rows ``begin`` to ``end`` (without it) after ``first``."""
         if isinstance(self.freq, int):

@@ -66,6 +66,9 @@ class Preprocess:
     categories: dict[str, list[str]] = field(default_factory=dict)
     """Known values of each categorical covariate; their codes count from 1."""
 
+    last: list[Any] = field(default_factory=list)
+    """Time of the last row of each of them that ``fit`` saw."""
+
     cycles: list[str] = field(default_factory=list)
     """Cycles of the calendar in use."""
 
@@ -91,6 +94,8 @@ class Preprocess:
             If a series has no value of the target at all.
         """
         learnt = cls(freq=table.grid.freq, ids=list(table.ids))
+        ends = zip(range(len(table.ids)), table.lengths(), strict=True)
+        learnt.last = [_plain(table.times(code, rows - 1, rows)[0]) for code, rows in ends]
         learnt.scales = series_scales(table, train_rows).tolist()
         chosen = np.zeros(int(table.starts[-1]), dtype=bool)
         for start, rows in zip(table.starts, train_rows, strict=False):
@@ -130,8 +135,20 @@ class Preprocess:
             "static_cardinalities": (*codes(columns.static), len(self.ids) + 1),
         }
 
-    def panel(self, table: Table, columns: Columns) -> Panel:
+    def panel(
+        self, table: Table, columns: Columns, scale_rows: npt.NDArray[np.int64] | None = None
+    ) -> Panel:
         """Turn a table into tensors; series and categories never met get code 0.
+
+        Parameters
+        ----------
+        table
+            Checked series.
+        columns
+            Roles of the columns.
+        scale_rows
+            By how many of its first rows a series is scaled that was not trained on; None
+            takes all.
 
         Raises
         ------
@@ -142,7 +159,8 @@ class Preprocess:
         codes = np.array([known.get(name, -1) for name in table.ids], dtype=np.int64)
         scales = np.array(self.scales).reshape(-1, 2)[codes]
         if (codes < 0).any():
-            scales[codes < 0] = series_scales(table, table.lengths())[codes < 0]
+            rows = table.lengths() if scale_rows is None else scale_rows
+            scales[codes < 0] = series_scales(table, rows)[codes < 0]
         spread = np.repeat(scales, table.lengths(), axis=0)
         scaled = (table.target - spread[:, 0]) / spread[:, 1]
         calendar = self._calendar(table)
@@ -233,3 +251,8 @@ def _scale(values: Floats) -> tuple[float, float]:
 
 def _floats(values: npt.NDArray[Any]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
+
+
+def _plain(time: Any) -> Any:
+    """Return a time as JSON can hold it."""
+    return time.isoformat() if hasattr(time, "isoformat") else int(time)

@@ -110,7 +110,7 @@ def training_table(
     frame = as_frame(data, columns, "df")
     if val_data is None:
         table = read_table(frame, columns, freq=freq, what="df")
-        return table, table.lengths() - _held_out(table.lengths(), horizon, val_size)
+        return table, table.lengths() - held_out_rows(table.lengths(), horizon, val_size)
     if val_size is not None:
         raise ConfigError("give val_size or val_df, not both")
     later = as_frame(val_data, columns, "val_df")
@@ -126,7 +126,7 @@ def training_table(
     return table, np.array([rows.get(name, 0) for name in table.ids], dtype=np.int64)
 
 
-def _held_out(
+def held_out_rows(
     lengths: npt.NDArray[np.int64], horizon: int, val_size: int | float | None
 ) -> npt.NDArray[np.int64]:
     """Return how many rows of each series choose the epoch."""

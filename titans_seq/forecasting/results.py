@@ -169,6 +169,38 @@ def real_units(panel: Panel, index: WindowIndex, raw: RawForecasts) -> RawForeca
     )
 
 
+def rows_of(table: Table, columns: Columns) -> pd.DataFrame:
+    """Return id, time and target of the rows of a table as a long frame."""
+    counts = table.lengths()
+    times = [table.times(series, 0, int(rows)) for series, rows in enumerate(counts)]
+    name = "y" if len(columns.target) > 1 else columns.target[0]
+    frame = pd.DataFrame(
+        {
+            columns.id: pd.Index(table.ids).repeat(counts),
+            ROW if columns.time is None else columns.time: times[0].append(times[1:]),
+            name: table.target,
+        }
+    )
+    return frame[table.present]
+
+
+def future_frame(table: Table, horizon: int, columns: Columns) -> pd.DataFrame:
+    """Return ids and times of the rows that follow each series.
+
+    Series that share an id, those of a wide frame, have their times once.
+    """
+    name = ROW if columns.time is None else columns.time
+    parts: dict[Any, pd.DataFrame] = {}
+    for series, rows in enumerate(table.lengths()):
+        times = table.times(series, int(rows), int(rows) + horizon)
+        parts.setdefault(table.keys[series], pd.DataFrame({name: times}))
+    whole = pd.concat(list(parts.values()), ignore_index=True)
+    if len(columns.target) > 1 and set(table.keys) == {columns.target[0]}:
+        return whole
+    whole.insert(0, columns.id, pd.Index(list(parts)).repeat(horizon))
+    return whole
+
+
 def last_times(table: Table, horizon: int) -> pd.Index:
     """Return the times of the last ``horizon`` rows of each series, one after another."""
     times = [

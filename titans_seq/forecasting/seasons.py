@@ -1,0 +1,96 @@
+"""Seasons, and the seasonal naive forecast that every backtest is printed beside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from titans_seq.forecasting.distribution import Floats, normal_scores
+from titans_seq.forecasting.grid import DAY, Grid
+
+Rows = npt.NDArray[np.int64]
+
+YEARS = {"M": 12, "Q": 4, "Y": 1, "W": 52, "B": 5}
+"""Rows of a season by the first letter of the frequency, where a row is no fixed time; of
+business days and weeks, too."""
+
+MOST_SEASONS_BACK = 8
+"""How many seasons are looked back for a value that is not missing."""
+
+
+def season_of(grid: Grid) -> int:
+    """Return the rows of a usual season: a day of shorter steps, a week of days, else a year.
+
+    Whole-number times have none, which is 1.
+    """
+    if isinstance(grid.freq, int):
+        return 1
+    offset = pd.tseries.frequencies.to_offset(grid.freq)
+    fixed = grid.fixed
+    if fixed is not None and fixed < DAY:
+        return DAY // fixed if DAY % fixed == 0 else 1
+    if fixed is not None and not isinstance(offset, pd.offsets.Week):
+        return 7 if fixed == DAY else 1
+    return YEARS.get(offset.name[0], 1) if offset.n == 1 else 1
+
+
+@dataclass(frozen=True, slots=True)
+class SeasonalNaive:
+    """Repeats the last season of one series.
+
+    Its quantiles are normal; their deviation grows with the root of the seasons ahead
+    (Hyndman and Athanasopoulos, Forecasting: Principles and Practice, 3rd edition, 5.5).
+    """
+
+    season: int
+    """Rows of a season."""
+
+    scale: float
+    """Mean absolute difference between seasons in the history: the unit of MASE."""
+
+    deviation: float
+    """Root of the mean squared difference."""
+
+    @classmethod
+    def learn(cls, history: Floats, season: int) -> SeasonalNaive:
+        """Measure the history of one series; NaN where it does not say."""
+        if len(history) <= season:
+            season = 1
+        change = history[season:] - history[:-season]
+        change = change[np.isfinite(change)]
+        if not len(change):
+            return cls(season, np.nan, np.nan)
+        scale, square = float(np.abs(change).mean()), float((change**2).mean())
+        return cls(season, scale if scale > 0 else np.nan, square**0.5)
+
+    def point(self, values: Floats, cutoffs: Rows, horizon: int) -> Floats:
+        """Return (windows, horizon); a missing value is taken from a season before.
+
+        Parameters
+        ----------
+        values
+            The whole series, (rows,); of each window only rows before its cutoff are used.
+        cutoffs
+            Row of each window where its horizon begins.
+        horizon
+            Rows ahead.
+        """
+        ahead = np.arange(horizon)
+        rows = cutoffs[:, None] + ahead - self.season * (1 + ahead // self.season)
+        found = np.full(rows.shape, np.nan)
+        for back in range(MOST_SEASONS_BACK):
+            earlier = rows - back * self.season
+            taken = np.where(earlier >= 0, values[np.maximum(earlier, 0)], np.nan)
+            found = np.where(np.isnan(found), taken, found)
+        last = pd.Series(values).ffill().to_numpy()[cutoffs - 1]
+        return np.where(np.isnan(found), last[:, None], found)
+
+    def quantiles(self, point: Floats, levels: tuple[float, ...]) -> Floats:
+        """Return (windows, horizon, levels)."""
+        seasons = 1 + np.arange(point.shape[1]) // self.season
+        spread = np.nan_to_num(self.deviation) * np.sqrt(seasons)
+        found: Floats = point[..., None] + spread[:, None] * normal_scores(levels)
+        return found
