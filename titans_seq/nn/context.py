@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from titans_seq.config import TitansConfig
 from titans_seq.nn.attention import HeadProjections
-from titans_seq.nn.mixers import GatedJoin, PersistentTokens, memory_from
+from titans_seq.nn.mixers import PersistentTokens, memory_from
 from titans_seq.nn.norms import RMSNorm
 from titans_seq.nn.packing import (
     Grid,
@@ -31,6 +31,9 @@ from titans_seq.ops.rotary import Turns, prefix_keys, turn, turns
 
 class Piece(NamedTuple):
     """The part of one segment that is here: all of it that does not depend on the memory."""
+
+    tokens: Float[Tensor, "batch piece dim"]
+    """What the block handed over, normalised."""
 
     asked: Float[Tensor, "batch heads piece head_dim"]
     """Queries to the memory."""
@@ -68,14 +71,48 @@ class Running(NamedTuple):
     values: Tensor | None
 
 
+class RecallJoin(nn.Module):
+    """What was recalled, gated by what was attended: both normalised with learned weights.
+
+    The paper leaves open which of the two the non-linearity takes. Here it is the attention,
+    and a sigmoid: what is recalled then keeps its signs whichever token asks. As a linear
+    factor the attention, which differs from token to token, would flip them, and each pair
+    of a token and an answer would have to be learnt by itself.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.attended = RMSNorm(dim)
+        self.recalled = RMSNorm(dim)
+        self.out = nn.Linear(dim, dim, bias=False)
+
+    def forward(
+        self, attended: Float[Tensor, "*rows dim"], recalled: Float[Tensor, "*rows dim"]
+    ) -> Float[Tensor, "*rows dim"]:
+        """Return the projected product."""
+        joined: Tensor = self.out(self.attended(attended).sigmoid() * self.recalled(recalled))
+        return joined
+
+
 class ContextMixer(PersistentTokens):
     """Attend, inside a segment, to what the memory recalls for it; then write the result.
 
-    For a segment S: ``h = read(memory at the segment's start, query(S))``; attention in the
-    window [persistent, h, S] gives y; the memory is written with y; the answer is
-    ``y (x) read(memory, y)`` after the write, (x) as in MAG. Taken literally a token would
-    see what was recalled for later tokens of its segment; here it sees h only up to its own,
-    so that the mixer is causal and streams token by token.
+    For a segment S of normalised tokens::
+
+        h = read(memory at the segment's start, query(S))      equation 21
+        y = attention in the window [persistent, h, S]         equations 22 and 23
+        z = norm(S + y)
+        memory is written with z                               equation 24
+        S + y + y (x) read(memory, z), after the write         equation 25
+
+    Three things are ours. Taken literally a token would see what was recalled for later
+    tokens of its segment; here it sees h only up to its own, so that the mixer is causal
+    and streams token by token. Attention and memory each have a residual connection, as the
+    paper asks of every block: the memory is written and asked with z, not with y alone (S
+    itself is added by the block). An attention that has learnt nothing yet gives every
+    token nearly the same mean, so a memory of y alone tells no token from another and
+    learns no association at all; and y, of any scale, as a value to write makes the
+    training diverge. Last, (x) is :class:`RecallJoin`, in which y gates what is recalled.
     """
 
     def __init__(self, config: TitansConfig) -> None:
@@ -85,7 +122,8 @@ class ContextMixer(PersistentTokens):
         self.query = nn.Linear(config.dim, config.dim, bias=False)
         self.attention = HeadProjections(config.dim, config.heads)
         self.norm = RMSNorm(config.dim)
-        self.join = GatedJoin(config.dim)
+        self.write_norm = RMSNorm(config.dim)
+        self.join = RecallJoin(config.dim)
 
     def forward(
         self,
@@ -106,12 +144,13 @@ class ContextMixer(PersistentTokens):
         running = Running(None, (), None, None)
         if state is not None:
             running = Running(state.memory, state.recalled_from, state.keys, state.values)
-        attended, recalled = [], []
+        answers, recalled = [], []
         for piece in self._pieces(to_grid(tokens, places, 1), places, table, keep_state):
-            running, y, answer = self._segment(piece, running, prefix, table)
-            attended.append(y)
-            recalled.append(answer)
-        joined = self.join(torch.cat(attended, dim=1), torch.cat(recalled, dim=1))
+            running, y, read = self._segment(piece, running, prefix, table)
+            answers.append(y)
+            recalled.append(read)
+        attended = torch.cat(answers, dim=1)
+        joined = attended + self.join(attended, torch.cat(recalled, dim=1))
         out = from_grid(joined, places, time, 1)
         if not keep_state:
             return out, None
@@ -138,14 +177,17 @@ class ContextMixer(PersistentTokens):
         slots = torch.arange(places.slot, places.slot + width, device=q.device) % self.segment_len
         by = Turns(*(one[slots] for one in table))
         parts = (one.split(sizes, dim=2) for one in (asked, turn(q, by), turn(k, by), v))
+        tokens = columns.split(sizes, dim=1)
         masks = _masks(places, sizes, columns.device)
         pieces: list[Piece] = []
         here = places.slot
-        for size, mask, (a, q, k, v) in zip(sizes, masks, zip(*parts, strict=True), strict=True):
+        for size, mask, x, (a, q, k, v) in zip(
+            sizes, masks, tokens, zip(*parts, strict=True), strict=True
+        ):
             opens, slot = _opens(places, here), here % self.segment_len
             here += size
             last = here == places.slot + width
-            pieces.append(Piece(a, q, k, v, mask, slot, opens, keep or not last, keep and last))
+            pieces.append(Piece(x, a, q, k, v, mask, slot, opens, keep or not last, keep and last))
         return pieces
 
     def _segment(
@@ -171,7 +213,7 @@ class ContextMixer(PersistentTokens):
             contexts = (keys[:, :, 0, :end], values[:, :, 0, :end])
             tokens = (keys[:, :, 1, :end], values[:, :, 1, :end])
         y = self.attention.join(segment_attention(piece.queries, contexts, tokens, slot, prefix))
-        packed = pack(y, piece.filled)
+        packed = pack(self.write_norm(piece.tokens + y), piece.filled)
         recalled, memory, _ = self.memory.read_packed(
             packed.tokens, packed.lengths, before.memory, keep_state=piece.leaves
         )
