@@ -4,8 +4,9 @@ For whole chunks of the common case: the momentum schedule and squared error of 
 rule, at any depth, and the linear memory with its gradient at every token. Each head of each
 sequence is worked on by itself, chunk after chunk, so that its weights and all that a chunk
 touches stay in the cache; forward and backward are by hand, and no token's weights are ever
-built. Only the states between chunks, and what the layers below the last have read, are kept for
-the backward pass, which computes the rest of each chunk again. A second derivative goes through the general form.
+built. Only the states between chunks, and what the layers below the last have read, are kept
+for the backward pass, which computes the rest of each chunk again. A second derivative goes
+through the general form.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from titans_seq.ops.cpu import library as kernels
 from titans_seq.ops.cpu.call import Begun, Call, Given, run
+from titans_seq.ops.cpu.pages import ask_for_large_pages
 from titans_seq.ops.memory_chunked import memory_chunked
 from titans_seq.ops.memory_exact import memory_exact
 from titans_seq.ops.rule import Rates, UpdateRule
@@ -147,6 +149,7 @@ class _Whole(torch.autograd.Function):
             numbers += call.chunk * sum(one.shape[-1] for one in given.start[:-1])
             rows = given.batch * given.heads
             tape = given.like.new_empty(rows, given.time // call.chunk, numbers)
+            ask_for_large_pages(tape)
         run(given, given.forward(out, loss, after, tape), None)
         ctx.call = call
         ctx.set_materialize_grads(False)
