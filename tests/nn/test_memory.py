@@ -11,7 +11,6 @@ from torch import Tensor
 
 from titans_seq import NeuralMemory
 from titans_seq.exceptions import ConfigError, DataError
-from titans_seq.nn.convolution import CausalConvolution
 from titans_seq.nn.state import MemoryState
 
 RULES = [
@@ -157,19 +156,3 @@ def test_refuses_what_cannot_be_built(settings: dict[str, object], match: str) -
 def test_refuses_a_mask_of_another_shape() -> None:
     with pytest.raises(DataError, match=r"mask is \(batch, time\) = \(2, 5\)"):
         _memory()(_tokens(2, 5), mask=torch.ones(2, 4, dtype=torch.bool))
-
-
-def test_the_convolutions_gradients_are_right_twice() -> None:
-    torch.manual_seed(0)
-    convolve = CausalConvolution(3).double()
-    x = torch.randn(2, 5, 3, dtype=torch.float64, requires_grad=True)
-    tail = torch.randn(2, 3, 3, dtype=torch.float64, requires_grad=True)
-
-    def mix(weight: Tensor, x: Tensor, tail: Tensor) -> Tensor:
-        return torch.func.functional_call(convolve, {"weight": weight}, (x, tail))[0]
-
-    weight = convolve.weight.detach().requires_grad_()
-    assert torch.autograd.gradcheck(mix, (weight, x, tail))
-    assert torch.autograd.gradgradcheck(mix, (weight, x, tail))
-    slow = sum(weight[tap] * torch.cat([tail, x], 1)[:, tap : tap + 5] for tap in range(4))
-    torch.testing.assert_close(mix(weight, x, tail), slow)

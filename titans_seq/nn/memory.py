@@ -6,7 +6,6 @@ import itertools
 from typing import Literal, overload
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -20,6 +19,7 @@ from titans_seq.nn.rules import LearningRule, check_depth, find_rule
 from titans_seq.nn.state import MemoryState
 from titans_seq.ops.chunk_network import read_at
 from titans_seq.ops.chunks import Rows
+from titans_seq.ops.features import leave, normalise, unit
 from titans_seq.ops.memory import learn_and_read
 from titans_seq.ops.rule import OutputNorm, Rates
 from titans_seq.ops.state import Carry, split_start
@@ -175,11 +175,8 @@ class NeuralMemory(nn.Module):
                 return answer
         position = 0 if state is None else state.position
         past = None if state is None else state.convolution
-        mixed, tail = self.convolve(self.project(tokens), past, lengths)
-        q, k, v = rearrange(
-            F.silu(mixed), "b t (three h d) -> three b h t d", three=3, h=self.heads
-        ).unbind(0)
-        parts = [_unit(q), _unit(k), v, *self.gates(tokens)]
+        projected = self.project(tokens)
+        parts = [*self.convolve(projected, past, self.heads), *self.gates(tokens)]
 
         period = 1 if self.rule.update.gradient_point == "token" else self.chunk_size
         places = grid(position, lengths, time, period)
@@ -196,6 +193,7 @@ class NeuralMemory(nn.Module):
         y = self._leave(out, tokens)
         if not keep_state or carry is None:
             return y, None, loss.mean(1)
+        tail = self.convolve.tail(projected, past, lengths)
         return y, MemoryState(carry, tail, advance(position, lengths, time)), loss.mean(1)
 
     def weights(
@@ -219,9 +217,9 @@ class NeuralMemory(nn.Module):
         weights: tuple[Float[Tensor, "heads batch inner outer"], ...],
     ) -> Float[Tensor, "batch time merged"]:
         """Read fixed weights with queries of unit length; nothing is written (eq. 15)."""
-        head_first = rearrange(_unit(queries), "b h t d -> h b t d").to(weights[0].dtype)
+        head_first = rearrange(unit(queries), "b h t d -> h b t d").to(weights[0].dtype)
         out = read_at(weights, head_first, self.rule.update, self._output_norm())
-        return self._normalise(rearrange(out, "h b t d -> b h t d"))
+        return normalise(rearrange(out, "h b t d -> b h t d"), self.norm)
 
     def _output_norm(self) -> OutputNorm | None:
         """Return the learned LayerNorm of a memory that has one."""
@@ -229,14 +227,9 @@ class NeuralMemory(nn.Module):
             return None
         return OutputNorm(self.gain, self.bias)
 
-    def _normalise(self, out: Tensor) -> Tensor:
-        """Normalise each head and join them."""
-        normed = F.rms_norm(out, out.shape[-1:], eps=1e-6)
-        return rearrange(normed, "b h t d -> b t (h d)") * self.norm
-
     def _leave(self, out: Tensor, tokens: Tensor) -> Tensor:
         """Normalise, gate and project what was read."""
-        gated = self._normalise(out) * F.silu(self.gate(tokens))
+        gated = leave(out, self.gate(tokens), self.norm)
         joined: Tensor = self.out(gated.to(self.out.weight.dtype))
         return joined
 
@@ -249,8 +242,3 @@ def _first_weights(heads: int, inner: int, outer: int, enters: bool) -> Tensor:
     among 4,096 tokens, relative squared error: depth 2 0.02 for 0.2, depth 3 0.04 for 0.5).
     """
     return torch.randn(heads, inner, outer) * (1.0 if enters else inner**-0.5)
-
-
-def _unit(x: Tensor) -> Tensor:
-    """Return vectors of unit length; a zero vector stays zero."""
-    return x * torch.rsqrt(x.square().sum(-1, keepdim=True) + 1e-12)

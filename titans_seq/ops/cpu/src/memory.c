@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "call.h"
+#include "layer.h"
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #define WIDE 1
@@ -85,4 +86,26 @@ PUBLIC void titans_token(const Call* call, const Opened* open, const Token* toke
 PUBLIC void titans_settle(const Call* call, const Opened* open, const Settled* to, int is_double) {
   if (is_double) PICK(settle_rows, double, call, open, to);
   else PICK(settle_rows, float, call, open, to);
+}
+
+PUBLIC void titans_mix(const Mix* given, long first, long last, int is_double) {
+  if (is_double) PICK(mix_rows, double, given, first, last);
+  else PICK(mix_rows, float, given, first, last);
+}
+
+PUBLIC void titans_unmix(const Mix* given, const ByMix* wanted, long first, long last,
+                         int is_double) {
+  if (is_double) PICK(unmix_rows, double, given, wanted, first, last);
+  else PICK(unmix_rows, float, given, wanted, first, last);
+}
+
+PUBLIC void titans_leave(const Leave* given, long first, long last, int is_double) {
+  if (is_double) PICK(leave_rows, double, given, first, last);
+  else PICK(leave_rows, float, given, first, last);
+}
+
+PUBLIC void titans_unleave(const Leave* given, const ByLeave* wanted, long first, long last,
+                         int is_double) {
+  if (is_double) PICK(unleave_rows, double, given, wanted, first, last);
+  else PICK(unleave_rows, float, given, wanted, first, last);
 }

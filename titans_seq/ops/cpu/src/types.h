@@ -32,6 +32,8 @@ static inline float NAME(power)(float x) {
 #include "exact.h"
 #include "rows.h"
 #include "open.h"
+#include "features.h"
+#include "leaving.h"
 #undef REAL
 #undef LANES
 #undef TILE
@@ -51,6 +53,8 @@ static inline double NAME(power)(double x) { return exp(x); }
 #include "exact.h"
 #include "rows.h"
 #include "open.h"
+#include "features.h"
+#include "leaving.h"
 #undef REAL
 #undef LANES
 #undef TILE
