@@ -11,7 +11,17 @@ import click
 
 from titans_seq.exceptions import DataError
 
-from .forecast_options import COLUMN_OPTIONS, SETTINGS, SPLIT, Columns, Settings
+from .forecast_looks import backtest, plot
+from .forecast_options import (
+    COLUMN_OPTIONS,
+    FUTURE_DATA,
+    QUANTILES,
+    SETTINGS,
+    SPLIT,
+    Columns,
+    Settings,
+    levels,
+)
 from .options import (
     DATA,
     FORCE,
@@ -94,19 +104,27 @@ def fit(
 @forecast.command()
 @click.argument("data", type=DATA)
 @MODEL_IN
-@click.option(
-    "--future-data", type=DATA, help="Table of the columns known ahead, at the times to come."
-)
+@FUTURE_DATA
+@QUANTILES
+@levels()
 @click.option(
     "--out",
     type=OutFile(*WRITERS),
     default="-",
     help="Table .csv, .tsv, .jsonl or .parquet; by default CSV on standard output.",
 )
-def predict(data: Path, model: Path, future_data: Path | None, out: Path) -> None:
+def predict(
+    data: Path,
+    model: Path,
+    future_data: Path | None,
+    quantiles: tuple[float, ...] | None,
+    levels: tuple[float, ...] | None,
+    out: Path,
+) -> None:
     """Forecast the rows that follow those of DATA.
 
-    Writes a row for each series and time: the expected value, and its quantiles.
+    Writes a row for each series and time: the expected value, and its quantiles, those of the
+    model unless others, or intervals, are asked for.
 
     \b
     Example:
@@ -116,7 +134,8 @@ def predict(data: Path, model: Path, future_data: Path | None, out: Path) -> Non
 
     forecaster = TitansForecaster.load(model)
     ahead = None if future_data is None else read_frame(future_data)
-    write_table(forecaster.predict(read_frame(data), future_df=ahead), out, plain=".csv")
+    found = forecaster.predict(read_frame(data), ahead, quantiles=quantiles, levels=levels)
+    write_table(found, out, plain=".csv")
 
 
 @forecast.command()
@@ -162,6 +181,10 @@ def evaluate(data: Path, model: Path, split: str | None, stride: int, out: Path 
     )
     title = f"{data}, {forecaster.horizon} rows ahead, test part of {parts}, scaled by train rows"
     show_scores(title, scores, COLUMNS, out)
+
+
+forecast.add_command(backtest)
+forecast.add_command(plot)
 
 
 def _rows_to_learn(

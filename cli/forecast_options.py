@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import click
 
-from .options import Numbers, Words, joined
+from .options import DATA, Function, Numbers, Words, joined
 from .training import RANDOM_STATE
 
 
@@ -28,6 +29,23 @@ SPLIT = click.option(
     metavar="TRAIN,VAL,TEST",
     help="Parts of each series in time order, as rows (8640,2880,2880) or shares (0.7,0.1,0.2).",
 )
+
+
+FUTURE_DATA = click.option(
+    "--future-data", type=DATA, help="Table of the columns known ahead, at the times to come."
+)
+QUANTILES = click.option("--quantiles", type=Numbers(), help="Any numbers between 0 and 1.")
+
+
+def levels(default: str | None = None) -> Callable[[Function], Function]:
+    """Return the option for intervals."""
+    return click.option(
+        "--levels",
+        type=Numbers(),
+        default=default,
+        show_default=default is not None,
+        help="Intervals in percent, such as 80,95.",
+    )
 
 
 @dataclass(frozen=True)

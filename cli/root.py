@@ -46,7 +46,7 @@ def verbosity(ctx: click.Context) -> int:
     cls=Root,
     lazy={
         "demo": (".demo:demo", "Train and score both heads on the embedded data."),
-        "forecast": (".forecast:forecast", "Forecast time series: fit, predict, evaluate."),
+        "forecast": (".forecast:forecast", "Forecast time series: fit, predict, backtest, plot."),
         "dna": (".dna:dna", "Classify DNA sequences: fit, predict, evaluate."),
         "doctor": (".doctor:doctor", "Show versions, devices, the data folder, and what works."),
     },

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -54,6 +55,90 @@ def test_predict_writes_what_the_library_predicts(
         assert len(found) == 24
         np.testing.assert_allclose(found["y_pred"], wanted["y_pred"], rtol=1e-6)
         assert (pd.to_datetime(found["time"]) == wanted["time"].to_numpy()).all()
+
+
+def test_predict_takes_any_quantiles_and_intervals(
+    run: Run, forecast_model: Path, sales: Path, plan: Path
+) -> None:
+    words = ("forecast", "predict", sales, "--future-data", plan, "--model", forecast_model)
+    answer = run(*words, "--levels", "80,95", "--quantiles", "0.5")
+    found = pd.read_csv(io.StringIO(answer.stdout))
+    wanted = TitansForecaster.load(forecast_model).predict(
+        read_frame(sales), read_frame(plan), levels=(80, 95), quantiles=(0.5,)
+    )
+    assert list(found.columns) == list(wanted.columns)
+    np.testing.assert_allclose(found["y_pred-hi-95"], wanted["y_pred-hi-95"], rtol=1e-6)
+    answer = run(*words, "--levels", "180")
+    assert answer.exit_code == 3
+    assert "levels=(180.0,): give percents between 0 and 100" in answer.stderr
+
+
+def test_backtest_prints_what_the_library_scores(
+    run: Run, forecast_model: Path, sales: Path, tmp_path: Path
+) -> None:
+    words = ("forecast", "backtest", sales, "--model", forecast_model, "--windows", "3")
+    files = {name: tmp_path / name for name in ("scores.json", "all.csv", "look.png")}
+    answer = run(
+        *words, "--step", "10", "--out", files["scores.json"],
+        "--forecasts", files["all.csv"], "--plot", files["look.png"],
+    )  # fmt: skip
+    assert answer.exit_code == 0, answer.output
+    wanted = TitansForecaster.load(forecast_model).backtest(read_frame(sales), windows=3, step=10)
+    scores = json.loads(files["scores.json"].read_text())["scores"]
+    for model, row in wanted.summary().iterrows():
+        assert scores[model] == pytest.approx(row.to_dict())
+        assert f"\n{model}" in answer.stdout
+    assert "6 windows, seasonal naive repeats 24 rows" in answer.stdout
+    assert answer.stderr == ""
+    found = pd.read_csv(files["all.csv"])
+    assert list(found.columns) == list(wanted.forecasts.columns)
+    np.testing.assert_allclose(found["y_pred"], wanted.forecasts["y_pred"], rtol=1e-6)
+    assert files["look.png"].read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("by", "names"), [("series", ["north", "south"]), ("horizon", range(1, 13)), ("cutoff", None)]
+)
+def test_backtest_scores_by_series_step_or_origin(
+    run: Run, forecast_model: Path, sales: Path, by: str, names: list[object] | None
+) -> None:
+    words = ("forecast", "backtest", sales, "--model", forecast_model, "--windows", "2")
+    scores = json.loads(run(*words, "--by", by, "--out", "-").stdout)["scores"]
+    if names is None:
+        names = ["2025-01-08 07:00:00", "2025-01-08 19:00:00"]
+    assert set(scores) == {
+        f"{name} {model}" for name in names for model in ("titans-seq", "seasonal naive")
+    }
+
+
+def test_backtest_says_where_it_was_trained_and_trains_anew(
+    run: Run, forecast_model: Path, sales: Path
+) -> None:
+    words = ("forecast", "backtest", sales, "--model", forecast_model, "--windows", "5")
+    answer = run(*words)
+    assert answer.exit_code == 0, answer.output
+    assert "4 of 10 windows lie in rows that the forecaster was trained on" in answer.stderr
+    again = run(*words, "--refit", "once")
+    assert again.exit_code == 0, again.output
+    assert again.stderr == ""
+    assert again.stdout != answer.stdout
+
+
+def test_plot_draws_the_series_that_are_named(
+    run: Run, forecast_model: Path, sales: Path, plan: Path, tmp_path: Path
+) -> None:
+    words = ("forecast", "plot", sales, "--model", forecast_model, "--future-data", plan)
+    for name in ("one.png", "two.svg"):
+        answer = run(*words, "--out", tmp_path / name, "--series", "south", "--rows", "30")
+        assert answer.exit_code == 0, answer.output
+        assert answer.output == ""
+    drawn = (tmp_path / "two.svg").read_text()
+    assert "<!-- south -->" in drawn
+    assert "<!-- north -->" not in drawn
+    answer = run(*words, "--out", tmp_path / "three.png", "--series", "west")
+    assert answer.exit_code == 4
+    assert "no series 'west'; there are north, south" in answer.stderr
+    assert not (tmp_path / "three.png").exists()
 
 
 def test_evaluate_scores_the_part_that_fit_left_out(
@@ -192,7 +277,7 @@ def test_what_is_known_ahead_must_be_there(
     assert not out.exists()
 
 
-@pytest.mark.parametrize("verb", ["predict", "evaluate"])
+@pytest.mark.parametrize("verb", ["predict", "evaluate", "backtest"])
 def test_what_is_no_model_folder_is_refused(
     run: Run, sales: Path, dna_model: Path, tmp_path: Path, verb: str
 ) -> None:
