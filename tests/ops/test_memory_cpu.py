@@ -8,6 +8,7 @@ import shutil
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from titans_seq.ops.cpu import library as kernels
 from titans_seq.ops.memory import learn_and_read
@@ -134,6 +135,62 @@ def test_a_last_chunk_that_is_not_whole_gives_what_the_general_form_gives(
     torch.testing.assert_close(
         fast_gradients, problem.gradients(slow[:2]), rtol=1e-10, atol=1e-10
     )  # fmt: skip
+
+
+@needs_library
+@pytest.mark.parametrize("carried", [False, True], ids=["fresh", "carried"])
+@pytest.mark.parametrize("hidden", [(), (9,), (21,), (5, 18)], ids=str)
+@pytest.mark.parametrize("case", RULES)
+def test_without_the_state_at_the_end_gradients_are_the_same(
+    case: str, hidden: tuple[int, ...], carried: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rule = RULES[case]
+    hidden = () if rule.gradient_point == "token" else hidden
+    for time in (7, 28):
+        problem = Problem(rule, (9, *hidden, 9), time, carried)
+        fast = problem.gradients(problem.read(7, keep_state=False)[:2])
+        with monkeypatch.context() as patch:
+            _without_library(patch)
+            slow = problem.gradients(problem.read(7, keep_state=False)[:2])
+        torch.testing.assert_close(fast, slow, rtol=1e-10, atol=1e-10)
+
+
+@needs_library
+@pytest.mark.parametrize("used", range(6), ids=["out", "loss", "w1", "w2", "s1", "s2"])
+def test_each_result_alone_has_the_general_forms_gradients(
+    used: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = Problem(RULES["titans"], (8, 12, 8), 24, False)
+    fast = problem.gradients([problem.read(8)[used]])
+    _without_library(monkeypatch)
+    slow = problem.gradients([problem.read(8)[used]])
+    torch.testing.assert_close(fast, slow, rtol=1e-10, atol=1e-10)
+
+
+@needs_library
+def test_several_memories_alive_at_once_do_not_touch_each_other() -> None:
+    problems = [Problem(RULES["titans"], (8, width, 8), 24, False) for width in (12, 16, 12)]
+    alone = [problem.gradients(problem.read(8)) for problem in problems]
+    together = [problem.read(8) for problem in problems]
+    order = (1, 0, 2)
+    found = {i: problems[i].gradients(together[i]) for i in order}
+    torch.testing.assert_close([found[i] for i in range(3)], alone, rtol=0, atol=0)
+
+
+@needs_library
+def test_computing_again_under_a_checkpoint_gives_the_same() -> None:
+    problem = Problem(RULES["titans"], (8, 12, 8), 24, False)
+    kept = problem.gradients(problem.read(8))
+    again = problem.gradients(list(checkpoint(problem.read, 8, use_reentrant=False)))
+    torch.testing.assert_close(again, kept, rtol=0, atol=0)
+
+
+@needs_library
+def test_inference_gives_what_training_gives() -> None:
+    problem = Problem(RULES["titans"], (8, 12, 8), 24, False)
+    with torch.inference_mode():
+        results = problem.read(8)
+    torch.testing.assert_close(results, problem.read(8), rtol=0, atol=0)
 
 
 @needs_library
