@@ -168,7 +168,7 @@ def evaluate(data: Path, model: Path, split: str | None, stride: int, out: Path 
     roles = {name: getattr(forecaster, name) for name in ("id_col", "time_col", "target_col")}
     frame = read_frame(data)
     if forecaster.time_col is not None:
-        frame[forecaster.time_col] = _times(frame, forecaster.time_col, data)
+        frame[forecaster.time_col] = _times(frame, forecaster.time_col, forecaster.id_col, data)
     scores = {"titans-seq": score_forecaster(forecaster, frame, parts, stride=stride)}
     scores |= score_forecast_controls(
         frame,
@@ -193,7 +193,7 @@ def _rows_to_learn(
     """Return the rows before the test part, and how many of each series are for validation."""
     import pandas as pd
 
-    times = pd.Series(_times(frame, columns.time_col, data), index=frame.index)
+    times = pd.Series(_times(frame, columns.time_col, columns.id_col, data), index=frame.index)
     one = pd.Series(0, index=frame.index)
     ids = frame[columns.id_col] if columns.id_col in frame.columns else one
     places = times.groupby(ids).rank(method="first")
@@ -209,13 +209,13 @@ def _rows_to_learn(
     return learnt, only.validation_end - only.train_end
 
 
-def _times(frame: pd.DataFrame, column: str, data: Path) -> pd.Index:
+def _times(frame: pd.DataFrame, column: str, id_col: str, data: Path) -> pd.Index:
     """Return the times of the rows, checked."""
     import numpy as np
 
     from titans_seq.forecasting.frames import Place, check_columns, read_times
 
-    place = Place(frame, str(data))
+    place = Place(frame, str(data), id_col)
     check_columns(frame, (column,), place)
     return read_times(frame, column, np.zeros(len(frame), dtype=np.int64), place)
 

@@ -240,9 +240,9 @@ def _spoil(text: str, what: str) -> str:
     ("what", "words"),
     [
         ("column", "no column 'sold'"),
-        ("time", "line 8: column 'time'"),
-        ("number", "line 8: column 'sold' holds 'many'"),
-        ("second series", "line 301: column 'sold' holds 'many'"),
+        ("time", "line 8: column 'time' of series 'north'"),
+        ("number", "line 8: column 'sold' of series 'north' holds 'many'"),
+        ("second series", "line 301: column 'sold' of series 'south' holds 'many'"),
         ("twice", "line 8"),
         ("empty", "sales.csv"),
     ],

@@ -83,20 +83,13 @@ def _read_ahead(
     table: Table, horizon: int, columns: Columns, future: pd.DataFrame
 ) -> dict[str, npt.NDArray[Any]]:
     """Return each covariate known ahead at the times to forecast, series after series."""
-    place = Place(future, "future_df")
+    place = Place(future, "future_df", columns.id)
     if columns.time is None:
         raise DataError("covariates known ahead need times: name time_col")
     check_columns(future, (columns.time, *columns.future), place)
     times = read_times(future, columns.time, np.zeros(len(future), dtype=np.int64), place)
-    by_series = columns.id in future.columns
-    found = pd.MultiIndex.from_arrays(
-        [future[columns.id] if by_series else np.zeros(len(future), dtype=np.int64), times]
-    )
-    again = found.duplicated()
-    if again.any():
-        row = int(again.argmax())
-        raise DataError(f"{place.row(row)}: future_df has time {times[row]} of one series twice")
-    rows = _find(table, horizon, found, place, by_series=by_series)
+    times = _alike(times, table, columns.time, place)
+    rows = _find(table, horizon, columns, future, times, place)
     ahead = {}
     for name in columns.future:
         text = table.varying[name].dtype == object
@@ -104,34 +97,88 @@ def _read_ahead(
         empty = pd.isna(values[rows])
         if empty.any():
             row = int(rows[empty.argmax()])
-            raise DataError(f"{place.row(row)}: column {name!r} is empty, but is known ahead")
+            raise DataError(f"{place.cell(name, row)} is empty at {times[row]}, but is known ahead")
         ahead[name] = values[rows]
     return ahead
 
 
+def _alike(times: pd.Index, table: Table, column: str, place: Place) -> pd.Index:
+    """Return times in the time zone of the table's.
+
+    Raises
+    ------
+    DataError
+        If only one of them has a time zone, or only one holds time stamps.
+    """
+    stamps = isinstance(times, pd.DatetimeIndex)
+    if stamps == isinstance(table.grid.freq, int):
+        kind = "time stamps" if not stamps else "whole numbers"
+        raise DataError(f"{place.source}: column {column!r} must hold {kind}, as the history does")
+    if not stamps:
+        return times
+    zone = table.first[0].tz
+    if (times.tz is None) != (zone is None):
+        here, there = ("no time zone" if one is None else f"{one}" for one in (times.tz, zone))
+        raise DataError(f"{place.source}: column {column!r} has {here}, the history {there}")
+    return times if zone is None else times.tz_convert(zone)
+
+
 def _find(
-    table: Table, horizon: int, found: pd.MultiIndex, place: Place, *, by_series: bool
+    table: Table,
+    horizon: int,
+    columns: Columns,
+    future: pd.DataFrame,
+    times: pd.Index,
+    place: Place,
 ) -> npt.NDArray[np.int64]:
     """Return which row holds each step of each series.
 
     Raises
     ------
     DataError
-        If one is missing; the message names the series and the time.
+        If one is missing, or there twice; the message names the series and the time.
     """
-    times = [
+    wanted = [
         table.times(series, int(rows), int(rows) + horizon)
         for series, rows in enumerate(table.lengths())
     ]
-    keys: list[Any] = table.keys if by_series else [0] * len(table.keys)
-    whole = times[0].append(times[1:]) if len(keys) > 1 else times[0]
-    wanted = pd.MultiIndex.from_arrays([pd.Index(keys).repeat(horizon), whole])
-    rows = np.asarray(found.get_indexer(wanted), dtype=np.int64)
-    if (rows < 0).any():
-        series, step = divmod(int((rows < 0).argmax()), horizon)
-        missing = int((rows[series * horizon : (series + 1) * horizon] < 0).sum())
+    whole = wanted[0].append(wanted[1:]) if len(wanted) > 1 else wanted[0]
+    series, own = _codes(table, columns, future)
+    # Times as their ranks, so that a series and a time make one number.
+    moments, ranks = np.unique(table.grid.ordinals(times), return_inverse=True)
+    count = len(moments)
+    given = np.where(series >= 0, series * count + ranks, -1 - np.arange(len(series)))
+    order = np.argsort(given, kind="stable")
+    again = np.flatnonzero(np.diff(given[order]) == 0)
+    if len(again):
+        row = int(order[again[0] + 1])
+        raise DataError(f"{place.cell(str(columns.time), row)} holds {times[row]} a second time")
+    ordinals = table.grid.ordinals(whole)
+    place_of = np.minimum(np.searchsorted(moments, ordinals), count - 1)
+    asked = np.repeat(own, horizon) * count + place_of
+    found = np.minimum(np.searchsorted(given, asked, sorter=order), len(order) - 1)
+    rows: npt.NDArray[np.int64] = order[found]
+    missing = (given[rows] != asked) | (moments[place_of] != ordinals)
+    if missing.any():
+        number = int(missing.argmax()) // horizon
+        lacking = int(missing[number * horizon : (number + 1) * horizon].sum())
         raise DataError(
-            f"{place.source}: series {table.ids[series]!r} lacks {missing} of the {horizon} "
-            f"times to forecast, first {times[series][step]}"
+            f"{place.source}: column {columns.time!r} of series {table.ids[number]!r} lacks "
+            f"{lacking} of the {horizon} times to forecast, first {whole[int(missing.argmax())]}"
         )
     return rows
+
+
+def _codes(
+    table: Table, columns: Columns, future: pd.DataFrame
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the series of each row of ``future``, -1 for others, and that of each series.
+
+    Without the id column, or where a wide frame's series share their rows, it is 0 for all.
+    """
+    if columns.id not in future.columns:
+        return np.zeros(len(future), dtype=np.int64), np.zeros(len(table.keys), dtype=np.int64)
+    keys = {name: code for code, name in enumerate(dict.fromkeys(table.keys))}
+    codes, names = pd.factorize(future[columns.id])
+    known = np.array([keys.get(name, -1) for name in names] + [-1], dtype=np.int64)
+    return known[codes], np.array([keys[name] for name in table.keys], dtype=np.int64)

@@ -8,6 +8,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from torch import Tensor
+
 from titans_seq.config import record_from_table
 from titans_seq.exceptions import BundleError
 from titans_seq.files import load_bundle, save_bundle
@@ -85,8 +87,23 @@ def load_forecaster(
         weights = {
             name: held for name, held in bundle.tensors.items() if not name.startswith(PREFIX)
         }
+        _check_weights(weights, network.state_dict())
         network.load_state_dict(weights)
         calibration = Calibration.from_tensors(bundle.tensors, network.config.horizon)
     except (TypeError, ValueError, RuntimeError, KeyError) as error:
         raise BundleError(f"{folder} is damaged: {error}") from error
     return settings, network.eval(), preprocess, calibration
+
+
+def _check_weights(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    """Refuse weights of another network, by the name of the first that does not fit."""
+    strange = sorted(found.keys() ^ wanted.keys())
+    if strange:
+        what = "unknown" if strange[0] in found else "missing"
+        raise ValueError(f"the weight {strange[0]} is {what}")
+    for name, weight in wanted.items():
+        if found[name].shape != weight.shape:
+            raise ValueError(
+                f"the weight {name} has the shape {tuple(found[name].shape)}, "
+                f"not {tuple(weight.shape)}"
+            )

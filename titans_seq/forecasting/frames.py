@@ -22,6 +22,9 @@ from titans_seq.exceptions import DataError
 DEFAULT_ID = "unique_id"
 """Name of the id column that a frame of one series may leave out."""
 
+NUMBERS = ("integer", "floating", "mixed-integer-float", "decimal")
+"""What pandas calls a column of objects that are all numbers."""
+
 Floats = npt.NDArray[np.float64]
 
 
@@ -80,16 +83,24 @@ def read_frame(path: str | os.PathLike[str]) -> pd.DataFrame:
 class Place:
     """Says where in a frame or file something stands."""
 
-    def __init__(self, frame: pd.DataFrame, what: str) -> None:
+    def __init__(self, frame: pd.DataFrame, what: str, id_col: str | None = None) -> None:
         self.source = frame.attrs.get("source", what)
         self.first_line = frame.attrs.get("first_line")
         self.labels = frame.index  # some rows of a file keep their lines
+        known = id_col is not None and list(frame.columns).count(id_col) == 1
+        self.ids = frame[id_col] if known else None
 
     def row(self, position: int) -> str:
         """Name a row: by line for a text file, else counted from 0."""
         if self.first_line is None:
             return f"{self.source}, row {position}"
         return f"{self.source}, line {int(self.labels[position]) + self.first_line}"
+
+    def cell(self, column: str, position: int) -> str:
+        """Name a cell: its row, its column, and the series if the frame tells."""
+        name = None if self.ids is None else self.ids.iloc[position]
+        whose = "" if self.ids is None or pd.isna(name) else f" of series {name!r}"
+        return f"{self.row(position)}: column {column!r}{whose}"
 
 
 def check_columns(frame: pd.DataFrame, wanted: Sequence[str], place: Place) -> None:
@@ -100,11 +111,12 @@ def check_columns(frame: pd.DataFrame, wanted: Sequence[str], place: Place) -> N
     DataError
         Naming the column and those that there are.
     """
+    names = list(frame.columns)
     for column in wanted:
-        count = int((frame.columns == column).sum())
+        count = names.count(column)
         if count != 1:
             what = "no column" if count == 0 else f"{count} columns named"
-            known = ", ".join(str(name) for name in frame.columns[:20])
+            known = ", ".join(str(name) for name in names[:20])
             raise DataError(f"{place.source}: {what} {column!r}; it has {known}")
 
 
@@ -117,15 +129,17 @@ def read_numbers(frame: pd.DataFrame, column: str, place: Place) -> Floats:
         If a value is no number or infinite; the message names the row.
     """
     raw = frame[column]
-    numbers: Floats = pd.to_numeric(raw, errors="coerce").to_numpy(
-        dtype=np.float64, na_value=np.nan
-    )
-    wrong = (np.isnan(numbers) & raw.notna().to_numpy()) | np.isinf(numbers)
+    if isinstance(raw.dtype, np.dtype) and raw.dtype.kind in "iuf":
+        numbers: Floats = raw.to_numpy(dtype=np.float64)
+        wrong = np.isinf(numbers)
+    else:
+        parsed = pd.to_numeric(raw, errors="coerce")
+        numbers = parsed.to_numpy(dtype=np.float64, na_value=np.nan)
+        wrong = (np.isnan(numbers) & raw.notna().to_numpy()) | np.isinf(numbers)
     if wrong.any():
         row = int(wrong.argmax())
         raise DataError(
-            f"{place.row(row)}: column {column!r} holds {_shown(raw.iloc[row])}, "
-            f"which is no finite number"
+            f"{place.cell(column, row)} holds {shown(raw.iloc[row])}, which is no finite number"
         )
     return numbers
 
@@ -141,7 +155,9 @@ def read_texts(frame: pd.DataFrame, column: str) -> npt.NDArray[np.object_]:
 
 
 def is_category(column: pd.Series) -> bool:
-    """Tell whether a column holds categories: anything but numbers."""
+    """Tell whether a column holds categories: anything but numbers, in whatever container."""
+    if column.dtype == object:
+        return pd.api.types.infer_dtype(column, skipna=True) not in NUMBERS
     numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
     return not numeric
 
@@ -194,9 +210,7 @@ def read_times(
         wrong = times.isna()
     if wrong.any():
         row = int(wrong.to_numpy().argmax())
-        raise DataError(
-            f"{place.row(row)}: column {column!r} holds {_shown(raw.iloc[row])}, which is no time"
-        )
+        raise DataError(f"{place.cell(column, row)} holds {shown(raw.iloc[row])}, which is no time")
     if pd.api.types.is_numeric_dtype(times):
         return pd.Index(times.to_numpy(dtype=np.int64))
     return pd.DatetimeIndex(times).as_unit("us")
@@ -207,6 +221,8 @@ def _parse_times(raw: pd.Series) -> pd.Series:
 
     Texts with changing offsets from UTC become UTC.
     """
+    if pd.api.types.is_datetime64_any_dtype(raw):
+        return raw
     if isinstance(raw.dtype, pd.PeriodDtype):
         return raw.dt.to_timestamp()
     first = raw[raw.notna()].iloc[:1]
@@ -222,7 +238,7 @@ def _parse_times(raw: pd.Series) -> pd.Series:
             return pd.to_datetime(raw, errors="coerce", format=layout, utc=True)
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """Return a value as an error shows it."""
     if pd.isna(value):
         return "nothing"

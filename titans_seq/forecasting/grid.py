@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,14 +31,7 @@ class Grid:
     @property
     def fixed(self) -> int | None:
         """Length of a step, in microseconds or whole numbers; None if steps vary."""
-        if isinstance(self.freq, int):
-            return self.freq
-        offset = pd.tseries.frequencies.to_offset(self.freq)
-        if isinstance(offset, pd.offsets.Tick):
-            return int(pd.Timedelta(offset) // pd.Timedelta(1, "us"))
-        if isinstance(offset, pd.offsets.Day):
-            return int(offset.n) * DAY
-        return 7 * int(offset.n) * DAY if isinstance(offset, pd.offsets.Week) else None
+        return _fixed(self.freq)
 
     def ordinals(self, times: pd.Index) -> npt.NDArray[np.int64]:
         """Return times as numbers that sort and subtract: whole numbers, or microseconds.
@@ -84,12 +78,30 @@ class Grid:
         steps = np.arange(begin, end, dtype=np.int64)
         if self.fixed is None:
             return pd.date_range(first, periods=end, freq=self.freq)[begin:].as_unit("us")
-        deltas = pd.to_timedelta(steps * self.fixed, unit="us").as_unit("us")
-        if first.tz is not None and self.fixed % DAY == 0:
-            return (first.tz_localize(None) + deltas).tz_localize(
-                first.tz, nonexistent="shift_forward", ambiguous=np.zeros(len(deltas), dtype=bool)
-            )
-        return pd.DatetimeIndex(first + deltas)
+        local = first.tz is not None and self.fixed % DAY == 0
+        start = first.tz_localize(None) if local else first
+        ordinals = int(start.as_unit("us").asm8.view("int64")) + steps * self.fixed
+        times = pd.DatetimeIndex(ordinals.view("datetime64[us]"))
+        if first.tz is None:
+            return times
+        if not local:
+            return times.tz_localize("UTC").tz_convert(first.tz)
+        return times.tz_localize(
+            first.tz, nonexistent="shift_forward", ambiguous=np.zeros(len(times), dtype=bool)
+        )
+
+
+@functools.lru_cache(maxsize=64)
+def _fixed(freq: str | int) -> int | None:
+    """Return the length of a step, as :attr:`Grid.fixed` does."""
+    if isinstance(freq, int):
+        return freq
+    offset = pd.tseries.frequencies.to_offset(freq)
+    if isinstance(offset, pd.offsets.Tick):
+        return int(pd.Timedelta(offset) // pd.Timedelta(1, "us"))
+    if isinstance(offset, pd.offsets.Day):
+        return int(offset.n) * DAY
+    return 7 * int(offset.n) * DAY if isinstance(offset, pd.offsets.Week) else None
 
 
 def infer_grid(

@@ -234,7 +234,7 @@ def series_scales(table: Table, train_rows: npt.NDArray[np.int64]) -> Floats:
         if np.isnan(values).all():
             values = table.target[start:end]
         if np.isnan(values).all():
-            raise DataError(f"series {name!r} has no value of the target in any row")
+            raise DataError(f"series {name!r} has no value in the target column, in any row")
         scales[series] = _scale(values)
     return scales
 

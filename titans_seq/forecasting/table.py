@@ -27,6 +27,7 @@ from titans_seq.forecasting.frames import (
     read_series,
     read_texts,
     read_times,
+    shown,
 )
 from titans_seq.forecasting.grid import Grid, infer_grid
 
@@ -105,7 +106,7 @@ def read_table(
         If a column is missing, a time is missing, unreadable, twice there or off the grid, a
         number is none, or a static covariate changes within a series.
     """
-    place = Place(frame, what)
+    place = Place(frame, what, columns.id)
     if frame.empty:
         raise DataError(f"{place.source}: has no rows")
     named = () if columns.time is None else (columns.time,)
@@ -159,14 +160,15 @@ def _lay_out(
     place: Place,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], list[Any]]:
     """Return where each row stands on the grid, where each series begins, and when."""
+    column = "row" if columns.time is None else columns.time
     edges = np.searchsorted(codes[order], np.arange(len(names) + 1))
     positions = np.empty(len(times), dtype=np.int64)
     starts, first = [0], []
-    for series, name in enumerate(names):
+    for series in range(len(names)):
         rows = order[edges[series] : edges[series + 1]]
         own = times[rows]
         steps = grid.positions(own)
-        _check_steps(own, steps, rows, name, grid, place, _no_ids_hint(columns, names))
+        _check_steps(own, steps, rows, column, grid, place, _no_ids_hint(columns, names))
         positions[rows] = starts[-1] + steps
         starts.append(starts[-1] + int(steps[-1]) + 1)
         first.append(own[0])
@@ -177,7 +179,7 @@ def _check_steps(
     own: pd.Index,
     steps: npt.NDArray[np.int64],
     rows: npt.NDArray[np.int64],
-    name: Any,
+    column: str,
     grid: Grid,
     place: Place,
     hint: str,
@@ -187,7 +189,7 @@ def _check_steps(
     if off.any():
         row = int(off.argmax())
         raise DataError(
-            f"{place.row(int(rows[row]))}: series {name!r} has time {own[row]}, which is not "
+            f"{place.cell(column, int(rows[row]))} holds {own[row]}, which is not "
             f"on the grid of frequency {grid.freq!r} that begins at {own[0]}; "
             f"resample the series, or give freq=..."
         )
@@ -195,14 +197,14 @@ def _check_steps(
     if len(again):
         one, two = sorted(int(row) for row in rows[again[0] : again[0] + 2])
         raise DataError(
-            f"{place.row(two)}: series {name!r} has time {own[again[0]]} a second time "
+            f"{place.cell(column, two)} holds {own[again[0]]} a second time "
             f"(the first is in {place.row(one).rsplit(', ')[-1]}){hint or CLOCK_HINT}"
         )
     length = int(steps[-1]) + 1
     if length > LONGEST_GAPS * len(rows) + 1000:
         late = int(np.diff(steps).argmax()) + 1
         raise DataError(
-            f"{place.row(int(rows[late]))}: series {name!r} jumps from {own[late - 1]} to "
+            f"{place.cell(column, int(rows[late]))} jumps from {own[late - 1]} to "
             f"{own[late]}: more rows would be missing than are there"
         )
 
@@ -221,15 +223,16 @@ def _constant(
 ) -> npt.NDArray[Any]:
     """Return the one value that each series has in a static column."""
     known = pd.Series(values).groupby(codes)
-    counts = known.nunique()
-    if (counts > 1).any():
-        series = int((counts > 1).to_numpy().argmax())
-        held = pd.unique(pd.Series(values[codes == series]).dropna())[:2]
+    first = np.asarray(known.first().to_numpy(), dtype=values.dtype)
+    changed = ~pd.isna(values) & (values != first[codes])
+    if changed.any():
+        row = int(changed.argmax())
         raise DataError(
-            f"{place.source}: static column {column!r} changes within series "
-            f"{names[series]!r} (from {held[0]!r} to {held[1]!r}); is it a past covariate?"
+            f"{place.row(row)}: static column {column!r} changes within series "
+            f"{names[codes[row]]!r} (from {shown(first[codes[row]])} to {shown(values[row])}); "
+            f"is it a past covariate?"
         )
-    return np.asarray(known.first().to_numpy(), dtype=values.dtype)
+    return first
 
 
 def _stack(table: Table, targets: Sequence[str], values: Sequence[Floats], *, alone: bool) -> Table:
