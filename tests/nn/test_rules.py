@@ -92,9 +92,9 @@ def test_a_layer_in_autocast_keeps_a_float32_state(name: str, depth: int) -> Non
         y, state = memory(x)
         y.float().square().sum().backward()
     assert {one.dtype for one in state.carry.weights} == {torch.float32}
-    # projections, convolution and gate of the layer are in bfloat16 too
+    # the projections of the layer are in bfloat16 too
     error = (y.double() - right).norm() / right.norm()
-    assert error < 2e-2
+    assert error < 1e-2
     assert all(one.grad is not None and one.grad.isfinite().all() for one in memory.parameters())
 
 
