@@ -66,7 +66,7 @@ static long open_widest(const Call* call) {
 
 /* Numbers of working memory that a token takes: at most four vectors a layer and four more. */
 static long open_space(const Call* call) {
-  return call->chunk + 16 + 4 * (call->layers + 1) * (open_widest(call) + 16);
+  return 2 * (call->chunk + 16) + 4 * (call->layers + 1) * (open_widest(call) + 16);
 }
 
 /* The same where a chunk's state is written out. */
@@ -75,13 +75,15 @@ static long settle_space(const Call* call) {
 }
 #endif
 
-/* to += scale x m, where m is (inner, outer). Eight rows at a time are read side by side. */
-static void NAME(pass)(long inner, long outer, const REAL* x, REAL scale, const REAL* m, REAL* to) {
+/* to += scale x m, where m has `inner` rows of `outer` numbers, `ld` apart. Eight rows at a time
+   are read side by side. */
+static void NAME(pass)(long inner, long outer, const REAL* x, REAL scale, const REAL* m, long ld,
+                       REAL* to) {
   long i = 0;
   for (; i + 8 <= inner; i += 8) {
     REAL by[8];
     const REAL* row[8];
-    for (int r = 0; r < 8; r++) by[r] = scale * x[i + r], row[r] = m + (i + r) * outer;
+    for (int r = 0; r < 8; r++) by[r] = scale * x[i + r], row[r] = m + (i + r) * ld;
     long j = 0;
     for (; j + LANES <= outer; j += LANES) {
       NAME(vector) one = {0}, two = {0};
@@ -95,12 +97,37 @@ static void NAME(pass)(long inner, long outer, const REAL* x, REAL scale, const 
       for (int r = 0; r < 8; r++) to[j] += by[r] * row[r][j];
   }
   for (; i < inner; i++)
-    for (long j = 0; j < outer; j++) to[j] += scale * x[i] * m[i * outer + j];
+    for (long j = 0; j < outer; j++) to[j] += scale * x[i] * m[i * ld + j];
 }
 
-/* to[i] += row i of m, (inner, outer), times x. */
-static void NAME(pull)(long inner, long outer, const REAL* x, const REAL* m, REAL* to) {
-  for (long i = 0; i < inner; i++) to[i] += NAME(dot)(outer, m + i * outer, x);
+#ifdef SHUFFLES
+/* to = x times each of LANES rows of m, `ld` apart, as far as x fills vectors. The sums of two
+   rows are merged into one vector of half the sums each, until each lane holds a row's. */
+static inline void NAME(dots_together)(long n, const REAL* x, const REAL* m, long ld, REAL* to) {
+  NAME(vector) sums[LANES];
+  for (int r = 0; r < LANES; r++) sums[r] = (NAME(vector)){0};
+  for (long j = 0; j + LANES <= n; j += LANES) {
+    NAME(vector) mine = *(const NAME(vector)*)(x + j);
+    for (int r = 0; r < LANES; r++) sums[r] += mine * *(const NAME(vector)*)(m + r * ld + j);
+  }
+  for (int half = LANES / 2; half > 0; half /= 2)
+    for (int r = 0; r < half; r++)
+      sums[r] = ZIP_LOW(sums[r], sums[r + half]) + ZIP_HIGH(sums[r], sums[r + half]);
+  *(NAME(vector)*)to = sums[0];
+}
+#endif
+
+/* to[i] = row i of m times x, of n numbers; rows are `ld` apart. */
+static void NAME(dots)(long rows, long n, const REAL* x, const REAL* m, long ld, REAL* to) {
+  long i = 0;
+#ifdef SHUFFLES
+  for (; i + LANES <= rows; i += LANES) {
+    NAME(dots_together)(n, x, m + i * ld, ld, to + i);
+    for (long j = n / LANES * LANES; j < n; j++)
+      for (int r = 0; r < LANES; r++) to[i + r] += x[j] * m[(i + r) * ld + j];
+  }
+#endif
+  for (; i < rows; i++) to[i] = NAME(dot)(n, m + i * ld, x);
 }
 
 typedef struct {
@@ -109,31 +136,25 @@ typedef struct {
   REAL *z[MOST_LAYERS + 1], *before[MOST_LAYERS], *errors[MOST_LAYERS], *pulled;
   REAL keep, held, room, theta;
   REAL fade, carry, *reach; /* the last row of `mix` */
+  REAL* alike;              /* products with the chunk's tokens */
   REAL* mine;               /* this token's block */
   const REAL* block;        /* the first token's */
   long stride, slot, first;
 } NAME(Here);
 
-/* One channel of the convolution, and its tail moved on. */
-static inline REAL NAME(convolved)(const Call* call, const Token* token, long b, long channel) {
-  long width = 3 * call->heads * call->widths[0], past = token->kernel - 1;
-  const REAL* taps = (const REAL*)token->taps + channel;
-  const REAL* tail = (const REAL*)token->tail + b * past * width + channel;
-  REAL* moved = (REAL*)token->tail_end + b * past * width + channel;
-  REAL now = ((const REAL*)token->mixed)[b * width + channel], sum = 0;
-  for (long i = 0; i < past; i++) {
-    sum += taps[i * width] * tail[i * width];
-    if (i) moved[(i - 1) * width] = tail[i * width];
-  }
-  if (past) moved[(past - 1) * width] = now;
-  return sum + taps[past * width] * now;
-}
-
+/* Some channels of the convolution through SiLU, and their tail moved on. */
 static void NAME(convolve)(const Call* call, const Token* token, long b, long channel, REAL* to) {
-  for (long j = 0; j < call->widths[0]; j++) {
-    REAL u = NAME(convolved)(call, token, b, channel + j);
-    to[j] = u * NAME(gate)(u);
+  long n = call->widths[0], width = 3 * call->heads * n, past = token->kernel - 1;
+  const REAL *taps = (const REAL*)token->taps + channel,
+             *tail = (const REAL*)token->tail + b * past * width + channel,
+             *now = (const REAL*)token->mixed + b * width + channel;
+  REAL* moved = (REAL*)token->tail_end + b * past * width + channel;
+  for (long j = 0; j < n; j++) to[j] = taps[past * width + j] * now[j];
+  for (long i = 0; i < past; i++) {
+    for (long j = 0; j < n; j++) to[j] += taps[i * width + j] * tail[i * width + j];
+    memcpy(moved + i * width, i + 1 < past ? tail + (i + 1) * width : now, n * sizeof(REAL));
   }
+  for (long j = 0; j < n; j++) to[j] *= NAME(gate)(to[j]);
 }
 
 static void NAME(make_unit)(long n, REAL* x) {
@@ -178,15 +199,15 @@ static REAL NAME(pass_key)(const Call* call, NAME(Here) * here) {
     long inner = call->widths[l], outer = call->widths[l + 1];
     REAL* to = l < last ? here->before[l] : here->errors[l];
     for (long j = 0; j < outer; j++) to[j] = l < last ? 0 : -here->v[j];
-    NAME(pass)(inner, outer, here->z[l], 1, here->base[l], to);
-    NAME(pass)(inner, outer, here->z[l], 1, here->anchor[l], to);
+    NAME(pass)(inner, outer, here->z[l], 1, here->base[l], outer, to);
+    NAME(pass)(inner, outer, here->z[l], 1, here->anchor[l], outer, to);
     if (l < last) NAME(activate)(call, outer, to, here->z[l + 1]);
   }
   for (long l = last - 1; l >= 0; l--) {
     long outer = call->widths[l + 1], next = call->widths[l + 2];
-    memset(here->pulled, 0, outer * sizeof(REAL));
-    NAME(pull)(outer, next, here->errors[l + 1], here->base[l + 1], here->pulled);
-    NAME(pull)(outer, next, here->errors[l + 1], here->anchor[l + 1], here->pulled);
+    NAME(dots)(outer, next, here->errors[l + 1], here->base[l + 1], next, here->pulled);
+    NAME(dots)(outer, next, here->errors[l + 1], here->anchor[l + 1], next, here->errors[l]);
+    for (long j = 0; j < outer; j++) here->pulled[j] += here->errors[l][j];
     NAME(slope)(call, outer, here->pulled, here->before[l], here->errors[l]);
   }
   return NAME(dot)(call->widths[last + 1], here->errors[last], here->errors[last]) / 2;
@@ -202,11 +223,10 @@ static void NAME(write_token)(const Call* call, NAME(Here) * here, int l) {
     REAL asked = here->theta * square, tiny = call->tiny;
     REAL room = here->room > tiny ? here->room : tiny, left = 1;
     REAL limit = (asked > room ? asked : room) * call->layers;
-    for (long s = 0; s < here->slot; s++) {
-      const REAL* at = here->block + s * here->stride;
-      REAL alike = NAME(dot)(inner, z, at + units);
-      left -= alike * alike * inverse * at[open_spent(call, l)];
-    }
+    const REAL* spent = here->block + open_spent(call, l);
+    NAME(dots)(here->slot, inner, z, here->block + units, here->stride, here->alike);
+    for (long s = 0; s < here->slot; s++)
+      left -= here->alike[s] * here->alike[s] * inverse * spent[s * here->stride];
     here->mine[open_spent(call, l)] = asked / limit * left;
     step = here->theta * here->room / limit * (left > 0 ? left : 0);
   }
@@ -222,16 +242,16 @@ static void NAME(write_token)(const Call* call, NAME(Here) * here, int l) {
 
 static void NAME(read_token)(const Call* call, NAME(Here) * here, int l, const REAL* h, REAL* to) {
   long inner = call->widths[l], outer = call->widths[l + 1];
-  long units = open_units(call, l), change = open_change(call, l);
+  long first = here->first, count = here->slot + 1 - first;
+  const REAL *begin = here->block + first * here->stride, *length = begin + open_length(call, l);
   memset(to, 0, outer * sizeof(REAL));
-  NAME(pass)(inner, outer, h, 1, here->base[l], to);
-  NAME(pass)(inner, outer, h, here->fade, here->drift[l], to);
-  NAME(pass)(inner, outer, h, here->carry, here->surge[l], to);
-  for (long s = here->first; s <= here->slot; s++) {
-    const REAL* at = here->block + s * here->stride;
-    REAL by = here->reach[s] * at[open_length(call, l)] * NAME(dot)(inner, h, at + units);
-    for (long j = 0; j < outer; j++) to[j] -= by * at[change + j];
-  }
+  NAME(pass)(inner, outer, h, 1, here->base[l], outer, to);
+  NAME(pass)(inner, outer, h, here->fade, here->drift[l], outer, to);
+  NAME(pass)(inner, outer, h, here->carry, here->surge[l], outer, to);
+  NAME(dots)(count, inner, h, begin + open_units(call, l), here->stride, here->alike);
+  for (long s = 0; s < count; s++)
+    here->alike[s] *= here->reach[first + s] * length[s * here->stride];
+  NAME(pass)(count, outer, here->alike, -1, begin + open_change(call, l), here->stride, to);
 }
 
 /* Norm, gain and gate of what one head has read. */
@@ -267,8 +287,8 @@ static REAL NAME(token_exactly)(const Call* call, NAME(Here) * here, REAL* drift
   long dim = call->widths[0];
   REAL* error = here->errors[0];
   for (long j = 0; j < dim; j++) error[j] = -here->v[j];
-  NAME(pass)(dim, dim, here->k, 1, here->base[0], error);
-  NAME(pass)(dim, dim, here->k, call->decay_first ? here->keep : 1, here->drift[0], error);
+  NAME(pass)(dim, dim, here->k, 1, here->base[0], dim, error);
+  NAME(pass)(dim, dim, here->k, call->decay_first ? here->keep : 1, here->drift[0], dim, error);
   for (long i = 0; i < dim; i++) {
     REAL by = here->theta * here->k[i];
     const REAL *old = here->drift[0] + i * dim, *past = here->surge[0] + i * dim;
@@ -279,8 +299,8 @@ static REAL NAME(token_exactly)(const Call* call, NAME(Here) * here, REAL* drift
     }
   }
   memset(here->out, 0, dim * sizeof(REAL));
-  NAME(pass)(dim, dim, here->q, 1, here->base[0], here->out);
-  NAME(pass)(dim, dim, here->q, 1, drift, here->out);
+  NAME(pass)(dim, dim, here->q, 1, here->base[0], dim, here->out);
+  NAME(pass)(dim, dim, here->q, 1, drift, dim, here->out);
   return NAME(dot)(dim, error, error) / 2;
 }
 
@@ -291,6 +311,7 @@ static void NAME(lay_token_out)(const Call* call, REAL* space, NAME(Here) * here
   here->v = NAME(cut)(&space, width);
   here->out = NAME(cut)(&space, width);
   here->reach = NAME(cut)(&space, call->chunk);
+  here->alike = NAME(cut)(&space, call->chunk);
   here->z[0] = here->k;
   for (int l = 0; l < call->layers; l++) {
     long outer = call->widths[l + 1];
