@@ -60,6 +60,10 @@ class CovariateModel(BaseModelWithCovariates):
             constrained: tuple[dict[str, Any], Any] = super().step(x, y, batch_idx, **kwargs)
         return constrained
 
+    def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
+        """Let the loss forget its last value: with the graph it holds, nothing can be copied."""
+        self.loss.reset()
+
     def log_gradient_flow(self, named_parameters: Any) -> None:
         """Log how large gradients are, where the logger takes histograms.
 

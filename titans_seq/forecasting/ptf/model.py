@@ -21,7 +21,7 @@ from torch import nn
 from titans_seq.config import Variant
 from titans_seq.forecasting.heads import Normalisation
 from titans_seq.forecasting.network import ForecastNetwork, NetworkConfig
-from titans_seq.forecasting.ptf.categories import keep_zero, never_met, settle, tables
+from titans_seq.forecasting.ptf.categories import keep_unknown_at_zero
 from titans_seq.forecasting.ptf.interpretation import InterpretedModel
 from titans_seq.forecasting.ptf.looking import look
 from titans_seq.forecasting.ptf.outputs import (
@@ -61,9 +61,6 @@ time_varying_categoricals_decoder, time_varying_reals_encoder, time_varying_real
 categorical_groups, embedding_sizes, embedding_paddings, embedding_labels, x_reals, \
 x_categoricals
         Roles of the columns, as pytorch-forecasting gives them.
-    unmet_categoricals
-        Variables whose category 0, the unknown, stands for the mean of the others because no
-        row that is trained on has it.
     output_size
         Outputs a step, or a list of them for several targets.
     target
@@ -108,7 +105,6 @@ x_categoricals
         embedding_labels: dict[str, Any] | None = None,
         x_reals: list[str] | None = None,
         x_categoricals: list[str] | None = None,
-        unmet_categoricals: list[str] | None = None,
         output_size: int | list[int] = 1,
         target: str | list[str] | None = None,
         loss: Metric | None = None,
@@ -128,7 +124,6 @@ x_categoricals
         time_varying_reals_encoder = time_varying_reals_encoder or []
         time_varying_reals_decoder = time_varying_reals_decoder or []
         x_reals, x_categoricals = x_reals or [], x_categoricals or []
-        unmet_categoricals = unmet_categoricals or []
         self.save_hyperparameters()
         super().__init__(loss=loss, logging_metrics=logging_metrics, **kwargs)
 
@@ -162,9 +157,7 @@ x_categoricals
     def _prepare(self, embedding_paddings: list[str]) -> None:
         """Fix what training is not to touch."""
         for network, reader, loss in self._parts():
-            for name, table in tables(network, reader):
-                if name in embedding_paddings:
-                    keep_zero(table)
+            keep_unknown_at_zero(network, reader, embedding_paddings)
             if isinstance(loss, CrossEntropy):  # classes have no expected value
                 network.linear.requires_grad_(False)
                 network.point.requires_grad_(False)
@@ -186,7 +179,7 @@ x_categoricals
         predictions, looks = [], []
         for network, reader, loss in self._parts():
             windows = reader.windows(x)
-            predictions.append(handed_to(loss, network(windows))[:, :steps])
+            predictions.append(handed_to(loss, network(windows))[:, :steps].contiguous())
             if interpret:
                 looks.append(look(network, windows, partial(handed_to, loss)))
         several = self.n_targets > 1
@@ -213,17 +206,9 @@ x_categoricals
         kwargs.setdefault("context_length", max(1, dataset.max_encoder_length))
         kwargs.setdefault("horizon", dataset.max_prediction_length)
         kwargs.setdefault("target", dataset.target)
-        kwargs.setdefault("unmet_categoricals", never_met(dataset))
         kwargs.update(cls.deduce_default_output_parameters(dataset, kwargs, QuantileLoss()))
         model: TitansForecastModel = super().from_dataset(dataset, **kwargs)
         return model
-
-    def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
-        """Let categories that training never meets follow the mean of the others."""
-        for network, reader, _ in self._parts():
-            for name, table in tables(network, reader):
-                if name in self.hparams.unmet_categoricals:
-                    settle(table)
 
     def _parts(self) -> Iterator[tuple[ForecastNetwork, BatchReader, Metric]]:
         """Yield network, reader and loss of each target."""

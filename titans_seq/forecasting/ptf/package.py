@@ -45,7 +45,7 @@ class TitansForecastModel_pkg(_BasePtForecaster):  # noqa: N801 (the library's c
 
     @classmethod
     def get_base_test_params(cls) -> list[dict[str, Any]]:
-        """Return settings to try the model with: each way to join memory and attention."""
+        """Return settings to try the model with."""
         return [
             {},
             {
@@ -65,7 +65,6 @@ class TitansForecastModel_pkg(_BasePtForecaster):  # noqa: N801 (the library's c
                     "variable_groups": {"special_days": ["easter_day", "new_year", "music_fest"]},
                 },
             },
-            {"dim": 16, "variant": "mal", "patch_length": 2, "normalise": "last"},
         ]
 
     @classmethod
