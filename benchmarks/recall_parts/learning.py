@@ -11,15 +11,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from recall_parts.tasks import NO_ANSWER, TASKS, VALUES, VOCABULARY, Draw, recall
+from recall_parts.tasks import NO_ANSWER, VALUES, VOCABULARY, recall
 from titans_seq import TitansBackbone, TitansConfig
 from titans_seq.nn.state import StackState
-
-PIECE = 2048
-"""Tokens handed over at a time in a test; the state is carried from piece to piece."""
-
-TEST_SEED = 1_000_003
-"""Every model meets the same tests."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,13 +29,15 @@ class Settings:
     chunk_size: int
     window: int
     steps: int
+    tuning_steps: int
     tokens_a_step: int
-    learning_rate: float
+    learning_rates: tuple[float, ...]
     weight_decay: float
     pairs: int
     shortest: int
     longest: int
     lengths: tuple[int, ...]
+    tuning_lengths: tuple[int, ...]
     test_tokens: int
 
     def config(self, variant: str) -> TitansConfig:
@@ -84,39 +80,35 @@ class RecallModel(nn.Module):
         return self.answer(hidden), after
 
 
-def run(variant: str, seed: int, settings: Settings) -> dict[str, Any]:
-    """Train one model and test it; return what the file of results keeps of it."""
+def trained(
+    variant: str, seed: int, rate: float, settings: Settings
+) -> tuple[RecallModel, dict[str, Any]]:
+    """Train one model; return it, and what the file of results keeps of its training."""
     torch.manual_seed(seed)
     model = RecallModel(settings.config(variant))
     began = time.process_time()
-    losses = train(model, settings, torch.Generator().manual_seed(seed))
-    trained = time.process_time()
-    accuracy = {
-        name: {str(length): measure(model, draw, length, settings) for length in settings.lengths}
-        for name, draw in TASKS.items()
-    }
-    return {
+    losses = train(model, settings, rate, torch.Generator().manual_seed(seed))
+    return model, {
         "variant": variant,
         "seed": seed,
+        "learning_rate": rate,
         "parameters": sum(one.numel() for one in model.parameters()),
         "layers": model.backbone.config.layers,
-        "train_seconds": round(trained - began, 1),
-        "test_seconds": round(time.process_time() - trained, 1),
+        "train_seconds": round(time.process_time() - began, 1),
         "losses": losses,
-        "accuracy": accuracy,
     }
 
 
-def train(model: RecallModel, settings: Settings, generator: torch.Generator) -> list[float]:
+def train(
+    model: RecallModel, settings: Settings, rate: float, generator: torch.Generator
+) -> list[float]:
     """Train on short sequences; return the mean loss of each tenth of the training.
 
     Easy ones come first, since many facts at once leave nothing to begin with: the most facts
     grow from 2 to ``pairs`` over six tenths of the steps, the most tokens to ``longest`` over
     three. Below these, facts and lengths are drawn at random.
     """
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
-    )
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=settings.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: trapezoid((step + 1) / settings.steps)
     )
@@ -155,18 +147,3 @@ def difficulty(share: float, settings: Settings, generator: torch.Generator) -> 
     place = torch.rand((), generator=generator) ** (1.0 - 0.7 * share)
     length = round(settings.shortest * 2.0 ** float(octaves * place))
     return length, int(torch.randint(1, most + 1, (), generator=generator))
-
-
-@torch.inference_mode()
-def measure(model: RecallModel, draw: Draw, length: int, settings: Settings) -> float:
-    """Return the share of queries answered rightly; the state is carried, memory constant."""
-    batch = max(4, min(64, settings.test_tokens // length))
-    generator = torch.Generator().manual_seed(TEST_SEED)
-    tokens, targets = draw(batch, length, settings.pairs, generator)
-    model.eval()
-    state, right = None, 0
-    for piece, wanted in zip(tokens.split(PIECE, 1), targets.split(PIECE, 1), strict=True):
-        scores, state = model(piece, state, keep_state=True)
-        asked = wanted != NO_ANSWER
-        right += int((scores[asked].argmax(-1) == wanted[asked]).sum())
-    return right / int((targets != NO_ANSWER).sum())

@@ -6,6 +6,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from recall_parts.measuring import interval, share
 from titans_seq.files import write_whole
 
 TITLES = {"recall": "Associative recall", "needle": "Needle in a haystack"}
@@ -16,9 +17,21 @@ def scores(results: dict[str, Any], task: str) -> dict[str, dict[int, list[float
     gathered: dict[str, dict[int, list[float]]] = {}
     for one in results["runs"]:
         row = gathered.setdefault(one["variant"], {})
-        for length, accuracy in one["accuracy"][task].items():
-            row.setdefault(int(length), []).append(accuracy)
+        for length, counts in one["accuracy"][task].items():
+            row.setdefault(int(length), []).append(share(counts))
     return gathered
+
+
+def best_rates(results: dict[str, Any]) -> dict[str, float]:
+    """Return the learning rate of each variant that did best where settings are chosen."""
+    tried: dict[str, dict[float, list[float]]] = {}
+    for one in results["tuning"]:
+        row = tried.setdefault(one["variant"], {})
+        row.setdefault(one["learning_rate"], []).append(one["score"])
+    return {
+        variant: max(row, key=lambda rate: sum(row[rate]) / len(row[rate]))
+        for variant, row in tried.items()
+    }
 
 
 def table(results: dict[str, Any]) -> str:
@@ -36,7 +49,38 @@ def table(results: dict[str, Any]) -> str:
             seconds = median(one["train_seconds"] + one["test_seconds"] for one in runs)
             cells = "".join(f"{_cell(row.get(length, [])):>17}" for length in lengths)
             lines.append(f"{variant:10}{runs[0]['parameters']:>11,}{seconds:>7.0f}{cells}")
+        lines.append(f"{'facts asked for, all seeds':28}" + _facts(results, task, lengths))
+        lines.append(f"{'widest 95% interval':28}" + _widest(results, task, lengths))
     return "\n".join(lines[1:])
+
+
+def _pooled(results: dict[str, Any], task: str, length: int) -> list[tuple[float, int]]:
+    """Return each variant's share answered rightly, over all seeds, and of how many facts."""
+    found = []
+    for variant, row in scores(results, task).items():
+        facts = [
+            one["accuracy"][task][str(length)]["facts"]
+            for one in results["runs"]
+            if one["variant"] == variant
+        ]
+        found.append((sum(row[length]) / len(row[length]), sum(facts)))
+    return found
+
+
+def _facts(results: dict[str, Any], task: str, lengths: list[int]) -> str:
+    """Return how many facts were asked for of the variant that was asked for the fewest."""
+    fewest = (min(facts for _, facts in _pooled(results, task, length)) for length in lengths)
+    return "".join(f"{facts:>17,}" for facts in fewest)
+
+
+def _widest(results: dict[str, Any], task: str, lengths: list[int]) -> str:
+    """Return, a length, the widest of the variants' intervals of the share over all seeds."""
+    cells = []
+    for length in lengths:
+        bounds = [interval(*one) for one in _pooled(results, task, length)]
+        low, high = max(bounds, key=lambda one: one[1] - one[0])
+        cells.append(f"{f'{low:.2f}-{high:.2f}':>17}")
+    return "".join(cells)
 
 
 def _cell(values: list[float]) -> str:

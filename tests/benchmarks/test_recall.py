@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import recall as script
 import torch
-from recall_parts import learning
-from recall_parts.learning import RecallModel, Settings, difficulty, measure, trapezoid
-from recall_parts.report import plot, scores, table
+from recall_parts import measuring
+from recall_parts.learning import RecallModel, Settings, difficulty, trapezoid
+from recall_parts.measuring import interval, measure, share
+from recall_parts.report import best_rates, plot, scores, table
 from recall_parts.tasks import KEYS, NO_ANSWER, TASKS, VALUES, ZONE, Batch, needle, recall
 from torch import Tensor
 
@@ -124,12 +125,26 @@ class Oracle(torch.nn.Module):
 
 
 @pytest.mark.parametrize("name", TASKS)
-@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
-def test_the_score_is_the_share_of_queries_answered_rightly(name: str, share: float) -> None:
+@pytest.mark.parametrize("known", [0.0, 0.25, 1.0])
+def test_the_score_counts_the_queries_answered_rightly_and_their_facts(
+    name: str, known: float
+) -> None:
     settings = quick_settings()
-    batch = TASKS[name](4, 64, settings.pairs, generator(learning.TEST_SEED))
-    oracle: Any = Oracle(batch, share)
-    assert measure(oracle, TASKS[name], 64, settings) == share
+    sequences = settings.test_tokens // 64
+    batch = TASKS[name](sequences, 64, settings.pairs, generator(5))
+    oracle: Any = Oracle(batch, known)
+    counts = measure(oracle, name, 64, 5, settings)
+    assert share(counts) == known
+    assert counts["asked"] == int((batch.targets != NO_ANSWER).sum())
+    assert counts["facts"] == sequences * (1 if name == "needle" else settings.pairs)
+
+
+@pytest.mark.parametrize(
+    ("mean", "facts", "low", "high"),
+    [(0.5, 100, 0.4038, 0.5962), (1.0, 100, 0.9630, 1.0), (0.0, 10, 0.0, 0.2775)],
+)
+def test_the_interval_is_wilsons(mean: float, facts: int, low: float, high: float) -> None:
+    assert interval(mean, facts) == pytest.approx((low, high), abs=2e-4)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -144,11 +159,11 @@ def test_reading_in_pieces_answers_as_one_reading(
         heard.append(outputs[0])
 
     model.register_forward_hook(listen)
-    measure(model, recall, 128, quick_settings())
+    measure(model, "recall", 128, 5, quick_settings())
     (whole,) = heard
     heard.clear()
-    monkeypatch.setattr(learning, "PIECE", 37)
-    measure(model, recall, 128, quick_settings())
+    monkeypatch.setattr(measuring, "PIECE", 37)
+    measure(model, "recall", 128, 5, quick_settings())
     assert len(heard) == 4
     torch.testing.assert_close(torch.cat(heard, dim=1), whole)
 
@@ -156,29 +171,52 @@ def test_reading_in_pieces_answers_as_one_reading(
 def made_up_results() -> dict[str, Any]:
     """Return results of two variants, the first with three seeds."""
 
-    def one(variant: str, seed: int, accuracy: float) -> dict[str, Any]:
-        by_length = {"64": accuracy, "4096": accuracy / 2}
+    def one(variant: str, seed: int, right: int) -> dict[str, Any]:
+        by_length = {
+            "64": {"right": right, "asked": 80, "facts": 40},
+            "4096": {"right": right // 2, "asked": 80, "facts": 20},
+        }
         return {
             "variant": variant, "seed": seed, "parameters": 1234, "train_seconds": 5.0,
             "test_seconds": 2.0, "accuracy": {"recall": by_length, "needle": by_length},
         }  # fmt: skip
 
-    runs = [one("lmm", seed, accuracy) for seed, accuracy in enumerate([0.5, 1.0, 0.75])]
-    return {"runs": [*runs, one("attention", 0, 0.125)], "chance": 0.0625,
+    runs = [one("lmm", seed, right) for seed, right in enumerate([40, 80, 60])]
+    return {"runs": [*runs, one("attention", 0, 10)], "chance": 0.0625,
             "settings": {"longest": 512}}  # fmt: skip
 
 
-def test_the_table_shows_the_median_of_the_seeds_and_their_range() -> None:
+def test_the_table_shows_the_median_of_the_seeds_their_range_and_how_sure_it_is() -> None:
     lines = table(made_up_results()).splitlines()
     assert "chance 0.062" in lines[0]
     assert lines[1].split()[-2:] == ["64", "4,096"]
     assert lines[2].split() == ["lmm", "1,234", "7", "0.75", "(0.50-1.00)", "0.38", "(0.25-0.50)"]
     assert lines[3].split()[3:] == ["0.12", "(0.12-0.12)", "0.06", "(0.06-0.06)"]
+    assert lines[4].split()[-2:] == ["40", "20"]
+    low, high = interval(0.125, 40)
+    assert lines[5].split()[-2] == f"{low:.2f}-{high:.2f}"
 
 
 def test_scores_are_gathered_by_variant_and_length() -> None:
     gathered = scores(made_up_results(), "needle")
     assert gathered["lmm"] == {64: [0.5, 1.0, 0.75], 4096: [0.25, 0.5, 0.375]}
+
+
+def test_each_variant_gets_the_rate_that_did_best_over_the_tuning_seeds() -> None:
+    tried = [("lmm", 0.1, 0.5), ("lmm", 0.1, 0.5), ("lmm", 0.2, 0.9), ("lmm", 0.2, 0.0),
+             ("mac", 0.1, 0.2), ("mac", 0.2, 0.3)]  # fmt: skip
+    tuning = [
+        {"variant": variant, "learning_rate": rate, "score": score}
+        for variant, rate, score in tried
+    ]
+    assert best_rates({"tuning": tuning}) == {"lmm": 0.1, "mac": 0.2}
+
+
+def test_nothing_is_chosen_on_the_sequences_that_are_reported() -> None:
+    seeds = script.arguments([]).seeds
+    reported = {measuring.TEST_SEED + seed for seed in seeds}
+    assert measuring.TUNING_SEED not in reported
+    assert not set(seeds) & set(script.arguments([]).tuning_seeds)
 
 
 def test_the_figure_is_drawn_from_the_results_alone(tmp_path: Path) -> None:
@@ -200,6 +238,8 @@ def test_a_second_run_keeps_what_is_done_and_adds_what_is_missing(
         ("attention", 0),
     ]
     assert second["runs"][0] == first["runs"][0]
+    assert [one["variant"] for one in second["tuning"]] == ["lmm", "attention"]
+    assert second["tuning"][0] == first["tuning"][0]
     assert second["settings"]["dim"] == 8
     out = capsys.readouterr().out
     assert "attention" in out
