@@ -300,7 +300,7 @@ def _entries(sizes: Sizes, journal: Journal, layer: int, length: int) -> tuple[T
     """Return the unit inputs of the chunk's first tokens, and what they have spent.
 
     Views, (heads, batch, length, inner) and (heads, batch, length); the order of a block is
-    that of ``src/open.h``.
+    that of ``src/journal.h``.
     """
     shapes = sizes.layout.shapes
     at = sum(one[1] + one[2] for one in shapes[:layer])

@@ -1,4 +1,4 @@
-"""One token at a time through the compiled form: the mirror of ``src/open.h``."""
+"""One token at a time through the compiled form: the mirror of ``src/journal.h``."""
 
 from __future__ import annotations
 

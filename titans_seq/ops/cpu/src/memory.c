@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "call.h"
+#include "journal.h"
 #include "layer.h"
 
 #if defined(__x86_64__) && defined(__GNUC__)
