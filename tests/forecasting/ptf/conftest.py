@@ -97,7 +97,9 @@ def make_model() -> MakeModel:
     def make(dataset: TimeSeriesDataSet, **settings: Any) -> TitansForecastModel:
         torch.manual_seed(0)
         values = {"dim": 8, "layers": 1, "heads": 2, "patch_length": 4}
-        model = TitansForecastModel.from_dataset(dataset, **values | settings)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"lightning\.")
+            model = TitansForecastModel.from_dataset(dataset, **values | settings)
         for parameter in model.parameters():
             if not parameter.any():
                 torch.nn.init.normal_(parameter, std=0.2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -62,6 +62,18 @@ SHAPES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+class Shaped(NamedTuple):
+    """A data set of one shape."""
+
+    name: str
+    dataset: TimeSeriesDataSet
+
+
+@pytest.fixture(scope="module", params=SHAPES)
+def shaped(request: pytest.FixtureRequest, make_dataset: Any) -> Shaped:
+    return Shaped(request.param, make_dataset(**SHAPES[request.param]))
+
+
 def _losses(name: str) -> dict[str, Any]:
     if name == "targets of two kinds":
         return {"loss": MultiLoss([QuantileLoss([0.1, 0.5, 0.9]), CrossEntropy()])}
@@ -79,12 +91,11 @@ def _loss(model: TitansForecastModel, x: dict[str, Any], y: Any) -> torch.Tensor
     return model.loss(out[:, :steps], (y[0][:, :steps], weight))
 
 
-@pytest.mark.parametrize("name", SHAPES)
 def test_each_parameter_learns_from_every_shape(
-    make_dataset: Any, make_model: Any, batch_of: Any, name: str
+    shaped: Shaped, make_model: Any, batch_of: Any
 ) -> None:
-    dataset = make_dataset(**SHAPES[name])
-    model, (x, y) = make_model(dataset, **_losses(name), dropout=0.0), batch_of(dataset, 64)
+    model = make_model(shaped.dataset, dropout=0.0, **_losses(shaped.name))
+    x, y = batch_of(shaped.dataset, 32)
     loss = _loss(model, x, y)
     assert torch.isfinite(loss)
     loss.backward()
@@ -104,13 +115,10 @@ def test_each_parameter_learns_from_every_shape(
     assert float(loss.detach()) < first
 
 
-@pytest.mark.parametrize("name", SHAPES)
-def test_the_host_trains_and_predicts_on_every_shape(
-    make_dataset: Any, quiet: dict[str, Any], name: str
-) -> None:
-    dataset = make_dataset(**SHAPES[name])
+def test_the_host_trains_and_predicts_on_every_shape(shaped: Shaped, quiet: dict[str, Any]) -> None:
+    dataset = shaped.dataset
     model = TitansForecastModel.from_dataset(
-        dataset, dim=8, heads=2, patch_length=4, learning_rate=0.01, **_losses(name)
+        dataset, dim=8, heads=2, patch_length=4, learning_rate=0.01, **_losses(shaped.name)
     )
     trainer = Trainer(max_epochs=1, limit_train_batches=2, limit_val_batches=1, **quiet)
     trainer.fit(

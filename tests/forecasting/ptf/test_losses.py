@@ -157,6 +157,20 @@ def test_several_targets_take_a_loss_each(make_dataset: Any, quiet: dict[str, An
     assert isinstance(default.loss, MultiLoss)
 
 
+def test_a_batch_of_short_horizons_has_a_loss(
+    make_dataset: Any, make_model: Any, batch_of: Any
+) -> None:
+    dataset = make_dataset(target="sky", target_normalizer=NaNLabelEncoder())
+    x, y = batch_of(dataset)
+    short = x["decoder_lengths"] == 3
+    assert short.any()
+    x = {name: value[short] for name, value in x.items() if isinstance(value, torch.Tensor)}
+    for kind in ("cont", "cat", "target"):
+        x[f"decoder_{kind}"] = x[f"decoder_{kind}"][:, :3]
+    out = make_model(dataset, loss=CrossEntropy())(x)["prediction"]
+    assert torch.isfinite(CrossEntropy()(out, (y[0][short, :3].contiguous(), None)))
+
+
 def test_a_loss_for_several_targets_is_refused_for_one(make_dataset: Any) -> None:
     with pytest.raises(AssertionError, match="MultiLoss not compatible with single target"):
         TitansForecastModel.from_dataset(make_dataset(), loss=MultiLoss([MAE()]), dim=8)

@@ -119,6 +119,21 @@ def test_predict_leaves_its_arguments_and_the_folder_alone(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_predict_takes_one_device(
+    model: TitansForecastModel, dataset: TimeSeriesDataSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[dict[str, Any]] = []
+
+    def noting(**settings: Any) -> Trainer:
+        taken.append(settings)
+        return Trainer(**settings)
+
+    monkeypatch.setattr("pytorch_forecasting.models.base._base_model.Trainer", noting)
+    model.predict(dataset, fast_dev_run=True, trainer_kwargs=CPU)
+    model.predict(dataset, fast_dev_run=True, trainer_kwargs=CPU | {"devices": "auto"})
+    assert [one["devices"] for one in taken] == [1, "auto"]
+
+
 @pytest.mark.parametrize("interpret", [False, True])
 def test_raw_output_goes_to_disk_and_comes_back(
     model: TitansForecastModel, dataset: TimeSeriesDataSet, tmp_path: Path, interpret: bool

@@ -8,14 +8,39 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from pytorch_forecasting import TimeSeriesDataSet
 from pytorch_forecasting.data import EncoderNormalizer, GroupNormalizer, NaNLabelEncoder
 from pytorch_forecasting.metrics import MAE, CrossEntropy, NormalDistributionLoss
+
+from titans_seq.forecasting.ptf import TitansForecastModel
 
 Batch = dict[str, Any]
 
 KNOWN_REALS = ("plan", "relative_time_idx", "area", "encoder_length")
 KNOWN_CODES = ("day", "fair", "feast", "shop")
 VARIANTS = ("mac", "mag", "mal", "lmm", "attention")
+
+
+@pytest.fixture(scope="module")
+def dataset(make_dataset: Any) -> TimeSeriesDataSet:
+    return make_dataset()
+
+
+@pytest.fixture(scope="module")
+def x(dataset: TimeSeriesDataSet, batch_of: Any) -> Batch:
+    """Return a batch with windows of every length."""
+    batch: Batch = batch_of(dataset, 64)[0]
+    assert len(batch["encoder_lengths"].unique()) > 1
+    assert len(batch["decoder_lengths"].unique()) > 1
+    return batch
+
+
+@pytest.fixture(scope="module", params=VARIANTS)
+def model(
+    request: pytest.FixtureRequest, dataset: TimeSeriesDataSet, make_model: Any
+) -> TitansForecastModel:
+    found: TitansForecastModel = make_model(dataset, variant=request.param)
+    return found
 
 
 def _columns(names: list[str], chosen: tuple[str, ...]) -> list[int]:
@@ -32,12 +57,9 @@ def _rows_of(x: Batch, rows: slice) -> Batch:
     return part
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
 def test_the_unknown_part_of_the_decoder_is_never_read(
-    make_dataset: Any, make_model: Any, batch_of: Any, variant: str
+    dataset: TimeSeriesDataSet, model: TitansForecastModel, x: Batch
 ) -> None:
-    dataset = make_dataset()
-    model, (x, _) = make_model(dataset, variant=variant), batch_of(dataset)
     expected = model(x)["prediction"]
     known = _columns(dataset.reals, KNOWN_REALS)
     cont = torch.full_like(x["decoder_cont"], torch.nan)
@@ -49,12 +71,7 @@ def test_the_unknown_part_of_the_decoder_is_never_read(
     torch.testing.assert_close(model(scrambled)["prediction"], expected, atol=0, rtol=0)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_padding_is_never_read(
-    make_dataset: Any, make_model: Any, batch_of: Any, variant: str
-) -> None:
-    dataset = make_dataset()
-    model, (x, _) = make_model(dataset, variant=variant), batch_of(dataset)
+def test_padding_is_never_read(model: TitansForecastModel, x: Batch) -> None:
     expected = model(x)["prediction"]
     rubbish = dict(x)
     for side, longest in (("encoder", 16), ("decoder", 5)):
@@ -67,15 +84,9 @@ def test_padding_is_never_read(
     torch.testing.assert_close(found[real], expected[real], atol=0, rtol=0)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_a_window_alone_is_forecast_as_among_64(
-    make_dataset: Any, make_model: Any, batch_of: Any, variant: str
-) -> None:
-    dataset = make_dataset()
-    model, (x, _) = make_model(dataset, variant=variant), batch_of(dataset, 64)
+def test_a_window_alone_is_forecast_as_among_64(model: TitansForecastModel, x: Batch) -> None:
     expected = model(x)["prediction"]
     assert len(expected) == 64
-    assert len(x["encoder_lengths"].unique()) > 1
     for row in (0, 1, 37, 63):
         alone = _rows_of(x, slice(row, row + 1))
         found = model(alone)["prediction"]
@@ -84,14 +95,9 @@ def test_a_window_alone_is_forecast_as_among_64(
         )
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_a_batch_leaves_nothing_behind(
-    make_dataset: Any, make_model: Any, batch_of: Any, variant: str
-) -> None:
-    dataset = make_dataset()
-    model, (x, _) = make_model(dataset, variant=variant), batch_of(dataset)
+def test_a_batch_leaves_nothing_behind(model: TitansForecastModel, x: Batch) -> None:
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    first, second = _rows_of(x, slice(0, 10)), _rows_of(x, slice(50, 80))
+    first, second = _rows_of(x, slice(0, 10)), _rows_of(x, slice(30, 60))
     expected = model(first)["prediction"]
     model(second)
     torch.testing.assert_close(model(first)["prediction"], expected, atol=0, rtol=0)
@@ -127,7 +133,6 @@ def test_a_shifted_and_stretched_target_is_forecast_shifted_and_stretched(
     torch.testing.assert_close(forecasts[1], forecasts[0] * 250 + 5000, atol=0.01 * scale, rtol=0)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize(
     ("part", "name"),
     [
@@ -139,10 +144,8 @@ def test_a_shifted_and_stretched_target_is_forecast_shifted_and_stretched(
     ],
 )  # fmt: skip
 def test_every_role_has_an_effect(
-    make_dataset: Any, make_model: Any, batch_of: Any, part: str, name: str, variant: str
+    dataset: TimeSeriesDataSet, model: TitansForecastModel, x: Batch, part: str, name: str
 ) -> None:
-    dataset = make_dataset()
-    model, (x, _) = make_model(dataset, variant=variant), batch_of(dataset, 30)
     expected = model(x)["prediction"]
     if name in dataset.reals:
         changed = x[f"{part}_cont"].clone()
