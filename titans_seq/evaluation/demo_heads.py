@@ -58,7 +58,8 @@ def run_forecasting(folder: Path) -> DemoPart:
     forecaster.fit(seen, val_size=borders.validation_end - borders.train_end)
     scores = score_forecaster(forecaster, frame, split)
     controls = score_forecast_controls(
-        frame, split, horizon=forecaster.horizon, look_back=forecaster.context_length,
+        frame, split, horizon=forecaster.horizon,
+        look_back=forecaster.network_.config.context_length,
         id_col=roles.id, time_col=roles.time, target_col=roles.target, future=roles.future,
         season=roles.season,
     )  # fmt: skip

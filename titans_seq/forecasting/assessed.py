@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 class AssessedForecaster(FittedForecaster):
     """What tells of a forecaster how well it does."""
 
-    context_length: int
+    context_length: int | None
     freq: str | int | None
 
     def backtest(
@@ -115,7 +115,8 @@ class AssessedForecaster(FittedForecaster):
         """
         predictor = self._predictor()
         table, begins = self._after_fit(df, predictor.columns)
-        first = np.where(begins > 0, begins, np.minimum(self.context_length, table.lengths() // 2))
+        context = predictor.network.config.context_length
+        first = np.where(begins > 0, begins, np.minimum(context, table.lengths() // 2))
         panel = predictor.preprocess.panel(table, predictor.columns, np.maximum(first, 1))
         lengths = table.lengths().tolist()
         index = index_windows(

@@ -18,6 +18,9 @@ from titans_seq.forecasting.conformal import PREFIX, Calibration
 from titans_seq.forecasting.fitting import network_config
 from titans_seq.forecasting.network import ForecastNetwork
 from titans_seq.forecasting.panel import Preprocess
+from titans_seq.forecasting.stream.fitting import stream_config
+from titans_seq.forecasting.stream.model import PREFIX as STREAM
+from titans_seq.forecasting.stream.model import StreamModel
 from titans_seq.training import History
 
 KIND = "forecaster"
@@ -31,6 +34,7 @@ def save_forecaster(
     preprocess: Preprocess,
     history: History | None,
     calibration: Calibration | None,
+    memories: StreamModel | None,
     *,
     force: bool,
 ) -> None:
@@ -48,7 +52,9 @@ def save_forecaster(
         folder,
         kind=KIND,
         config=kept,
-        tensors=network.state_dict() | ({} if calibration is None else calibration.to_tensors()),
+        tensors=network.state_dict()
+        | ({} if calibration is None else calibration.to_tensors())
+        | ({} if memories is None else memories.to_tensors()),
         preprocess=asdict(preprocess),
         metrics={} if history is None else history.to_table(),
         card=write_card(kept, preprocess, history),
@@ -58,8 +64,8 @@ def save_forecaster(
 
 def load_forecaster(
     folder: str | os.PathLike[str], known: Collection[str]
-) -> tuple[dict[str, Any], ForecastNetwork, Preprocess, Calibration | None]:
-    """Read settings, network, what was learnt about the data, and the calibration.
+) -> tuple[dict[str, Any], ForecastNetwork, Preprocess, Calibration | None, StreamModel | None]:
+    """Read settings, network, what was learnt about the data, calibration and memories.
 
     Parameters
     ----------
@@ -85,14 +91,17 @@ def load_forecaster(
         preprocess = record_from_table(Preprocess, bundle.preprocess, f"{folder}")
         network = ForecastNetwork(network_config(settings, preprocess))
         weights = {
-            name: held for name, held in bundle.tensors.items() if not name.startswith(PREFIX)
+            name: held
+            for name, held in bundle.tensors.items()
+            if not name.startswith((PREFIX, STREAM))
         }
         _check_weights(weights, network.state_dict())
         network.load_state_dict(weights)
         calibration = Calibration.from_tensors(bundle.tensors, network.config.horizon)
+        memories = StreamModel.from_tensors(bundle.tensors, stream_config(network, preprocess))
     except (TypeError, ValueError, RuntimeError, KeyError) as error:
         raise BundleError(f"{folder} is damaged: {error}") from error
-    return settings, network.eval(), preprocess, calibration
+    return settings, network.eval(), preprocess, calibration, memories
 
 
 def _check_weights(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:

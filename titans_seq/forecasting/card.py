@@ -11,10 +11,13 @@ from titans_seq.training import History
 
 def write_card(settings: Mapping[str, Any], preprocess: Preprocess, history: History | None) -> str:
     """Return what was trained, on what, and how it went, in Markdown."""
+    context = settings["context_length"]
     lines = [
         "# Titans forecaster",
         "",
-        f"Forecasts {settings['horizon']} rows from the last {settings['context_length']}, "
+        f"Forecasts {settings['horizon']} rows from "
+        + ("all before" if context is None else f"the last {context}")
+        + ", "
         f"at frequency {preprocess.freq!r}; variant `{settings['variant']}`.",
         "",
         "| column | role |",

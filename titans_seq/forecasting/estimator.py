@@ -13,7 +13,6 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 
 from titans_seq.config import Variant
-from titans_seq.forecasting.assessed import AssessedForecaster
 from titans_seq.forecasting.bundle import load_forecaster
 from titans_seq.forecasting.conformal import Calibration
 from titans_seq.forecasting.fitting import calibrate_network, fit_network
@@ -23,17 +22,21 @@ from titans_seq.forecasting.network import ForecastNetwork
 from titans_seq.forecasting.panel import Preprocess
 from titans_seq.forecasting.prepare import Data, held_out_rows, training_table
 from titans_seq.forecasting.results import Predictor
+from titans_seq.forecasting.stream.model import StreamModel
+from titans_seq.forecasting.streaming import StreamingForecaster
 from titans_seq.forecasting.table import Table
 from titans_seq.training import showing_progress
 
 
-class TitansForecaster(AssessedForecaster):
+class TitansForecaster(StreamingForecaster):
     """Forecast one or many series, with intervals.
 
     Parameters
     ----------
     horizon, context_length
         Rows to forecast, and to look back; a shorter series is masked where it has not begun.
+        None looks back on 96 rows, and remembers all that were before them in memories of
+        constant size, as :meth:`stream` does.
     variant
         How memory and attention are joined: ``mac``, ``mag``, ``mal``, ``lmm``, or
         ``attention``, the control without memory.
@@ -71,6 +74,8 @@ class TitansForecaster(AssessedForecaster):
         The trained network; scales, codes and calendar.
     calibration_ : Calibration
         What corrects the quantiles; None if there was nothing to calibrate on.
+    memories_ : StreamModel
+        What streams learn with, once trained.
     history_ : History
         What happened in training; None after ``load``.
     scale_mean_, scale_std_ : dict
@@ -96,7 +101,7 @@ class TitansForecaster(AssessedForecaster):
     def __init__(
         self,
         horizon: int = 24,
-        context_length: int = 168,
+        context_length: int | None = 168,
         *,
         variant: Variant = "mac",
         quantiles: Sequence[float] = (0.1, 0.5, 0.9),
@@ -193,9 +198,10 @@ class TitansForecaster(AssessedForecaster):
             If the folder is none, or holds another kind of model, or is damaged.
         """
         known = cls().get_params(deep=False)
-        settings, network, preprocess, calibration = load_forecaster(folder, known)
+        settings, network, preprocess, calibration, memories = load_forecaster(folder, known)
         forecaster = cls(**settings)
         forecaster._keep(network, preprocess, calibration)
+        forecaster.memories_ = memories
         return forecaster
 
     def _learn(
@@ -211,8 +217,10 @@ class TitansForecaster(AssessedForecaster):
         if calibrate:
             calibration = calibrate_network(trained.network, panel, trained.held_out)
         self._keep(trained.network, preprocess, calibration)
-        self._table = table
+        self._table, self._train_rows = table, train_rows
         self.history_ = trained.history
+        if self.context_length is None:
+            self.memories_ = self._fit_memories(table, train_rows)
         return self
 
     def _trained_on(self, table: Table) -> Predictor:
@@ -225,6 +233,8 @@ class TitansForecaster(AssessedForecaster):
         self, network: ForecastNetwork, preprocess: Preprocess, calibration: Calibration | None
     ) -> None:
         self._table = None
+        self._train_rows = None
+        self.memories_: StreamModel | None = None
         self.history_ = None
         self.network_ = network
         self.preprocess_ = preprocess

@@ -20,6 +20,7 @@ from titans_seq.forecasting.network import ForecastNetwork
 from titans_seq.forecasting.panel import Preprocess
 from titans_seq.forecasting.prepare import Data, column_roles, read_again
 from titans_seq.forecasting.results import Predictor, WindowForecasts, future_frame
+from titans_seq.forecasting.stream.model import StreamModel
 from titans_seq.forecasting.table import Table
 from titans_seq.training import History
 
@@ -32,6 +33,7 @@ class FittedForecaster(BaseEstimator):
     network_: ForecastNetwork
     preprocess_: Preprocess
     calibration_: Calibration | None
+    memories_: StreamModel | None
     history_: History | None
     _table: Table | None
 
@@ -183,6 +185,7 @@ class FittedForecaster(BaseEstimator):
             self.preprocess_,
             self.history_,
             self.calibration_,
+            self.memories_,
             force=force,
         )
 

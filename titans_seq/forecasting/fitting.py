@@ -30,6 +30,9 @@ from titans_seq.training import History, TrainSettings, seeded, train
 LONGEST_PATCH = 12
 """Rows of a token, at most."""
 
+WINDOW = 96
+"""Rows to look back on where memories keep what was before."""
+
 PATCHES = 8
 """Tokens of a short look-back, at least."""
 
@@ -115,10 +118,13 @@ def network_config(settings: Mapping[str, Any], preprocess: Preprocess) -> Netwo
     ConfigError
         If a setting is out of its range.
     """
-    direct = ("context_length", "horizon", "variant", "normalise", "dim", "layers")
+    direct = ("horizon", "variant", "normalise", "dim", "layers")
+    given = settings["context_length"]
+    context = WINDOW if given is None else given
     return NetworkConfig(
+        context_length=context,
         quantiles=tuple(settings["quantiles"]),
-        patch_length=max(1, min(LONGEST_PATCH, settings["context_length"] // PATCHES)),
+        patch_length=max(1, min(LONGEST_PATCH, context // PATCHES)),
         **{name: settings[name] for name in direct},
         **preprocess.sizes(column_roles(settings)),
     )

@@ -1,0 +1,220 @@
+"""Training of what surrounds the memories: on long streams, the memory carried along.
+
+The memories themselves have nothing to train. One pass over the training rows gives what every
+expert sees at many moments (:mod:`titans_seq.forecasting.stream.moments`); on these the linear
+experts are solved for by ridge regression, and the weights of the mixture are trained by gradient
+steps.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from titans_seq.forecasting.network import ForecastNetwork
+from titans_seq.forecasting.panel import Panel, Preprocess
+from titans_seq.forecasting.stream.mixture import SMALLEST_ERROR, Mixture
+from titans_seq.forecasting.stream.model import TAIL, StreamConfig, StreamModel
+from titans_seq.forecasting.stream.moments import (
+    PIECE,
+    WARM_UP,
+    Late,
+    Moments,
+    carried_moments,
+    choose_rows,
+    training_moments,
+    young_moments,
+)
+from titans_seq.forecasting.stream.rows import side_by_side, table_sizes
+from titans_seq.forecasting.stream.state import Rows
+
+RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
+"""Penalties of the linear experts to choose from, a moment, in units of a series' variance."""
+
+FEWEST = 10
+"""Moments below which the linear experts are left at nothing."""
+
+FEW_RIDGE = 3.0
+"""The same, for all moments together, so that a few say little."""
+
+EPOCHS = 30
+BATCH = 256
+RATE = 1e-2
+
+ENOUGH = 100
+"""Moments of the validation rows that can calibrate by themselves."""
+
+
+def stream_config(network: ForecastNetwork, preprocess: Preprocess, seed: int = 0) -> StreamConfig:
+    """Return the sizes of the memories around a network."""
+    return StreamConfig(
+        context=network.config.context_length,
+        horizon=network.config.horizon,
+        slots=table_sizes(preprocess),
+        levels=network.config.quantiles,
+        seed=seed,
+    )
+
+
+def fit_stream(
+    network: ForecastNetwork,
+    preprocess: Preprocess,
+    panel: Panel,
+    train_rows: npt.NDArray[np.int64],
+    *,
+    most_rows: int,
+    seed: int,
+) -> StreamModel:
+    """Train the mixture around a trained network.
+
+    Parameters
+    ----------
+    network
+        Of the window.
+    preprocess, panel, train_rows
+        Data; rows of each series beyond ``train_rows`` choose the epoch and calibrate.
+    most_rows
+        Rows to read, over all series; of longer ones the last are read.
+    seed
+        Of everything random.
+    """
+    config = stream_config(network, preprocess, seed)
+    model = StreamModel(config).eval()
+    network.eval()
+    device = next(network.parameters()).device
+    chosen, begins, ends = choose_rows(panel, most_rows)
+    rows = side_by_side(panel, preprocess, begins, ends)
+    static, codes = panel.static[chosen], panel.static_codes[chosen]
+    borders = panel.starts[chosen] + torch.from_numpy(train_rows)[chosen]
+    trained = (borders - torch.tensor(begins)).clamp(min=0)
+
+    first = model.first(static, codes, rows)
+    wanted = training_moments(rows, config.horizon)
+    main, late = carried_moments(model, network, first, rows, wanted)
+    source = torch.Generator().manual_seed(seed)
+    whole = main.moments.came.any(-1)
+    learn = whole & (main.row + 1 + config.horizon <= trained[main.series])
+    check = whole & (main.row + 1 >= trained[main.series])
+    if learn.any():
+        warm = learn & (main.row >= main.row.max() // 10)
+        _solve(model.mixture, main.moments.take(warm), main.moments.take(check))
+        young = young_moments(model, network, (static, codes), rows, trained, source)
+        joined = main.moments.take(learn).then(young)
+        _settle_usual(model.mixture, main.moments.take(learn))
+        _train_gate(model.mixture, joined, main.moments.take(check), source)
+        _calibrate(model, main.moments.take(check if check.sum() >= 100 else learn))
+    _settle_tail(model, network, late, rows)
+    network.to(device)
+    return model
+
+
+@torch.no_grad()
+def _solve(mixture: Mixture, moments: Moments, held_out: Moments) -> None:
+    """Solve for the linear experts by ridge regression; held-out moments choose the penalty."""
+    whole = moments.take(moments.came.all(-1))
+    later = held_out.take(held_out.came.all(-1))
+    count = len(whole.base)
+    if count < FEWEST:
+        return
+    if not len(later.base):  # then the last fifth chooses, and is trained on with the others
+        later = whole.take(torch.arange(count - count // 5, count))
+        start = whole.take(torch.arange(count - count // 5))
+    else:
+        start = whole
+    levels, departures = mixture.centred(start.look)
+    checks = mixture.centred(later.look)
+    everything = mixture.centred(whole.look)
+    for expert in range(levels.shape[1]):
+        given, wanted = departures[:, expert], start.target - levels[:, expert]
+        errors = []
+        for penalty in RIDGES:
+            slope, offset = _ridge(given, wanted, penalty)
+            found = checks[0][:, expert] + checks[1][:, expert] @ slope + offset
+            errors.append(float((found - later.target).square().mean()))
+        best = RIDGES[int(np.argmin(errors))]
+        given, wanted = everything[1][:, expert], whole.target - everything[0][:, expert]
+        mixture.slope[expert], mixture.offset[expert] = _ridge(given, wanted, best)
+
+
+def _ridge(given: Tensor, wanted: Tensor, penalty: float) -> tuple[Tensor, Tensor]:
+    """Return slope and offset of a penalised linear map."""
+    mean, aim = given.mean(0).double(), wanted.mean(0).double()
+    given, wanted = given.double() - mean, wanted.double() - aim
+    product = given.mT @ given
+    product.diagonal().add_(penalty * len(given) + FEW_RIDGE)
+    slope = torch.linalg.solve(product, given.mT @ wanted)
+    return slope.float(), (aim - mean @ slope).float()
+
+
+@torch.no_grad()
+def _settle_usual(mixture: Mixture, moments: Moments) -> None:
+    """Note how wrong each expert usually is, so that its errors of late can be told from that."""
+    logs = (moments.look.errors + SMALLEST_ERROR).log()
+    known = (moments.look.known > 0)[..., None]
+    mixture.usual.copy_((logs * known).sum(0) / known.sum(0).clamp(min=1))
+
+
+def _train_gate(
+    mixture: Mixture, moments: Moments, held_out: Moments, source: torch.Generator
+) -> None:
+    """Train the weights of the mixture; the held-out moments choose the epoch."""
+    forecasts = mixture.forecasts(moments.look, moments.base)
+    checks = mixture.forecasts(held_out.look, held_out.base)
+    learnt = [*mixture.gate.parameters(), mixture.own, mixture.step_bias]
+    best, least = [one.detach().clone() for one in learnt], float("inf")
+    with torch.enable_grad():
+        optimizer = torch.optim.Adam(learnt, lr=RATE)
+        for _ in range(EPOCHS):
+            order = torch.randperm(len(forecasts), generator=source)
+            for part in order.split(BATCH):
+                loss = _error(mixture, moments.take(part), forecasts[part])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+            with torch.no_grad():
+                after = (held_out, checks) if len(checks) else (moments, forecasts)
+                error = float(_error(mixture, *after))
+            if error < least:
+                least, best = error, [one.detach().clone() for one in learnt]
+    with torch.no_grad():
+        for one, value in zip(learnt, best, strict=True):
+            one.copy_(value)
+
+
+def _error(mixture: Mixture, moments: Moments, forecasts: Tensor) -> Tensor:
+    """Return the mean squared error of the mixture where the target came."""
+    point = (mixture.weights(moments.look) * forecasts).sum(1)
+    squares = (point - moments.target).square() * moments.came
+    return squares.sum() / moments.came.sum().clamp(min=1)
+
+
+@torch.no_grad()
+def _calibrate(model: StreamModel, moments: Moments) -> None:
+    """Note how far from the point each quantile lies, in units of the errors of late."""
+    if not model.config.levels:
+        return
+    point = model.mixture(moments.look, moments.base)
+    missed = (moments.target - point) / model.mixture.spread(moments.look)[:, None]
+    missed = torch.where(moments.came, missed, torch.nan)
+    levels = torch.tensor(model.config.levels)
+    model.away.copy_(missed.nanquantile(levels, dim=0).mT.nan_to_num())
+
+
+def _settle_tail(model: StreamModel, network: ForecastNetwork, late: Late, rows: Rows) -> None:
+    """Read the tail again, now that the linear experts are known, and keep its surprises."""
+    state, found = model.forget_surprise(late.state), []
+    series, count = rows.value.shape
+    for begin in range(late.row, count, max(1, PIECE // series)):
+        end = min(count, begin + max(1, PIECE // series))
+        reading = model.read(network, state, rows.span(begin, end))
+        state = reading.state
+        found.append(reading.surprise)
+    whole = torch.cat(found, dim=1)
+    warm = min(WARM_UP, whole.shape[1] // 4)
+    own = whole[:, warm:].flatten()
+    own = own[own.isfinite()].sort().values
+    if len(own) > TAIL:
+        own = own[torch.linspace(0, len(own) - 1, TAIL).round().long()]
+    model.tail[: len(own)] = own

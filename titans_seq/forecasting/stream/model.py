@@ -1,0 +1,317 @@
+"""A forecaster that learns while it reads: the window's network, memories, and their mixture.
+
+:class:`StreamModel` holds what training settled; :class:`StreamState` what a stream has learnt
+since. Reading rows changes the state alone, forecasting changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Self
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from titans_seq.forecasting.network import ForecastNetwork, Windows
+from titans_seq.forecasting.stream.association import QUIET, DelayedAssociation, Pairs
+from titans_seq.forecasting.stream.mixture import Mixture, Snapshot
+from titans_seq.forecasting.stream.phases import PhaseMemory
+from titans_seq.forecasting.stream.reader import Reader
+from titans_seq.forecasting.stream.state import Errors, Rows, StreamState
+
+NETWORK_BATCH = 1_024
+"""Windows that the network forecasts at once."""
+
+PREFIX = "memories."
+"""What the names of its tensors begin with in a model folder."""
+
+TAIL = 2_048
+"""Surprises of the training tail that are kept."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StreamConfig:
+    """Sizes of a :class:`StreamModel`."""
+
+    context: int
+    horizon: int
+    slots: tuple[int, ...] = ()
+    """Slots of each table of the phase memory."""
+
+    levels: tuple[float, ...] = ()
+    """Quantiles to forecast."""
+
+    seed: int = 0
+    """Of the association's features."""
+
+
+class Reading(NamedTuple):
+    """What reading rows gave, besides the state afterwards."""
+
+    state: StreamState
+    surprise: Float[Tensor, "series rows"]
+    """Deviation of each row from what was expected of it, over what is usual; NaN where the
+    target is missing."""
+
+    snapshot: Snapshot | None
+    """The moments that were asked for: of one after another, every series."""
+
+
+class StreamModel(nn.Module):
+    """The memories around a window's network.
+
+    Parameters
+    ----------
+    config
+        Sizes.
+    """
+
+    def __init__(self, config: StreamConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.phases = PhaseMemory(config.slots)
+        self.association = DelayedAssociation(config.context, config.horizon, config.seed)
+        self.mixture = Mixture(config.context, config.horizon, self.phases.heads)
+        self.away: Tensor
+        self.tail: Tensor
+        self.register_buffer("away", torch.zeros(config.horizon, len(config.levels)))
+        self.register_buffer("tail", torch.full((TAIL,), torch.nan))
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """Return all that was settled, by the names it has in a model folder."""
+        return {f"{PREFIX}{name}": one for name, one in self.state_dict().items()}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], config: StreamConfig) -> Self | None:
+        """Return the model that :meth:`to_tensors` took apart; None if there is none.
+
+        Raises
+        ------
+        RuntimeError
+            If a part is missing, unknown or of another size.
+        """
+        own = {
+            name.removeprefix(PREFIX): one
+            for name, one in tensors.items()
+            if name.startswith(PREFIX)
+        }
+        if not own:
+            return None
+        model = cls(config)
+        model.load_state_dict(own)
+        return model.eval()
+
+    def first(self, static: Tensor, static_codes: Tensor, like: Rows) -> StreamState:
+        """Return the state of series that have no row yet.
+
+        Parameters
+        ----------
+        static, static_codes
+            Covariates of the series, (series, ...).
+        like
+            Rows with the columns to come; their number does not matter.
+        """
+        series, kept = len(static), self.config.context + self.config.horizon
+        rows = Rows(*(torch.zeros(series, kept, *one.shape[2:], dtype=one.dtype) for one in like))
+        weights, reads = self.association.first(series)
+
+        def errors(width: int) -> Errors:
+            return Errors(
+                np.ones((series, width, 2), np.float32), np.zeros((series, width), np.float32)
+            )
+
+        return StreamState(
+            rows=rows,
+            static=static,
+            static_codes=static_codes,
+            phases=self.phases.first(series),
+            weights=weights,
+            reads=reads,
+            errors=errors(self.mixture.experts),
+            step_errors=errors(1 + self.phases.heads),
+            residual=errors(1 + (self.config.slots[-1] if self.config.slots else 0)),
+            count=np.zeros(series, np.int64),
+        )
+
+    @torch.no_grad()
+    def read(
+        self,
+        network: ForecastNetwork,
+        state: StreamState,
+        rows: Rows,
+        *,
+        moments: Sequence[int] = (),
+        following: Int[Tensor, "series horizon tables"] | None = None,
+        expect: bool = True,
+    ) -> Reading:
+        """Learn rows, in the memories only.
+
+        Parameters
+        ----------
+        network
+            The window's network, in evaluation mode.
+        state
+            Before the rows; it stays as it is.
+        rows
+            The next rows of every series; those that are not real leave a series unchanged.
+        moments
+            Rows after which to take a snapshot, counted from 0, rising.
+        following
+            Slots of the ``horizon`` rows after the last one; needed for late ``moments``.
+        expect
+            False leaves the surprise out, which costs a third of the time.
+        """
+        state = state.copy()
+        whole = state.rows.then(rows)
+        count = rows.value.shape[1]
+        pairs, base_error = self._pairs(network, state, whole, count)
+        reads, weights, _ = self.association(state.weights, state.reads, pairs.whole)
+        all_reads = torch.cat([state.reads, reads], dim=1)
+        believed = self.association.believed(all_reads[:, :count])
+        pair_error = (believed * pairs.scale - pairs.missed).square()
+        errors = torch.stack([base_error, _mean_where(pair_error, pairs.came)], dim=-1)
+        reader = Reader(self.phases, self.mixture, self.config, state, whole, following)
+        surprise = reader.read(errors.numpy(), pairs.known.numpy(), moments, expect=expect)
+
+        done = rows.real.sum(1)
+        kept = whole.value.shape[1] - count
+        state.rows = whole.take(done[:, None] + torch.arange(kept))
+        state.weights = weights
+        series = torch.arange(len(done))[:, None]
+        state.reads = all_reads[series, done[:, None] + torch.arange(self.config.horizon)]
+        snapshot = None
+        if len(moments):
+            snapshot = reader.snapshot(self._remembered(reads, whole, moments))
+        return Reading(state, surprise, snapshot)
+
+    @torch.no_grad()
+    def forecast(
+        self, network: ForecastNetwork, state: StreamState, ahead: Rows
+    ) -> tuple[Float[Tensor, "series horizon"], Float[Tensor, "series horizon levels"]]:
+        """Forecast the rows that follow, on the scale of the series; nothing is written.
+
+        Parameters
+        ----------
+        ahead
+            The next ``horizon`` rows: what is known of them.
+        """
+        whole = state.rows.then(ahead)
+        context = self.config.context
+        places = torch.arange(whole.value.shape[1])[None, -context - self.config.horizon :]
+        base = self._network(network, state, whole, places)[:, 0]
+        reader = Reader(self.phases, self.mixture, self.config, state, state.rows, ahead.slots)
+        _, _, scale = self._look_back(state.rows, -context)
+        remembered = self.association.believed(state.reads[:, -1]) * scale
+        reader.take(-1)
+        return self.mixed(reader.snapshot(remembered[None]), base)
+
+    def mixed(self, look: Snapshot, base: Tensor) -> tuple[Tensor, Tensor]:
+        """Return point forecast and quantiles of every moment."""
+        point = self.mixture(look, base)
+        return point, point[..., None] + self.mixture.spread(look)[:, None, None] * self.away
+
+    def p_value(self, surprise: Tensor) -> Tensor:
+        """Return the share of the training tail that was at least as surprising."""
+        tail = self.tail[self.tail.isfinite()]
+        above = len(tail) - torch.searchsorted(tail, surprise.nan_to_num(), right=False)
+        chance = (1 + above) / (1 + len(tail))
+        return torch.where(surprise.isnan(), torch.nan, chance.to(surprise.dtype))
+
+    def window_forecasts(
+        self, network: ForecastNetwork, window: Rows, static: Tensor, static_codes: Tensor
+    ) -> Float[Tensor, "windows horizon"]:
+        """Return what the network makes of windows, look-back and horizon in one."""
+        context = self.config.context
+        windows = Windows(
+            history=window.value[:, :context],
+            seen=window.seen[:, :context],
+            past=window.past[:, :context],
+            past_codes=window.past_codes[:, :context],
+            future=window.future,
+            future_codes=window.future_codes,
+            static=static,
+            static_codes=static_codes,
+        )
+        device = next(network.parameters()).device
+        point: Tensor = network(Windows(*(one.to(device) for one in windows))).point.cpu()
+        return point
+
+    def forget_surprise(self, state: StreamState) -> StreamState:
+        """Return the state with nothing known of how large errors one row ahead are."""
+        fresh = self.first(state.static, state.static_codes, state.rows)
+        return replace(state, step_errors=fresh.step_errors, residual=fresh.residual)
+
+    def _network(
+        self, network: ForecastNetwork, state: StreamState, whole: Rows, places: Tensor
+    ) -> Float[Tensor, "series windows horizon"]:
+        """Return the network's forecasts of windows: (windows, context + horizon) places."""
+        series = len(state.static)
+        forecasts = []
+        for part in places.split(max(1, NETWORK_BATCH // series)):
+            window = Rows(*(one[:, part].flatten(0, 1) for one in whole))
+            static, codes = (
+                one.repeat_interleave(len(part), 0) for one in (state.static, state.static_codes)
+            )
+            point = self.window_forecasts(network, window, static, codes)
+            forecasts.append(point.unflatten(0, (series, len(part))))
+        return torch.cat(forecasts, dim=1)
+
+    def _pairs(
+        self, network: ForecastNetwork, state: StreamState, whole: Rows, count: int
+    ) -> tuple[_Known, Tensor]:
+        """Return what the association writes after each row, and the network's error then."""
+        context, horizon = self.config.context, self.config.horizon
+        places = 1 + torch.arange(count)[:, None] + torch.arange(context + horizon)
+        base = self._network(network, state, whole, places)
+        keys, held, scale = self._look_back(whole, slice(1, 1 + count))
+        queries, _, _ = self._look_back(whole, slice(1 + horizon, 1 + horizon + count))
+        came = whole.seen.unfold(1, horizon, 1)[:, -count:]
+        target = whole.value.unfold(1, horizon, 1)[:, -count:]
+        real = whole.real[:, -count:]
+        known = real & came.any(-1) & (held >= max(1, context // 4))
+        write = known & came.all(-1)
+        missed = torch.where(came, target - base, 0.0)
+        whole_pairs = Pairs(queries, keys, missed / scale, write)
+        error = _mean_where(missed.square(), came)
+        return _Known(whole_pairs, known, missed, came, scale), error
+
+    def _look_back(self, rows: Rows, which: slice | int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return look-backs with missing values at their mean, rows seen, and deviation."""
+        context = self.config.context
+        if isinstance(which, int):
+            value, seen = rows.value[:, which:], rows.seen[:, which:]
+        else:
+            value = rows.value.unfold(1, context, 1)[:, which]
+            seen = rows.seen.unfold(1, context, 1)[:, which]
+        held = seen.sum(-1)
+        mean = (value * seen).sum(-1, keepdim=True) / held[..., None].clamp(min=1)
+        filled = torch.where(seen, value, mean)
+        scale = (filled.var(-1, unbiased=False, keepdim=True) + QUIET).sqrt()
+        return filled, held, scale
+
+    def _remembered(
+        self, reads: Tensor, whole: Rows, moments: Sequence[int]
+    ) -> Float[Tensor, "moments series horizon"]:
+        """Return what the association adds to the network's forecast at some moments."""
+        chosen = torch.as_tensor(moments)
+        _, _, scale = self._look_back(whole, slice(1 + self.config.horizon, None))
+        believed = self.association.believed(reads[:, chosen]) * scale[:, chosen]
+        return believed.transpose(0, 1)
+
+
+class _Known(NamedTuple):
+    """What has come to be known after each row of forecasts made ``horizon`` rows before."""
+
+    whole: Pairs
+    known: Tensor
+    missed: Tensor
+    came: Tensor
+    scale: Tensor
+
+
+def _mean_where(values: Tensor, chosen: Tensor) -> Tensor:
+    """Return the mean over the last axis of the values that are chosen."""
+    return (values * chosen).sum(-1) / chosen.sum(-1).clamp(min=1)

@@ -1,0 +1,360 @@
+"""ForecastStream: learn from each new row, forecast at any time, at constant cost and size."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from torch import Tensor
+
+from titans_seq.exceptions import BundleError, DataError
+from titans_seq.files import write_whole
+from titans_seq.forecasting.frames import Columns
+from titans_seq.forecasting.network import ForecastNetwork
+from titans_seq.forecasting.panel import Preprocess
+from titans_seq.forecasting.prepare import Data, read_again
+from titans_seq.forecasting.results import ROW
+from titans_seq.forecasting.stream.model import StreamModel
+from titans_seq.forecasting.stream.rows import side_by_side
+from titans_seq.forecasting.stream.series import StreamSeries
+from titans_seq.forecasting.stream.state import Rows, StreamState
+from titans_seq.forecasting.table import Table
+
+PIECE = 2_048
+"""Rows, over all series, that are read at once."""
+
+FORMAT = "forecast-stream"
+VERSION = "1"
+
+
+@dataclass(frozen=True, slots=True)
+class StreamParts:
+    """What a trained forecaster lends its streams; nothing of it changes any more."""
+
+    network: ForecastNetwork
+    model: StreamModel
+    preprocess: Preprocess
+    columns: Columns
+
+    def fingerprint(self) -> str:
+        """Return a hash of all weights, by which a saved stream knows its forecaster."""
+        total = hashlib.sha256()
+        for module in (self.network, self.model):
+            for name, one in sorted(module.state_dict().items()):
+                total.update(name.encode())
+                total.update(one.cpu().contiguous().numpy().tobytes())
+        return total.hexdigest()[:16]
+
+
+class ForecastStream:
+    """One or many series that are read as they come, by memories of constant size.
+
+    ``update`` learns in the memories only; the weights of the forecaster stay as they are.
+    ``forecast`` writes nothing. Rows given one by one or many at once lead to the same state, but
+    for rounding. Made by :meth:`TitansForecaster.stream`.
+
+    Parameters
+    ----------
+    parts
+        The trained forecaster.
+    series
+        Which series, and where they stand.
+    state
+        What has been learnt.
+    """
+
+    def __init__(self, parts: StreamParts, series: StreamSeries, state: StreamState) -> None:
+        self._parts, self._series, self._state = parts, series, state
+        self._read: pd.DataFrame | None = None
+
+    @classmethod
+    def begin(cls, parts: StreamParts, table: Table) -> Self:
+        """Read the history of some series, from an empty memory."""
+        panel = parts.preprocess.panel(table, parts.columns)
+        series = StreamSeries.of(table, parts.preprocess, parts.columns, panel.scales)
+        starts = table.starts.tolist()
+        rows = side_by_side(panel, parts.preprocess, starts[:-1], starts[1:])
+        state = parts.model.first(panel.static, panel.static_codes, rows)
+        stream = cls(parts, series, state)
+        everything = np.arange(len(table.ids))
+        found = stream._learn(everything, rows)
+        times = [table.times(one, 0, int(count)) for one, count in enumerate(table.lengths())]
+        ids = np.repeat(np.array(table.ids, dtype=object), table.lengths()).tolist()
+        stream._note(ids, times[0].append(times[1:]) if len(times) > 1 else times[0], rows, found)
+        return stream
+
+    def update(self, rows: Data) -> Self:
+        """Learn rows that have come.
+
+        Parameters
+        ----------
+        rows
+            Like the frame of ``fit`` without the static covariates: one row or many, of one
+            series or many, each after the last one of its series. Times left out count as
+            missing rows; a missing target is skipped. An array (series, time) goes on with the
+            series of an array.
+
+        Raises
+        ------
+        DataError
+            If a row cannot be used; the stream then stays as it was.
+        """
+        new = self._series.follow(rows)
+        found = self._learn(new.places, new.rows)
+        self._series = self._series.moved(new)
+        self._note(new.ids, new.times, new.rows, found)
+        return self
+
+    def add(self, history: Data) -> Self:
+        """Begin further series, with what is known of them, from an empty memory.
+
+        Raises
+        ------
+        DataError
+            If the data cannot be used, or a series is in the stream already.
+        """
+        parts = self._parts
+        learnt = parts.preprocess
+        names = list(learnt.categories)
+        table = read_again(history, parts.columns, learnt.freq, names, "history")
+        for name in table.ids:
+            if name in self._series.ids:
+                raise DataError(f"history: series {name!r} is in the stream already; update it")
+        more = type(self).begin(parts, table)
+        self._series = self._series.joined(more._series)
+        self._state = self._state.joined(more._state)
+        self._read = more._read
+        return self
+
+    def forecast(
+        self, future_df: pd.DataFrame | None = None, *, ids: Sequence[Any] | None = None
+    ) -> pd.DataFrame:
+        """Forecast the rows that follow the last one of each series; nothing is written.
+
+        Parameters
+        ----------
+        future_df
+            Covariates known ahead at the times to forecast, if the forecaster has any.
+        ids
+            Series to forecast; None forecasts all.
+
+        Returns
+        -------
+        DataFrame
+            Id, time, ``y_pred``, ``y_pred-q0.1`` and so on, as ``predict`` returns.
+
+        Raises
+        ------
+        DataError
+            If ``future_df`` lacks a series, time or value.
+        """
+        parts = self._parts
+        series, state = self._series, self._state
+        if ids is not None:
+            places = series.find(list(ids))
+            series, state = series.some(places), state.take(places)
+        ahead, times = series.ahead(parts.model.config.horizon, future_df)
+        point, quantiles = parts.model.forecast(parts.network, state, ahead)
+        scales = np.array(series.preprocess.scales)
+        mean, deviation = scales[:, :1], scales[:, 1:]
+        horizon = point.shape[1]
+        named = parts.columns.time
+        frame = pd.DataFrame(
+            {
+                parts.columns.id: pd.Index(series.ids).repeat(horizon),
+                ROW if named is None else named: times[0].append(times[1:])
+                if len(times) > 1
+                else times[0],
+                "y_pred": (point.double().numpy() * deviation + mean).reshape(-1),
+            }
+        )
+        for place, level in enumerate(parts.model.config.levels):
+            value = quantiles[..., place].double().numpy() * deviation + mean
+            frame[f"y_pred-q{level:g}"] = value.reshape(-1)
+        return frame
+
+    @property
+    def surprise(self) -> pd.DataFrame:
+        """How unexpected each row of the last ``update`` was, before it was learnt.
+
+        Returns
+        -------
+        DataFrame
+            Id, time, ``surprise`` (deviation from what was expected, 1 being usual) and
+            ``p_value`` (share of the training tail that was at least as surprising); NaN
+            where the target is missing.
+        """
+        assert self._read is not None
+        return self._read.copy()
+
+    @property
+    def ids(self) -> list[Any]:
+        """Ids of the series."""
+        return list(self._series.ids)
+
+    @property
+    def last(self) -> dict[Any, Any]:
+        """Time of the last row of each series."""
+        return dict(zip(self._series.ids, self._series.last, strict=True))
+
+    @property
+    def rows(self) -> dict[Any, int]:
+        """Rows that each series' memory has read."""
+        return dict(zip(self._series.ids, self._state.count.tolist(), strict=True))
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the state in bytes; it does not grow."""
+        return self._state.nbytes
+
+    def digest(self) -> str:
+        """Return a hash of the state: two streams with the same one go on alike."""
+        places = json.dumps([str(one) for one in (*self._series.ids, *self._series.last)])
+        return hashlib.sha256((self._state.digest() + places).encode()).hexdigest()
+
+    def copy(self) -> ForecastStream:
+        """Return a stream that goes its own way from here; also a snapshot to ``restore``."""
+        twin = ForecastStream(self._parts, self._series, self._state.copy())
+        twin._read = self._read
+        return twin
+
+    def restore(self, snapshot: ForecastStream) -> Self:
+        """Go back to a snapshot that :meth:`copy` made; it can be gone back to again.
+
+        Raises
+        ------
+        DataError
+            If it belongs to another forecaster.
+        """
+        if snapshot._parts is not self._parts:
+            raise DataError("the snapshot is of a stream of another forecaster")
+        self._series, self._state = snapshot._series, snapshot._state.copy()
+        self._read = snapshot._read
+        return self
+
+    def reset(self, ids: Sequence[Any] | None = None) -> Self:
+        """Forget everything about some series, or all; the times go on.
+
+        Raises
+        ------
+        DataError
+            If an id is not in the stream.
+        """
+        chosen = self._series.ids if ids is None else list(ids)
+        places = self._series.find(chosen)
+        state = self._state
+        like = state.rows
+        empty = self._parts.model.first(state.static[places], state.static_codes[places], like)
+        self._state = state.copy().put(places, empty)
+        return self
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the stream to one file, whole or not at all; it holds no code.
+
+        The forecaster itself is saved apart, and :meth:`load` needs both.
+        """
+        from safetensors.torch import save_file
+
+        series = self._series
+        head = {
+            "format": FORMAT,
+            "version": VERSION,
+            "forecaster": self._parts.fingerprint(),
+            "series": json.dumps(
+                {
+                    "ids": series.ids,
+                    "keys": series.keys,
+                    "scales": series.preprocess.scales,
+                    "last": [_time_text(one) for one in series.last],
+                    "zone": _zone(series.last[0]),
+                }
+            ),
+        }
+        tensors = {name: one.contiguous() for name, one in self._state.to_tensors().items()}
+        with write_whole(path) as temporary:
+            save_file(tensors, temporary, metadata=head)
+
+    @classmethod
+    def load(cls, parts: StreamParts, path: str | os.PathLike[str]) -> Self:
+        """Read a stream that :meth:`save` wrote.
+
+        Raises
+        ------
+        BundleError
+            If the file is none or damaged, or belongs to another forecaster.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="pt", device="cpu") as file:
+                head = file.metadata() or {}
+                tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            if isinstance(error, FileNotFoundError):
+                raise
+            raise BundleError(f"{path} is no saved stream, or damaged: {error}") from error
+        if head.get("format") != FORMAT or head.get("version") != VERSION:
+            raise BundleError(f"{path} is no saved stream of this version")
+        if head.get("forecaster") != parts.fingerprint():
+            raise BundleError(f"{path} belongs to another forecaster than the one given")
+        try:
+            held = json.loads(head["series"])
+            last = [_read_time(one, held["zone"]) for one in held["last"]]
+            preprocess = replace(parts.preprocess, ids=held["ids"], scales=held["scales"])
+            columns = replace(parts.columns, static=())
+            series = StreamSeries(preprocess, columns, held["keys"], last)
+            state = StreamState.from_tensors(tensors)
+        except (KeyError, ValueError) as error:
+            raise BundleError(f"{path} is damaged: {error}") from error
+        stream = cls(parts, series, state)
+        stream._note([], pd.Index(last[:0]), None, torch.zeros(0))
+        return stream
+
+    def _learn(self, places: npt.NDArray[np.int64], rows: Rows) -> Tensor:
+        """Learn rows of some series, and return the surprise of each."""
+        parts, whole = self._parts, len(places) == len(self._state.count)
+        state = self._state if whole and (places == np.arange(len(places))).all() else None
+        own = state or self._state.take(places)
+        found, step = [], max(1, PIECE // len(places))
+        for begin in range(0, rows.value.shape[1], step):
+            reading = parts.model.read(parts.network, own, rows.span(begin, begin + step))
+            own = reading.state
+            found.append(reading.surprise)
+        self._state = own if state is not None else self._state.copy().put(places, own)
+        return torch.cat(found, dim=1)
+
+    def _note(self, ids: list[Any], times: pd.Index, rows: Rows | None, found: Tensor) -> None:
+        """Keep the surprise of the rows just learnt."""
+        own = found if rows is None else found[rows.real]
+        named = self._parts.columns.time
+        self._read = pd.DataFrame(
+            {
+                self._parts.columns.id: ids,
+                ROW if named is None else named: times,
+                "surprise": own.double().numpy(),
+                "p_value": self._parts.model.p_value(own).double().numpy(),
+            }
+        )
+
+
+def _time_text(time: Any) -> int | str:
+    return time.isoformat() if isinstance(time, pd.Timestamp) else int(time)
+
+
+def _zone(time: Any) -> str | None:
+    return str(time.tz) if isinstance(time, pd.Timestamp) and time.tz is not None else None
+
+
+def _read_time(held: int | str, zone: str | None) -> Any:
+    if isinstance(held, int):
+        return held
+    time = pd.Timestamp(held).as_unit("us")
+    return time if zone is None else time.tz_convert(zone)
