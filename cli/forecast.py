@@ -22,6 +22,7 @@ from .forecast_options import (
     Settings,
     levels,
 )
+from .forecast_stream import stream
 from .options import (
     DATA,
     FORCE,
@@ -174,7 +175,7 @@ def evaluate(data: Path, model: Path, split: str | None, stride: int, out: Path 
         frame,
         parts,
         horizon=forecaster.horizon,
-        look_back=forecaster.context_length,
+        look_back=forecaster.network_.config.context_length,
         future=forecaster.future,
         stride=stride,
         **roles,
@@ -185,6 +186,7 @@ def evaluate(data: Path, model: Path, split: str | None, stride: int, out: Path 
 
 forecast.add_command(backtest)
 forecast.add_command(plot)
+forecast.add_command(stream)
 
 
 def _rows_to_learn(

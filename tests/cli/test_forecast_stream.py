@@ -1,0 +1,120 @@
+"""Lines of JSON in, lines of JSON out; the state outlives the process."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from titans_seq.forecasting import TitansForecaster
+
+PROGRAM = str(Path(sys.executable).with_name("titans-seq"))
+
+
+@pytest.fixture(scope="module")
+def history() -> pd.DataFrame:
+    source = np.random.default_rng(0)
+    times = pd.date_range("2024-01-01", periods=200, freq="h")
+    values = 3 * np.sin(np.arange(200) / 24 * 2 * np.pi) + 0.2 * source.standard_normal(200)
+    return pd.DataFrame({"unique_id": "a", "ds": times, "y": values})
+
+
+@pytest.fixture(scope="module")
+def model(history: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    forecaster = TitansForecaster(
+        horizon=3, context_length=None, dim=8, max_epochs=1, quantiles=(0.1, 0.9), random_state=0
+    )
+    folder = tmp_path_factory.mktemp("stream") / "model"
+    forecaster.fit(history[:150]).save(folder)
+    return folder
+
+
+def _lines(rows: pd.DataFrame) -> str:
+    text: str = rows.to_json(orient="records", lines=True, date_format="iso")
+    return text
+
+
+def _run(lines: str, *words: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [PROGRAM, "forecast", "stream", *map(str, words)],
+        input=lines, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+
+
+def test_two_runs_over_one_state_are_as_one(
+    model: Path, history: pd.DataFrame, tmp_path: Path
+) -> None:
+    table = tmp_path / "history.csv"
+    history[:150].to_csv(table, index=False)
+    later = history[150:160]
+    whole = _run(_lines(later), "--model", model, "--history", table)
+    assert whole.returncode == 0, whole.stderr
+    state = tmp_path / "shop.state"
+    first = _run(_lines(later[:4]), "--model", model, "--history", table, "--state", state)
+    second = _run(_lines(later[4:]), "--model", model, "--state", state)
+    assert first.stdout + second.stdout == whole.stdout
+    answer = json.loads(whole.stdout.splitlines()[0])
+    assert list(answer) == [
+        "unique_id", "ds", "y", "surprise", "p_value", "y_pred", "y_pred-q0.1", "y_pred-q0.9"
+    ]  # fmt: skip
+    assert len(answer["y_pred"]) == 3
+
+    forecaster = TitansForecaster.load(model)
+    stream = forecaster.stream(pd.read_csv(table)).update(later[:1])
+    np.testing.assert_allclose(answer["y_pred"], stream.forecast()["y_pred"], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "standard input, line 2: no JSON"),
+        ("[1]", "standard input, line 2: must hold an object"),
+        ('{"unique_id": "a", "ds": "2024-01-09"}', "line 2: field 'y' is missing"),
+        ('{"unique_id": "a", "ds": "2024-01-09", "y": "x"}', "line 2: column 'y'"),
+        ('{"unique_id": "b", "ds": "2024-01-09", "y": 1}', "line 2: field 'unique_id'"),
+        ('{"unique_id": "a", "ds": "2024-01-01", "y": 1}', "line 2: series 'a' has time"),
+    ],
+)
+def test_a_bad_line_is_named_and_what_was_read_before_is_kept(
+    model: Path, history: pd.DataFrame, tmp_path: Path, line: str, message: str
+) -> None:
+    state = tmp_path / "s.state"
+    answer = _run(_lines(history[150:151]) + line + "\n", "--model", model, "--state", state)
+    assert answer.returncode == 4
+    assert message in answer.stderr
+    assert answer.stderr.count("\n") == 1
+    assert TitansForecaster.load(model).load_stream(state).rows == {"a": 1}
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_signal_saves_the_state(
+    model: Path, history: pd.DataFrame, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    state = tmp_path / "s.state"
+    process = subprocess.Popen(
+        [PROGRAM, "forecast", "stream", "--model", str(model), "--state", str(state)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # a test run in the background hands down that SIGINT is to be ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+    try:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(_lines(history[150:153]))
+        process.stdin.flush()
+        for _ in range(3):
+            json.loads(process.stdout.readline())
+        time.sleep(0.2)
+        process.send_signal(number)
+        process.wait(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == code
+    assert TitansForecaster.load(model).load_stream(state).rows == {"a": 3}
