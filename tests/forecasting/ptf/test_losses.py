@@ -34,6 +34,7 @@ from pytorch_forecasting.metrics import (
 from torch.utils.data import DataLoader
 from torchmetrics import MeanSquaredError
 
+from titans_seq.exceptions import ConfigError
 from titans_seq.forecasting.ptf import TitansForecastModel
 
 
@@ -174,3 +175,26 @@ def test_a_batch_of_short_horizons_has_a_loss(
 def test_a_loss_for_several_targets_is_refused_for_one(make_dataset: Any) -> None:
     with pytest.raises(AssertionError, match="MultiLoss not compatible with single target"):
         TitansForecastModel.from_dataset(make_dataset(), loss=MultiLoss([MAE()]), dim=8)
+
+
+def test_the_loss_follows_from_the_target(make_dataset: Any) -> None:
+    small = {"dim": 8, "heads": 2}
+    real = TitansForecastModel.from_dataset(make_dataset(), **small)
+    assert isinstance(real.loss, QuantileLoss)
+    classes = {"target": "sky", "target_normalizer": NaNLabelEncoder()}
+    categorical = TitansForecastModel.from_dataset(make_dataset(**classes), **small)
+    assert isinstance(categorical.loss, CrossEntropy)
+    both = make_dataset(
+        target=["sold", "sky"],
+        target_normalizer=MultiNormalizer([EncoderNormalizer(), NaNLabelEncoder()]),
+    )
+    model = TitansForecastModel.from_dataset(both, **small)
+    assert [type(one) for one in model.loss] == [QuantileLoss, CrossEntropy]
+    assert model.hparams.output_size == [7, 2]
+
+
+def test_a_model_without_a_target_is_refused() -> None:
+    with pytest.raises(
+        ConfigError, match=r"0 targets, 1 output sizes and 1 losses: .*from_dataset"
+    ):
+        TitansForecastModel()

@@ -19,6 +19,7 @@ from pytorch_forecasting.models.base._base_object import _BasePtForecaster
 from torch import nn
 
 from titans_seq.config import Variant
+from titans_seq.exceptions import ConfigError
 from titans_seq.forecasting.heads import Normalisation
 from titans_seq.forecasting.network import ForecastNetwork, NetworkConfig
 from titans_seq.forecasting.ptf.categories import keep_unknown_at_zero
@@ -27,6 +28,7 @@ from titans_seq.forecasting.ptf.looking import look
 from titans_seq.forecasting.ptf.outputs import (
     TitansInterpretedOutput,
     TitansOutput,
+    default_loss,
     handed_to,
     interpreted,
     losses_of,
@@ -60,18 +62,25 @@ class TitansForecastModel(InterpretedModel):
 time_varying_categoricals_decoder, time_varying_reals_encoder, time_varying_reals_decoder, \
 categorical_groups, embedding_sizes, embedding_paddings, embedding_labels, x_reals, \
 x_categoricals
-        Roles of the columns, as pytorch-forecasting gives them.
+        Roles of the columns, as pytorch-forecasting gives them. Of the embeddings' sizes only
+        the number of categories counts; their width is the network's.
     output_size
         Outputs a step, or a list of them for several targets.
     target
         Name of the target, or names.
     loss
         Any point, quantile or distribution loss, cross-entropy for a categorical target, a
-        sum of metrics, or ``MultiLoss``; quantiles by default.
+        sum of metrics, or ``MultiLoss``. ``from_dataset`` takes quantiles by default, and
+        cross-entropy for a categorical target.
     logging_metrics
         Metrics that are logged.
     **kwargs
         Settings of pytorch-forecasting's ``BaseModel``, such as ``learning_rate``.
+
+    Raises
+    ------
+    ConfigError
+        If targets, losses and output sizes are not as many.
     """
 
     _output_class = TitansOutput
@@ -129,6 +138,12 @@ x_categoricals
 
         names = [target] if isinstance(target, str) else list(target or [])
         sizes = [output_size] if isinstance(output_size, int) else list(output_size)
+        losses = losses_of(self.loss)
+        if not len(names) == len(sizes) == len(losses):
+            raise ConfigError(
+                f"{len(names)} targets, {len(sizes)} output sizes and {len(losses)} losses: "
+                "TitansForecastModel.from_dataset(dataset) makes them as many"
+            )
         self.readers = [
             BatchReader(self.hparams, target=name, context_length=context_length, horizon=horizon)
             for name in names
@@ -150,7 +165,7 @@ x_categoricals
                     **reader.sizes(),
                 )
             )
-            for one, size, reader in zip(losses_of(self.loss), sizes, self.readers, strict=True)
+            for one, size, reader in zip(losses, sizes, self.readers, strict=True)
         )
         self._prepare(embedding_paddings)
 
@@ -202,11 +217,11 @@ x_categoricals
             Parameters of the model; they win over what the data set tells.
         """
         if kwargs.get("loss") is None:
-            kwargs.pop("loss", None)
+            kwargs["loss"] = default_loss(dataset)
         kwargs.setdefault("context_length", max(1, dataset.max_encoder_length))
         kwargs.setdefault("horizon", dataset.max_prediction_length)
         kwargs.setdefault("target", dataset.target)
-        kwargs.update(cls.deduce_default_output_parameters(dataset, kwargs, QuantileLoss()))
+        kwargs.update(cls.deduce_default_output_parameters(dataset, kwargs))
         model: TitansForecastModel = super().from_dataset(dataset, **kwargs)
         return model
 

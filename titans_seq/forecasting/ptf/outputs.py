@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
+from pytorch_forecasting.data import NaNLabelEncoder, TimeSeriesDataSet
 from pytorch_forecasting.metrics import (
     CrossEntropy,
     DistributionLoss,
@@ -82,6 +83,17 @@ def interpreted(
         encoder_lengths=x["encoder_lengths"],
         decoder_lengths=x["decoder_lengths"],
     )
+
+
+def default_loss(dataset: TimeSeriesDataSet) -> Metric:
+    """Return quantiles for a real target, cross-entropy for a categorical one."""
+    several = dataset.multi_target
+    target_normalizer = dataset.target_normalizer
+    encoders = target_normalizer.normalizers if several else [target_normalizer]
+    losses = [
+        CrossEntropy() if isinstance(one, NaNLabelEncoder) else QuantileLoss() for one in encoders
+    ]
+    return MultiLoss(losses) if several else losses[0]
 
 
 def losses_of(loss: Metric) -> list[Metric]:

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 from torch.nn import functional
 
+from titans_seq.exceptions import DataError
 from titans_seq.forecasting.network import Windows
 
 
@@ -90,7 +91,21 @@ class BatchReader:
         }
 
     def windows(self, x: Mapping[str, Any]) -> Windows:
-        """Return the windows of a batch."""
+        """Return the windows of a batch.
+
+        Of an encoder that is longer than the model's the latest rows are read.
+
+        Raises
+        ------
+        DataError
+            If a decoder is longer than the model's horizon.
+        """
+        steps = x["decoder_cont"].shape[1]
+        if steps > self.horizon:
+            raise DataError(
+                f"a batch asks for {steps} steps ahead: the model forecasts {self.horizon}; give "
+                f"its data set max_prediction_length={self.horizon} or less"
+            )
         lengths: Int[Tensor, " batch"] = x["encoder_lengths"]
         real, reals = self._to_end(x["encoder_cont"], lengths)
         _, codes = self._to_end(x["encoder_cat"], lengths)
