@@ -226,6 +226,23 @@ def test_a_forecast_is_drawn_with_what_it_looked_at(
     pyplot.close("all")
 
 
+def test_several_targets_are_drawn_apart(make_dataset: Any, make_model: Any, batch_of: Any) -> None:
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    pyplot.switch_backend("agg")
+    dataset = make_dataset(target=["sold", "price"])
+    model, (x, _) = make_model(dataset), batch_of(dataset, 20)
+    figures = model.plot_prediction(x, model(x), idx=3, add_loss_to_title=True)
+    assert len(set(figures)) == 2
+    steps = int(x["encoder_lengths"][3])
+    for figure, actual in zip(figures, x["encoder_target"], strict=True):
+        (axes,) = figure.axes
+        assert axes.lines[0].get_ydata().tolist() == actual[3, :steps].tolist()
+        assert float(axes.get_title().removeprefix("Loss ")) > 0
+    looked = model.plot_prediction(x, model(x, interpret=True), idx=3)
+    assert [len(figure.axes) for figure in looked] == [2, 2]
+    pyplot.close("all")
+
+
 def test_what_was_not_asked_for_is_refused(
     make_dataset: Any, make_model: Any, batch_of: Any
 ) -> None:

@@ -165,6 +165,23 @@ def test_a_dependency_is_read_off_forecasts(
     assert found.nunique() == 3
 
 
+def test_forecasts_are_compared_with_actual_values_by_variable(
+    model: TitansForecastModel, dataset: TimeSeriesDataSet
+) -> None:
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    pyplot.switch_backend("agg")
+    found = model.predict(dataset, return_x=True, trainer_kwargs=CPU)
+    averages = model.calculate_prediction_actual_by_variable(found.x, found.output)
+    assert set(averages["support"]) == {*dataset.reals, *dataset.categoricals}
+    for name, count in averages["support"].items():
+        assert count.sum() > 0
+        seen = count > 0
+        assert torch.isfinite(averages["average"]["prediction"][name][seen]).all()
+    figures = model.plot_prediction_actual_by_variable(averages)
+    assert set(figures) == set(averages["support"])
+    pyplot.close("all")
+
+
 @pytest.mark.parametrize("way", ["pickle", "deepcopy", "torch.save", "checkpoint"])
 def test_a_trained_model_comes_back_the_same(
     make_dataset: Any,

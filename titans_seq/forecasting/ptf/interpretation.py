@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
+from pytorch_forecasting.metrics import Metric
 from torch import Tensor
 
 from titans_seq.exceptions import ConfigError, DataError
@@ -79,6 +80,8 @@ class InterpretedModel(CovariateModel):
     ) -> Any:
         """Plot a forecast as the base does, with what it looked at if the output tells.
 
+        For several targets a list of figures is returned, one a target.
+
         Parameters
         ----------
         x, out
@@ -88,14 +91,43 @@ class InterpretedModel(CovariateModel):
         *args, **kwargs
             As for ``BaseModel.plot_prediction``.
         """
-        figure = super().plot_prediction(x, out, idx, *args, **kwargs)
-        if isinstance(out, TitansInterpretedOutput) and self.n_targets == 1:
+        if self.n_targets == 1:
+            figures = [super().plot_prediction(x, out, idx, *args, **kwargs)]
+        else:  # the base draws all targets into the first one's axes
+            figures = [
+                CovariateModel.plot_prediction(
+                    _OneOfSeveral(loss), _target_of(x, index), _target_of(out, index), idx,
+                    *args, **kwargs,
+                )
+                for index, loss in enumerate(self.loss)
+            ]  # fmt: skip
+        if isinstance(out, TitansInterpretedOutput):
             from titans_seq.forecasting.ptf.plots import draw_looks
 
-            curves = self.interpret_output(out)
-            one = {name: values[idx] for name, values in curves.items()}
-            draw_looks(figure.axes[0], one, int(x["encoder_lengths"][idx]))
-        return figure
+            looked = self.interpret_output(out)
+            curves = [looked] if self.n_targets == 1 else list(looked.values())
+            for one, found in zip(figures, curves, strict=True):
+                of_window = {name: values[idx] for name, values in found.items()}
+                draw_looks(one.axes[0], of_window, int(x["encoder_lengths"][idx]))
+        return figures[0] if self.n_targets == 1 else figures
+
+
+class _OneOfSeveral:
+    """What a plot of one target asks of a model."""
+
+    def __init__(self, loss: Metric) -> None:
+        self.loss = loss
+
+    to_prediction = CovariateModel.to_prediction
+    to_quantiles = CovariateModel.to_quantiles
+
+
+def _target_of(fields: Any, index: int) -> dict[str, Any]:
+    """Return a mapping without the entries of other targets."""
+    return {
+        name: value[index] if isinstance(value, list | tuple) else value
+        for name, value in fields.items()
+    }
 
 
 def interpretation_of(
@@ -145,12 +177,7 @@ def one_target(out: Any, index: int | None) -> dict[str, Any]:
         raise DataError(
             "the output does not say what was looked at: predict with mode='raw', interpret=True"
         )
-    if index is None:
-        return dict(out.items())
-    return {
-        name: value[index] if isinstance(value, list | tuple) else value
-        for name, value in out.items()
-    }
+    return dict(out.items()) if index is None else _target_of(out, index)
 
 
 def over_windows(curves: Mapping[str, Tensor]) -> dict[str, Tensor]:
