@@ -14,9 +14,12 @@ from sklearn.utils.validation import check_is_fitted
 from titans_seq.exceptions import ConfigError
 from titans_seq.forecasting.assessed import AssessedForecaster
 from titans_seq.forecasting.prepare import Data
+from titans_seq.forecasting.results import WindowForecasts, windows_between
 from titans_seq.forecasting.stream.fitting import fit_stream
+from titans_seq.forecasting.stream.honest import forecasts_at
 from titans_seq.forecasting.stream.model import StreamModel
-from titans_seq.forecasting.stream.stream import ForecastStream, StreamParts
+from titans_seq.forecasting.stream.parts import StreamParts
+from titans_seq.forecasting.stream.stream import ForecastStream
 from titans_seq.forecasting.table import Table
 
 MOST_ROWS = 40_000
@@ -111,6 +114,38 @@ class StreamingForecaster(AssessedForecaster):
                 f"{tuple(self.quantiles)}"
             )
         return self.stream(df).forecast(future_df)
+
+    def forecast_windows(
+        self,
+        frame: Data,
+        *,
+        stride: int = 1,
+        start: int | None = None,
+        end: int | None = None,
+    ) -> WindowForecasts:
+        """Forecast every window whose target rows lie in [start, end) of each series.
+
+        With ``context_length=None`` the memory is carried from the first row of ``frame`` on,
+        and has read nothing beyond a window's cutoff.
+
+        Parameters
+        ----------
+        frame
+            All rows, those to look back on and the covariates known ahead included.
+        stride
+            Rows from one window to the next.
+        start, end
+            Positions among the rows of each series, from 0; None for its first or last.
+        """
+        if self.context_length is not None:
+            return super().forecast_windows(frame, stride=stride, start=start, end=end)
+        parts = self._parts()
+        table = self._read(frame, parts.columns, "frame")
+        panel = parts.preprocess.panel(table, parts.columns)
+        index = windows_between(
+            table, panel, horizon=self.horizon, stride=stride, start=start, end=end
+        )
+        return forecasts_at(parts, table, index)
 
     def _parts(self) -> StreamParts:
         """Return what streams need, trained now if it was not before."""

@@ -241,3 +241,10 @@ def test_a_forecaster_without_a_window_reads_all_of_the_past(frame: pd.DataFrame
     assert not np.allclose(found["y_pred"], cut["y_pred"])
     with pytest.raises(ConfigError, match="context_length=None"):
         whole.predict(frame, levels=(80,))
+
+    windows = whole.forecast_windows(frame, start=350, stride=10)
+    assert len(windows.point) == 2 * 5
+    early = frame[frame["ds"] <= windows.cutoffs[2]]
+    expected = whole.predict(early[early["unique_id"] == "a"])
+    np.testing.assert_allclose(windows.point[2], expected["y_pred"], rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(windows.quantiles[2, :, 0], expected["y_pred-q0.5"], rtol=1e-3)

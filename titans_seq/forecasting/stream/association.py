@@ -53,7 +53,7 @@ class Pairs(NamedTuple):
     """Look-backs as they stood ``horizon`` rows before."""
 
     values: Float[Tensor, "series rows horizon"]
-    """What then followed, less what was forecast, over the look-back's deviation."""
+    """What then followed, less the look-back's mean, over its deviation."""
 
     write: Bool[Tensor, "series rows"]
     """False where a pair is not known."""

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from titans_seq.forecasting.fitting import RawForecasts
+from titans_seq.forecasting.results import WindowForecasts, real_units, window_forecasts
 from titans_seq.forecasting.stream.moments import carried_moments, later_moments
+from titans_seq.forecasting.stream.parts import StreamParts
 from titans_seq.forecasting.stream.rows import side_by_side
-from titans_seq.forecasting.stream.stream import StreamParts
 from titans_seq.forecasting.table import Table
+from titans_seq.forecasting.windows import WindowIndex
 
 RESET_BATCH = 32
 """Memories that begin anew at once."""
@@ -37,6 +41,27 @@ class HonestForecasts(NamedTuple):
     came: Bool[Tensor, "moments horizon"]
 
 
+def forecasts_at(parts: StreamParts, table: Table, index: WindowIndex) -> WindowForecasts:
+    """Forecast the given windows in real units, the memory carried from the first row on."""
+    begins = torch.from_numpy(table.starts[:-1])
+    cutoffs = index.cutoffs - begins[index.series]
+    panel = parts.preprocess.panel(table, parts.columns)
+    horizon, levels = parts.model.config.horizon, len(parts.model.config.levels)
+    if not len(cutoffs):
+        none = np.zeros((0, horizon))
+        raw = RawForecasts(none, np.zeros((0, horizon, levels)), none)
+    else:
+        found = _forecasts(parts, table, cutoffs.unique())
+        width = int(table.lengths().max()) + 1
+        places = torch.full((len(table.ids) * width,), -1)
+        places[found.series * width + found.cutoff] = torch.arange(len(found.series))
+        own = places[index.series * width + cutoffs]
+        actual = torch.where(found.came, found.target, torch.nan)
+        chosen = (one[own].double().numpy() for one in (found.point, found.quantiles, actual))
+        raw = RawForecasts(*chosen)
+    return window_forecasts(table, index, real_units(panel, index, raw))
+
+
 def carried_forecasts(
     parts: StreamParts, table: Table, *, start: int, stride: int = 1
 ) -> HonestForecasts:
@@ -53,21 +78,30 @@ def carried_forecasts(
     stride
         Rows from one cutoff to the next.
     """
+    last = int(table.lengths().max()) - parts.model.config.horizon
+    whole = _forecasts(parts, table, torch.arange(max(1, start), last + 1, stride))
+    real = whole.came.any(-1)
+    return HonestForecasts(*(one[real] for one in whole))
+
+
+def _forecasts(parts: StreamParts, table: Table, cutoffs: Tensor) -> HonestForecasts:
+    """Forecast at the same rising cutoffs of every series."""
     panel = parts.preprocess.panel(table, parts.columns)
     starts = table.starts.tolist()
     rows = side_by_side(panel, parts.preprocess, starts[:-1], starts[1:])
     first = parts.model.first(panel.static, panel.static_codes, rows)
-    wanted = torch.arange(
-        max(1, start), rows.value.shape[1] - parts.model.config.horizon + 1, stride
-    )
-    found, _ = carried_moments(parts.model, parts.network, first, rows, (wanted - 1).numpy())
+    wanted = (cutoffs - 1).numpy()
+    found, _ = carried_moments(parts.model, parts.network, first, rows, wanted)
     moments = found.moments
     point, quantiles = parts.model.mixed(moments.look, moments.base)
-    whole = HonestForecasts(
-        found.series, found.row + 1, point, quantiles, moments.target, moments.came
+    return HonestForecasts(
+        found.series,
+        found.row + 1,
+        point.detach(),
+        quantiles.detach(),
+        moments.target,
+        moments.came,
     )
-    real = moments.came.any(-1)
-    return HonestForecasts(*(one[real].detach() for one in whole))
 
 
 def reset_forecasts(parts: StreamParts, table: Table, like: HonestForecasts) -> HonestForecasts:

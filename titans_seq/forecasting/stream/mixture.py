@@ -3,7 +3,7 @@
 Every expert forecasts the whole horizon:
 
 * the window's network, which knows nothing but the look-back;
-* the same, corrected by what the delayed association remembers;
+* what the delayed association remembers, from the look-back's mean on;
 * a linear map of the look-back;
 * for each head of the phase memory, its levels over the horizon, plus a linear map of how the
   look-back departs from them.
@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 BEFORE_HEADS = 2
-"""Experts before the linear ones: the network, and the network with the association."""
+"""Experts before the linear ones: the network, and the association."""
 
 SMALLEST_ERROR = 1e-4
 """Added to a squared error under the logarithm, where a series has variance 1."""
@@ -39,7 +39,7 @@ class Snapshot(NamedTuple):
     """What the phase memory expects of the look-back and then of the horizon."""
 
     remembered: Float[Tensor, "moments horizon"]
-    """What the association adds to the network's forecast."""
+    """What the association adds to the look-back's mean."""
 
     errors: Float[Tensor, "moments experts 2"]
     known: Float[Tensor, "moments experts"]
@@ -94,8 +94,8 @@ class Mixture(nn.Module):
         levels, departures = self.centred(look)
         linear = torch.einsum("nec,ech->neh", departures, self.slope)
         linear = levels + linear + self.offset
-        corrected = network + look.remembered
-        return torch.cat([network[:, None], corrected[:, None], linear], dim=1)
+        remembered = levels[:, :1] + look.remembered[:, None]
+        return torch.cat([network[:, None], remembered, linear], dim=1)
 
     def weights(self, look: Snapshot) -> Float[Tensor, "moments experts horizon"]:
         """Return how far each expert is trusted, for each step; they sum to 1."""

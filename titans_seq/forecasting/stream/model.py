@@ -15,15 +15,20 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from titans_seq.forecasting.network import ForecastNetwork, Windows
-from titans_seq.forecasting.stream.association import QUIET, DelayedAssociation, Pairs
+from titans_seq.forecasting.network import ForecastNetwork
+from titans_seq.forecasting.stream.association import DelayedAssociation
 from titans_seq.forecasting.stream.mixture import Mixture, Snapshot
 from titans_seq.forecasting.stream.phases import PhaseMemory
 from titans_seq.forecasting.stream.reader import Reader
 from titans_seq.forecasting.stream.state import Errors, Rows, StreamState
-
-NETWORK_BATCH = 1_024
-"""Windows that the network forecasts at once."""
+from titans_seq.forecasting.stream.windows import (
+    followed,
+    known_pairs,
+    look_backs,
+    mean_where,
+    network_errors,
+    network_forecasts,
+)
 
 PREFIX = "memories."
 """What the names of its tensors begin with in a model folder."""
@@ -167,21 +172,25 @@ class StreamModel(nn.Module):
         state = state.copy()
         whole = state.rows.then(rows)
         count = rows.value.shape[1]
-        pairs, base_error = self._pairs(network, state, whole, count)
-        reads, weights, _ = self.association(state.weights, state.reads, pairs.whole)
+        horizon = self.config.horizon
+        pairs, known, scale = known_pairs(whole, count, horizon)
+        reads, weights, _ = self.association(state.weights, state.reads, pairs)
         all_reads = torch.cat([state.reads, reads], dim=1)
         believed = self.association.believed(all_reads[:, :count])
-        pair_error = (believed * pairs.scale - pairs.missed).square()
-        errors = torch.stack([base_error, _mean_where(pair_error, pairs.came)], dim=-1)
+        came, _ = followed(whole, count, horizon)
+        own_error = mean_where(((believed - pairs.values) * scale).square(), came)
+        error, due = network_errors(network, state, whole, count)
+        errors = torch.stack([error, own_error], dim=-1)
+        there = torch.stack([due & known, known], dim=-1)
         reader = Reader(self.phases, self.mixture, self.config, state, whole, following)
-        surprise = reader.read(errors.numpy(), pairs.known.numpy(), moments, expect=expect)
+        surprise = reader.read(errors.numpy(), there.numpy(), moments, expect=expect)
 
         done = rows.real.sum(1)
         kept = whole.value.shape[1] - count
         state.rows = whole.take(done[:, None] + torch.arange(kept))
         state.weights = weights
         series = torch.arange(len(done))[:, None]
-        state.reads = all_reads[series, done[:, None] + torch.arange(self.config.horizon)]
+        state.reads = all_reads[series, done[:, None] + torch.arange(horizon)]
         snapshot = None
         if len(moments):
             snapshot = reader.snapshot(self._remembered(reads, whole, moments))
@@ -201,10 +210,10 @@ class StreamModel(nn.Module):
         whole = state.rows.then(ahead)
         context = self.config.context
         places = torch.arange(whole.value.shape[1])[None, -context - self.config.horizon :]
-        base = self._network(network, state, whole, places)[:, 0]
+        base = network_forecasts(network, state, whole, places)[:, 0]
         reader = Reader(self.phases, self.mixture, self.config, state, state.rows, ahead.slots)
-        _, _, scale = self._look_back(state.rows, -context)
-        remembered = self.association.believed(state.reads[:, -1]) * scale
+        _, _, scale = look_backs(state.rows, context, slice(-1, None))
+        remembered = self.association.believed(state.reads[:, -1]) * scale[:, 0]
         reader.take(-1)
         return self.mixed(reader.snapshot(remembered[None]), base)
 
@@ -220,98 +229,17 @@ class StreamModel(nn.Module):
         chance = (1 + above) / (1 + len(tail))
         return torch.where(surprise.isnan(), torch.nan, chance.to(surprise.dtype))
 
-    def window_forecasts(
-        self, network: ForecastNetwork, window: Rows, static: Tensor, static_codes: Tensor
-    ) -> Float[Tensor, "windows horizon"]:
-        """Return what the network makes of windows, look-back and horizon in one."""
-        context = self.config.context
-        windows = Windows(
-            history=window.value[:, :context],
-            seen=window.seen[:, :context],
-            past=window.past[:, :context],
-            past_codes=window.past_codes[:, :context],
-            future=window.future,
-            future_codes=window.future_codes,
-            static=static,
-            static_codes=static_codes,
-        )
-        device = next(network.parameters()).device
-        point: Tensor = network(Windows(*(one.to(device) for one in windows))).point.cpu()
-        return point
-
     def forget_surprise(self, state: StreamState) -> StreamState:
         """Return the state with nothing known of how large errors one row ahead are."""
         fresh = self.first(state.static, state.static_codes, state.rows)
         return replace(state, step_errors=fresh.step_errors, residual=fresh.residual)
 
-    def _network(
-        self, network: ForecastNetwork, state: StreamState, whole: Rows, places: Tensor
-    ) -> Float[Tensor, "series windows horizon"]:
-        """Return the network's forecasts of windows: (windows, context + horizon) places."""
-        series = len(state.static)
-        forecasts = []
-        for part in places.split(max(1, NETWORK_BATCH // series)):
-            window = Rows(*(one[:, part].flatten(0, 1) for one in whole))
-            static, codes = (
-                one.repeat_interleave(len(part), 0) for one in (state.static, state.static_codes)
-            )
-            point = self.window_forecasts(network, window, static, codes)
-            forecasts.append(point.unflatten(0, (series, len(part))))
-        return torch.cat(forecasts, dim=1)
-
-    def _pairs(
-        self, network: ForecastNetwork, state: StreamState, whole: Rows, count: int
-    ) -> tuple[_Known, Tensor]:
-        """Return what the association writes after each row, and the network's error then."""
-        context, horizon = self.config.context, self.config.horizon
-        places = 1 + torch.arange(count)[:, None] + torch.arange(context + horizon)
-        base = self._network(network, state, whole, places)
-        keys, held, scale = self._look_back(whole, slice(1, 1 + count))
-        queries, _, _ = self._look_back(whole, slice(1 + horizon, 1 + horizon + count))
-        came = whole.seen.unfold(1, horizon, 1)[:, -count:]
-        target = whole.value.unfold(1, horizon, 1)[:, -count:]
-        real = whole.real[:, -count:]
-        known = real & came.any(-1) & (held >= max(1, context // 4))
-        write = known & came.all(-1)
-        missed = torch.where(came, target - base, 0.0)
-        whole_pairs = Pairs(queries, keys, missed / scale, write)
-        error = _mean_where(missed.square(), came)
-        return _Known(whole_pairs, known, missed, came, scale), error
-
-    def _look_back(self, rows: Rows, which: slice | int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return look-backs with missing values at their mean, rows seen, and deviation."""
-        context = self.config.context
-        if isinstance(which, int):
-            value, seen = rows.value[:, which:], rows.seen[:, which:]
-        else:
-            value = rows.value.unfold(1, context, 1)[:, which]
-            seen = rows.seen.unfold(1, context, 1)[:, which]
-        held = seen.sum(-1)
-        mean = (value * seen).sum(-1, keepdim=True) / held[..., None].clamp(min=1)
-        filled = torch.where(seen, value, mean)
-        scale = (filled.var(-1, unbiased=False, keepdim=True) + QUIET).sqrt()
-        return filled, held, scale
-
     def _remembered(
         self, reads: Tensor, whole: Rows, moments: Sequence[int]
     ) -> Float[Tensor, "moments series horizon"]:
-        """Return what the association adds to the network's forecast at some moments."""
+        """Return what the association adds to the look-back's mean at some moments."""
         chosen = torch.as_tensor(moments)
-        _, _, scale = self._look_back(whole, slice(1 + self.config.horizon, None))
+        begin = 1 + self.config.horizon
+        _, _, scale = look_backs(whole, self.config.context, slice(begin, None))
         believed = self.association.believed(reads[:, chosen]) * scale[:, chosen]
         return believed.transpose(0, 1)
-
-
-class _Known(NamedTuple):
-    """What has come to be known after each row of forecasts made ``horizon`` rows before."""
-
-    whole: Pairs
-    known: Tensor
-    missed: Tensor
-    came: Tensor
-    scale: Tensor
-
-
-def _mean_where(values: Tensor, chosen: Tensor) -> Tensor:
-    """Return the mean over the last axis of the values that are chosen."""
-    return (values * chosen).sum(-1) / chosen.sum(-1).clamp(min=1)

@@ -19,6 +19,7 @@ from titans_seq.forecasting.panel import Panel
 from titans_seq.forecasting.stream.mixture import Snapshot
 from titans_seq.forecasting.stream.model import TAIL, StreamModel
 from titans_seq.forecasting.stream.state import Rows, StreamState
+from titans_seq.forecasting.stream.windows import window_forecasts
 
 MOMENTS = 6_000
 """Moments of the carried stream that are trained on, at most."""
@@ -207,7 +208,7 @@ def _complete(
         places = row[part, None] + 1 + torch.arange(context + horizon)
         window = padded.series(series[part]).take(places)
         static = (state.static[series[part]], state.static_codes[series[part]])
-        bases.append(model.window_forecasts(network, window, *static))
+        bases.append(window_forecasts(network, window, *static))
         targets.append(window.value[:, context:])
         came.append(window.seen[:, context:])
     return Moments(look, torch.cat(bases), torch.cat(targets), torch.cat(came))

@@ -82,13 +82,13 @@ class Reader:
         errors
             Squared errors of the experts before the linear ones, (series, rows, experts).
         known
-            Where there are such, (series, rows).
+            Where there are such, of the same shape.
         moments
             Rows after which to take a snapshot.
         expect
             False leaves the surprise out, and what it is measured by.
         """
-        series, count = known.shape
+        series, count = known.shape[:2]
         surprise = np.full((series, count), np.nan, np.float32)
         wanted = set(moments)
         for row in range(count):
@@ -105,7 +105,7 @@ class Reader:
                     self.state.phases, self.slots[:, place], values, write
                 )
             chosen = np.repeat(write[:, None], squares.shape[1], axis=1)
-            chosen[:, :BEFORE_HEADS] = known[:, row, None]
+            chosen[:, :BEFORE_HEADS] = known[:, row]
             self.state.errors.add(squares, self.rates, chosen)
             self.state.count += self.real[:, place]
             if row in wanted:

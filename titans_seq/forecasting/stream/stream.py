@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -15,14 +14,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from titans_seq.exceptions import BundleError, DataError
-from titans_seq.files import write_whole
-from titans_seq.forecasting.frames import Columns
-from titans_seq.forecasting.network import ForecastNetwork
-from titans_seq.forecasting.panel import Preprocess
+from titans_seq.exceptions import DataError
 from titans_seq.forecasting.prepare import Data, read_again
 from titans_seq.forecasting.results import ROW
-from titans_seq.forecasting.stream.model import StreamModel
+from titans_seq.forecasting.stream.files import read_stream, write_stream
+from titans_seq.forecasting.stream.parts import StreamParts
 from titans_seq.forecasting.stream.rows import side_by_side
 from titans_seq.forecasting.stream.series import StreamSeries
 from titans_seq.forecasting.stream.state import Rows, StreamState
@@ -30,28 +26,6 @@ from titans_seq.forecasting.table import Table
 
 PIECE = 2_048
 """Rows, over all series, that are read at once."""
-
-FORMAT = "forecast-stream"
-VERSION = "1"
-
-
-@dataclass(frozen=True, slots=True)
-class StreamParts:
-    """What a trained forecaster lends its streams; nothing of it changes any more."""
-
-    network: ForecastNetwork
-    model: StreamModel
-    preprocess: Preprocess
-    columns: Columns
-
-    def fingerprint(self) -> str:
-        """Return a hash of all weights, by which a saved stream knows its forecaster."""
-        total = hashlib.sha256()
-        for module in (self.network, self.model):
-            for name, one in sorted(module.state_dict().items()):
-                total.update(name.encode())
-                total.update(one.cpu().contiguous().numpy().tobytes())
-        return total.hexdigest()[:16]
 
 
 class ForecastStream:
@@ -261,26 +235,7 @@ class ForecastStream:
 
         The forecaster itself is saved apart, and :meth:`load` needs both.
         """
-        from safetensors.torch import save_file
-
-        series = self._series
-        head = {
-            "format": FORMAT,
-            "version": VERSION,
-            "forecaster": self._parts.fingerprint(),
-            "series": json.dumps(
-                {
-                    "ids": series.ids,
-                    "keys": series.keys,
-                    "scales": series.preprocess.scales,
-                    "last": [_time_text(one) for one in series.last],
-                    "zone": _zone(series.last[0]),
-                }
-            ),
-        }
-        tensors = {name: one.contiguous() for name, one in self._state.to_tensors().items()}
-        with write_whole(path) as temporary:
-            save_file(tensors, temporary, metadata=head)
+        write_stream(path, self._parts, self._series, self._state)
 
     @classmethod
     def load(cls, parts: StreamParts, path: str | os.PathLike[str]) -> Self:
@@ -291,31 +246,9 @@ class ForecastStream:
         BundleError
             If the file is none or damaged, or belongs to another forecaster.
         """
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(path, framework="pt", device="cpu") as file:
-                head = file.metadata() or {}
-                tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            if isinstance(error, FileNotFoundError):
-                raise
-            raise BundleError(f"{path} is no saved stream, or damaged: {error}") from error
-        if head.get("format") != FORMAT or head.get("version") != VERSION:
-            raise BundleError(f"{path} is no saved stream of this version")
-        if head.get("forecaster") != parts.fingerprint():
-            raise BundleError(f"{path} belongs to another forecaster than the one given")
-        try:
-            held = json.loads(head["series"])
-            last = [_read_time(one, held["zone"]) for one in held["last"]]
-            preprocess = replace(parts.preprocess, ids=held["ids"], scales=held["scales"])
-            columns = replace(parts.columns, static=())
-            series = StreamSeries(preprocess, columns, held["keys"], last)
-            state = StreamState.from_tensors(tensors)
-        except (KeyError, ValueError) as error:
-            raise BundleError(f"{path} is damaged: {error}") from error
+        series, state = read_stream(parts, path)
         stream = cls(parts, series, state)
-        stream._note([], pd.Index(last[:0]), None, torch.zeros(0))
+        stream._note([], pd.Index(series.last[:0]), None, torch.zeros(0))
         return stream
 
     def _learn(self, places: npt.NDArray[np.int64], rows: Rows) -> Tensor:
@@ -343,18 +276,3 @@ class ForecastStream:
                 "p_value": self._parts.model.p_value(own).double().numpy(),
             }
         )
-
-
-def _time_text(time: Any) -> int | str:
-    return time.isoformat() if isinstance(time, pd.Timestamp) else int(time)
-
-
-def _zone(time: Any) -> str | None:
-    return str(time.tz) if isinstance(time, pd.Timestamp) and time.tz is not None else None
-
-
-def _read_time(held: int | str, zone: str | None) -> Any:
-    if isinstance(held, int):
-        return held
-    time = pd.Timestamp(held).as_unit("us")
-    return time if zone is None else time.tz_convert(zone)
