@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from titans_seq.ops import features
 from titans_seq.ops.cpu import library as kernels
 from titans_seq.ops.features import (
     leave,
@@ -172,5 +171,26 @@ def test_half_precision_is_computed_in_float32() -> None:
 def test_without_a_compiler_torch_computes_it(monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = _to_mix(1, 5, 2, 3)
     right = mix_features(*inputs, 2)
-    monkeypatch.setattr(features.kernels, "library", lambda: None)
+    monkeypatch.setattr(kernels, "library", lambda: None)
     torch.testing.assert_close(tuple(mix_features(*inputs, 2)), tuple(right))
+
+
+@needs_compiler
+@pytest.mark.parametrize("with_tail", [True, False])
+def test_operators_of_features_keep_their_contract(with_tail: bool) -> None:
+    x, tail, taps = _to_mix(2, 5, 2, 3)
+    past = tail if with_tail else None
+    torch.library.opcheck(torch.ops.titans_seq.mix_features.default, (x, past, taps, 2))
+    x, taps, plain = x.detach(), taps.detach(), tail.detach() if with_tail else None
+    grads = [torch.ones(2, 2, 5, 3, dtype=x.dtype) for _ in range(3)]
+    backward = torch.ops.titans_seq.mix_features_backward.default
+    torch.library.opcheck(backward, (x, plain, taps, grads, 2))
+
+
+@needs_compiler
+def test_operators_of_leaving_keep_their_contract() -> None:
+    inputs = _to_leave(2, 5, 2, 3)
+    torch.library.opcheck(torch.ops.titans_seq.leave.default, (*inputs, 1e-6))
+    reads, gate, gain = (one.detach() for one in inputs)
+    backward = torch.ops.titans_seq.leave_backward.default
+    torch.library.opcheck(backward, (reads, gate, gain, torch.ones_like(gate), 1e-6))

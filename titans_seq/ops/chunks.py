@@ -48,8 +48,9 @@ def segment_sizes(columns: int, slot: int, period: int) -> list[int]:
         Place of the first column in its segment.
     """
     head = min(columns, period - slot)
-    full, tail = divmod(columns - head, period)
-    return [size for size in (head, *[period] * full, tail) if size]
+    # compilers that trace numbers know no divmod
+    full, tail = (columns - head) // period, (columns - head) % period
+    return [size for size in (head, *(period for _ in range(full)), tail) if size]
 
 
 def cut_into_chunks(

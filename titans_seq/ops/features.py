@@ -17,8 +17,9 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
+from titans_seq.ops import features_operator as operator
 from titans_seq.ops.cpu import features as compiled
-from titans_seq.ops.cpu import library as kernels
+from titans_seq.ops.cpu.operators import at_hand
 
 NEARLY_ZERO = 1e-12
 """Added to a squared length: a zero vector stays zero."""
@@ -63,6 +64,8 @@ def mix_features(
         return mix_features_reference(x, tail, taps, heads)
     x, taps = x.contiguous(), taps.contiguous()
     tail = None if tail is None else tail.contiguous()
+    if torch.compiler.is_compiling():
+        return Features(*operator.mix(x, tail, taps, heads))
     if _learns(x, tail, taps):
         return Features(*_Mix.apply(heads, x, tail, taps))  # type: ignore[no-untyped-call]
     return Features(*compiled.mix(x, tail, taps, heads, None))
@@ -118,6 +121,8 @@ def leave(
     if not _supports(reads, gate, gain):
         return leave_reference(reads, gate, gain)
     reads, gate, gain = reads.contiguous(), gate.contiguous(), gain.contiguous()
+    if torch.compiler.is_compiling():
+        return operator.leave(reads, gate, gain, NORM_EPS)
     if _learns(reads, gate, gain):
         return _Leave.apply(reads, gate, gain)  # type: ignore[no-any-return, no-untyped-call]
     return compiled.leave(reads, gate, gain, NORM_EPS)
@@ -142,11 +147,7 @@ def normalise(
 
 def _supports(*tensors: Tensor) -> bool:
     """Return whether the compiled code can be run, here and now."""
-    return (
-        not torch.compiler.is_compiling()
-        and all(one.device.type == "cpu" for one in tensors)
-        and kernels.library() is not None
-    )
+    return all(one.device.type == "cpu" for one in tensors) and at_hand()
 
 
 def _learns(*tensors: Tensor | None) -> bool:

@@ -20,8 +20,8 @@ from torch import Tensor
 from titans_seq.ops.cpu import library as kernels
 from titans_seq.ops.cpu.call import Begun, Call, Given, run
 from titans_seq.ops.cpu.pages import ask_for_large_pages
-from titans_seq.ops.memory_chunked import memory_chunked
-from titans_seq.ops.memory_exact import memory_exact
+from titans_seq.ops.cpu.tape import Tape
+from titans_seq.ops.memory_general import memory_general
 from titans_seq.ops.rule import Rates, UpdateRule
 from titans_seq.ops.state import Carry, first_carry
 
@@ -71,6 +71,7 @@ def memory_cpu(
     *,
     chunk_size: int,
     keep_state: bool = True,
+    tape: Tape | None = None,
 ) -> tuple[Tensor, Tensor, Carry | None]:
     """Write and read every token, read after write.
 
@@ -78,14 +79,18 @@ def memory_cpu(
     start of a chunk on: ``carry`` stands at a chunk's start, and ``time`` is a multiple of
     ``chunk_size``, or shorter than it if no state is wanted after it. In half precision the
     work is done in float32.
+
+    A ``tape`` that was not written keeps what the backward pass needs, though nothing may ask
+    for a gradient here. From one that was, the states are read, and nothing is computed:
+    outputs and losses hold no numbers, but all of them can be differentiated.
     """
     dtype = torch.promote_types(queries.dtype, rates.step.dtype)
     carried = () if carry is None else (*carry.weights, *carry.momentum)
     tensors = [one.to(dtype) for one in (queries, keys, values, *rates, *start, *carried)]
     learns = torch.is_grad_enabled() and any(one.requires_grad for one in tensors)
     chunk, layers = min(queries.shape[2], chunk_size), len(start)
-    call = Call(rule, chunk, chunk_size, layers, keep_state, learns)
-    out, loss, *after = _Whole.apply(call, *tensors)  # type: ignore[no-untyped-call]
+    call = Call(rule, chunk, chunk_size, layers, keep_state, learns or tape is not None)
+    out, loss, *after = _Whole.apply(call, tape, *tensors)  # type: ignore[no-untyped-call]
     if not keep_state:
         return out, loss, None
     weights, momentum = tuple(after[:layers]), tuple(after[layers:])
@@ -138,22 +143,16 @@ class _Whole(torch.autograd.Function):
     """Whole chunks; see :func:`memory_cpu`."""
 
     @staticmethod
-    def forward(ctx: Any, call: Call, *tensors: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, call: Call, tape: Tape | None, *tensors: Tensor) -> tuple[Tensor, ...]:
         given = Given(call, tensors)
         out = given.like.new_empty(given.like.shape)
         loss = given.like.new_empty(given.like.shape[:3])
-        after = given.states() + given.states() if call.states else []
-        tape = None
-        if call.learns:
-            numbers = 2 * sum(one[0].numel() for one in given.start)
-            numbers += call.chunk * sum(one.shape[-1] for one in given.start[:-1])
-            rows = given.batch * given.heads
-            tape = given.like.new_empty(rows, given.time // call.chunk, numbers)
-            ask_for_large_pages(tape)
-        run(given, given.forward(out, loss, after, tape), None)
+        past, after = _room(given, tape)
+        if tape is None or not tape.written:
+            run(given, given.forward(out, loss, after, past), None)
         ctx.call = call
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*tensors, *(() if tape is None else (tape,)))
+        ctx.save_for_backward(*tensors, *(() if past is None else (past,)))
         return out, loss, *after
 
     @staticmethod
@@ -161,7 +160,7 @@ class _Whole(torch.autograd.Function):
         call: Call = ctx.call
         *tensors, tape = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return None, *_through_general_form(call, tuple(tensors), grads)
+            return None, None, *_through_general_form(call, tuple(tensors), grads)
         given = Given(call, tuple(tensors))
         shape, like = given.like.shape, given.like
         by_tokens = [like.new_empty(shape) for _ in range(3)]
@@ -189,7 +188,24 @@ class _Whole(torch.autograd.Function):
         else:
             by_start = [one.sum(1) for one in by_drift]
         by_carried = (*by_drift, *by_momentum) if given.weights else ()
-        return None, *by_tokens, *by_rates, None, *by_start, *by_carried
+        return None, None, *by_tokens, *by_rates, None, *by_start, *by_carried
+
+
+def _room(given: Given, tape: Tape | None) -> tuple[Tensor | None, list[Tensor]]:
+    """Return room for the states between chunks, and for those at the end, where wanted."""
+    call, past, after = given.call, None, []
+    if call.learns:
+        numbers = 2 * sum(one[0].numel() for one in given.start)
+        numbers += call.chunk * sum(one.shape[-1] for one in given.start[:-1])
+        shape = (given.batch * given.heads, given.time // call.chunk, numbers)
+        past = given.like.new_empty(shape) if tape is None else tape.take(*shape)
+        if tape is None:
+            ask_for_large_pages(past)
+    if call.states:
+        after = given.states() + given.states()
+        if tape is not None:
+            after = [tape.take(*one.shape) for one in after]
+    return past, after
 
 
 def _through_general_form(
@@ -203,21 +219,13 @@ def _through_general_form(
         carry = Carry(carried[:layers], carried[layers:], carried[:layers], (), ())
     q, k, v, *some = tensors[:7]
     rates = Rates(*some)
-    after: Carry | None
     with torch.enable_grad():
-        if call.rule.gradient_point == "token":
-            carry = carry or first_carry(start, call.rule, len(q), call.full_chunk)
-            out, loss, after = memory_exact(
-                q, k, v, rates, (start[0],), carry, call.rule, block_size=call.full_chunk
-            )
-            after = after if call.states else None
-        else:
-            out, loss, after = memory_chunked(
-                q, k, v, rates, start, carry, call.rule,
-                chunk_size=call.full_chunk, keep_state=call.states,
-            )  # fmt: skip
+        out, loss, after = memory_general(
+            q, k, v, rates, start, carry, call.rule,
+            chunk_size=call.full_chunk, keep_state=call.states,
+        )  # fmt: skip
         results = [out, loss]
-        if after is not None:
+        if call.states and after is not None:
             results += [*after.weights, *after.momentum]
         used = [(one, grad) for one, grad in zip(results, grads, strict=True) if grad is not None]
         wanted = [one for one in tensors if one.requires_grad]

@@ -1,0 +1,59 @@
+"""Compiled code as operators of torch's: opaque to ``torch.compile``, of known shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from titans_seq.ops.cpu import library as kernels
+
+SPACE = "titans_seq"
+"""Where torch finds the operators: ``torch.ops.titans_seq``."""
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def at_hand() -> bool:
+    """Return whether the compiled code was built; compilers may call this."""
+    return kernels.library() is not None
+
+
+def define(
+    name: str,
+    schema: str,
+    compute: Callable[..., Any],
+    shapes: Callable[..., Any],
+    *,
+    keep: Callable[..., None] | None = None,
+    differentiate: Callable[..., Any] | None = None,
+) -> None:
+    """Make an operator for processors.
+
+    Parameters
+    ----------
+    compute
+        What it does; its results share no memory with its inputs or with each other.
+    shapes
+        What returns results of the same shapes and types, without numbers.
+    keep, differentiate
+        Its context and its gradient, as :func:`torch.library.register_autograd` takes them.
+    """
+    full = f"{SPACE}::{name}"
+    torch.library.define(full, schema)
+    torch.library.impl(full, "CPU", compute)
+    torch.library.register_fake(full, shapes)
+    if differentiate is not None:
+        torch.library.register_autograd(full, differentiate, setup_context=keep)
+
+
+def apart(results: Sequence[Tensor], inputs: Sequence[Tensor]) -> list[Tensor]:
+    """Return results that share no memory, with a copy of each that shares some."""
+    taken = {one.untyped_storage().data_ptr() for one in inputs}
+    separate: list[Tensor] = []
+    for one in reversed(results):
+        at = one.untyped_storage().data_ptr()
+        separate.append(one.clone() if at in taken else one)
+        taken.add(at)
+    return separate[::-1]
