@@ -12,7 +12,7 @@ from titans_seq.nn.blocks import TitansBlock
 from titans_seq.nn.norms import RMSNorm
 from titans_seq.nn.packing import pack, unpack
 from titans_seq.nn.state import StackState
-from titans_seq.nn.state_checks import check_stack
+from titans_seq.nn.state_checks import check_stack, is_remembered, remember
 
 
 class TitansBackbone(nn.Module):
@@ -92,9 +92,11 @@ class TitansBackbone(nn.Module):
             return x, state
         packed = pack(x, mask)
         if not self.config.bidirectional:
-            if state is not None:
+            if state is not None and not is_remembered(self, state, x):
                 check_stack(self.blocks, state, x)
             out, after = self._read(packed.tokens, packed.lengths, state, keep_state)
+            if after is not None:
+                remember(self, after, x)
             return unpack(out, packed, x.shape[1]), after
         if state is not None:
             raise ConfigError("a bidirectional backbone reads whole sequences: state must be None")

@@ -124,8 +124,8 @@ def _last(old: Tensor | None, new: Tensor, count: int, lengths: Tensor | None) -
         return new[:, :, time - count :].clone()
     if old is None:
         old = new.new_zeros(batch, heads, count, width)
-    padded = torch.cat([old.to(new.dtype), new], dim=2)
     if lengths is None:
-        return padded[:, :, time:].clone()
+        return torch.cat([old[:, :, time:].to(new.dtype), new], dim=2)
+    padded = torch.cat([old.to(new.dtype), new], dim=2)
     rows = rearrange(padded, "b h t d -> b t (h d)")
     return rearrange(last_rows(rows, count, lengths), "b t (h d) -> b h t d", h=heads)

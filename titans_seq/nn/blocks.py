@@ -43,7 +43,11 @@ class TitansBlock(nn.Module):
     ) -> tuple[Float[Tensor, "batch time dim"], State | None]:
         """Return the tokens, changed, and the mixer's state if it is to be kept."""
         mixed, after = self.mixer(self.mixer_norm(tokens), lengths, state, keep_state)
-        tokens = tokens + self.dropout(mixed)
+        tokens = tokens + self._drop(mixed)
         if self.feed_forward is not None:
-            tokens = tokens + self.dropout(self.feed_forward(self.feed_norm(tokens)))
+            tokens = tokens + self._drop(self.feed_forward(self.feed_norm(tokens)))
         return tokens, after
+
+    def _drop(self, change: Tensor) -> Tensor:
+        """Apply dropout; outside training there is nothing to call."""
+        return self.dropout(change) if self.training else change

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from titans_seq.config import TitansConfig
 from titans_seq.nn.attention import HeadProjections
+from titans_seq.nn.context_step import is_step, read_one
 from titans_seq.nn.mixers import PersistentTokens, memory_from
 from titans_seq.nn.norms import RMSNorm
 from titans_seq.nn.packing import (
@@ -26,7 +27,7 @@ from titans_seq.nn.packing import (
 from titans_seq.nn.state import MemoryState, SegmentState, State
 from titans_seq.ops.attention import segment_attention
 from titans_seq.ops.chunks import segment_sizes
-from titans_seq.ops.rotary import Turns, prefix_keys, turn, turns
+from titans_seq.ops.rotary import Turns, prefix_keys, turn, turns_between
 
 
 class Piece(NamedTuple):
@@ -136,14 +137,16 @@ class ContextMixer(PersistentTokens):
         assert state is None or isinstance(state, SegmentState)
         time = tokens.shape[1]
         position: Position = 0 if state is None else state.position
-        places = grid(position, lengths, time, self.segment_len)
         prefix = self.attention.prefix(self.tokens)
         if prefix is not None:
             prefix = (prefix_keys(prefix[0]), prefix[1])
         table = self._turns(tokens)
+        if state is not None and is_step(tokens, lengths, state):
+            return read_one(self, tokens, state, prefix, table)
         running = Running(None, (), None, None)
         if state is not None:
             running = Running(state.memory, state.recalled_from, state.keys, state.values)
+        places = grid(position, lengths, time, self.segment_len)
         answers, recalled = [], []
         for piece in self._pieces(to_grid(tokens, places, 1), places, table, keep_state):
             running, y, read = self._segment(piece, running, prefix, table)
@@ -163,8 +166,8 @@ class ContextMixer(PersistentTokens):
 
     def _turns(self, tokens: Tensor) -> Turns:
         """Return the rotations of every place of a segment."""
-        places = torch.arange(self.segment_len, device=tokens.device)
-        return turns(places, self.query.out_features // self.attention.heads, tokens.dtype)
+        width = self.query.out_features // self.attention.heads
+        return turns_between(0, self.segment_len, width, tokens.dtype, tokens.device)
 
     def _pieces(
         self, columns: Float[Tensor, "batch columns dim"], places: Grid, table: Turns, keep: bool

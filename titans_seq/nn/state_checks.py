@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +18,29 @@ from titans_seq.nn.state import AttentionState, MemoryState, SegmentState, Stack
 
 Shapes = dict[str, tuple[int, ...]]
 """Shape of each tensor that must be there, by its name within the state."""
+
+
+_LEFT: weakref.WeakKeyDictionary[State, tuple[Any, ...]] = weakref.WeakKeyDictionary()
+"""What left a state, and what it was then: such a state need not be looked through again."""
+
+
+def remember(layer: nn.Module, state: State, tokens: Tensor) -> None:
+    """Note that a layer left this state after reading tokens of that batch."""
+    if not torch.compiler.is_compiling():
+        _LEFT[state] = (weakref.ref(layer), *_circumstances(layer, tokens))
+
+
+def is_remembered(layer: nn.Module, state: State, tokens: Tensor) -> bool:
+    """Return whether this layer, as it is now, left the state after a batch of this size."""
+    if torch.compiler.is_compiling() or not isinstance(state, State):
+        return False
+    left = _LEFT.get(state)
+    return left is not None and left[0]() is layer and left[1:] == _circumstances(layer, tokens)
+
+
+def _circumstances(layer: nn.Module, tokens: Tensor) -> tuple[int, torch.dtype, torch.device]:
+    parameter = next(layer.parameters())
+    return len(tokens), parameter.dtype, parameter.device
 
 
 def check_stack(blocks: Iterable[nn.Module], state: State, tokens: Tensor) -> None:

@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from titans_seq.ops.attention_flex import flex_fits, flex_sliding
-from titans_seq.ops.rotary import Turns, prefix_keys, turn, turns
+from titans_seq.ops.rotary import Turns, prefix_keys, turn, turns_between
 
 SMALLEST_BLOCK = 32
 """Queries of a block at least: the kernels gain nothing from shorter ones."""
@@ -70,6 +70,8 @@ def sliding_attention(
         Keys and values, each (heads, prefix, dim), seen by every token.
     """
     batch, heads, time, dim = queries.shape
+    if time == 1 and isinstance(past_valid, int) and not torch.compiler.is_compiling():
+        return _one_query(queries, (keys, values), past, past_valid if past else 0, prefix)
     if past is None:
         empty = keys.new_zeros(batch, heads, window - 1, dim)
         past, past_valid = (empty, empty), 0
@@ -98,6 +100,27 @@ def sliding_attention(
     return whole[:, :time].transpose(1, 2)
 
 
+def _one_query(
+    query: Tensor,
+    token: tuple[Tensor, Tensor],
+    past: tuple[Tensor, Tensor] | None,
+    past_valid: int,
+    prefix: tuple[Tensor, Tensor] | None,
+) -> Float[Tensor, "batch heads 1 dim"]:
+    """Let one token, at position 0, attend to all real keys: nothing has to be masked."""
+    keys, values = [token[0]], [token[1]]
+    if past is not None and past_valid:
+        here = slice(past[0].shape[2] - past_valid, None)
+        before, dim = past[0][:, :, here].to(query.dtype), query.shape[3]
+        by = turns_between(-past_valid, 0, dim, query.dtype, query.device)
+        keys.insert(0, turn(before, by))
+        values.insert(0, past[1][:, :, here].to(query.dtype))
+    if prefix is not None:
+        keys.insert(0, _for_batch(prefix_keys(prefix[0]), query))
+        values.insert(0, _for_batch(prefix[1], query))
+    return F.scaled_dot_product_attention(query, torch.cat(keys, dim=2), torch.cat(values, dim=2))
+
+
 def segment_attention(
     queries: Float[Tensor, "batch heads time dim"],
     context: tuple[Tensor, Tensor],
@@ -124,10 +147,14 @@ def segment_attention(
         (heads, prefix, dim).
     """
     time, slots = queries.shape[2], tokens[0].shape[2]
-    seen = torch.ones(time, slots, dtype=torch.bool, device=queries.device).tril(slot).repeat(1, 2)
+    seen = None
+    if time > 1 or slots > slot + 1:
+        seen = torch.ones(time, slots, dtype=torch.bool, device=queries.device)
+        seen = seen.tril(slot).repeat(1, 2)
     parts = [context, tokens]
     if prefix is not None:
-        seen = F.pad(seen, (prefix[0].shape[1], 0), value=True)
+        if seen is not None:
+            seen = F.pad(seen, (prefix[0].shape[1], 0), value=True)
         parts.insert(0, (_for_batch(prefix[0], queries), _for_batch(prefix[1], queries)))
     keys, values = (torch.cat(one, dim=2) for one in zip(*parts, strict=True))
     return F.scaled_dot_product_attention(queries, keys, values, attn_mask=seen)
@@ -157,7 +184,8 @@ def _shared(
     if prefix is not None:
         prefix = (prefix_keys(prefix[0]), prefix[1])
         seen = F.pad(seen, (prefix[0].shape[1], 0), value=True)
-    return Window(past, size, turns(places, queries.shape[3], queries.dtype), prefix, seen)
+    by = turns_between(-past, length, queries.shape[3], queries.dtype, device)
+    return Window(past, size, by, prefix, seen)
 
 
 def _blocks(

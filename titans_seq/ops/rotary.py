@@ -7,6 +7,7 @@ any length meets no position that training did not.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -37,6 +38,26 @@ def turns(positions: Int[Tensor, "time"], dim: int, dtype: torch.dtype) -> Turns
     return Turns(angles.cos().to(wide), angles.sin().to(wide))
 
 
+def turns_between(
+    first: int, end: int, dim: int, dtype: torch.dtype, device: torch.device
+) -> Turns:
+    """Return :func:`turns` at all positions from ``first`` to before ``end``.
+
+    Without gradients they are kept for the next call, so nobody may write into them.
+    """
+    # with gradients a function transform may be at work, whose tensors do not outlive it
+    if torch.compiler.is_compiling() or torch.is_grad_enabled():
+        return turns(torch.arange(first, end, device=device), dim, dtype)
+    return _kept_turns(first, end, dim, dtype, device)
+
+
+@lru_cache(maxsize=64)
+def _kept_turns(first: int, end: int, dim: int, dtype: torch.dtype, device: torch.device) -> Turns:
+    # a tensor made in inference mode could not be saved for a gradient later
+    with torch.inference_mode(mode=False):
+        return turns(torch.arange(first, end, device=device), dim, dtype)
+
+
 def turn(x: Float[Tensor, "*rows time dim"], by: Turns) -> Float[Tensor, "*rows time dim"]:
     """Rotate the first half of the width; the second half stays as it is.
 
@@ -44,7 +65,11 @@ def turn(x: Float[Tensor, "*rows time dim"], by: Turns) -> Float[Tensor, "*rows 
     """
     if not by.cos.shape[-1]:
         return x
-    turned: Tensor = _Turn.apply(x.to(by.cos.dtype), *by)  # type: ignore[no-untyped-call]
+    wide = x.to(by.cos.dtype)
+    if torch.compiler.is_compiling() or (torch.is_grad_enabled() and x.requires_grad):
+        turned: Tensor = _Turn.apply(wide, *by)  # type: ignore[no-untyped-call]
+    else:
+        turned = _Turn.forward(wide, *by)
     return turned.to(x.dtype)
 
 
