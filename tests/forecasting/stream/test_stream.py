@@ -248,3 +248,37 @@ def test_a_forecaster_without_a_window_reads_all_of_the_past(frame: pd.DataFrame
     expected = whole.predict(early[early["unique_id"] == "a"])
     np.testing.assert_allclose(windows.point[2], expected["y_pred"], rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(windows.quantiles[2, :, 0], expected["y_pred-q0.5"], rtol=1e-3)
+
+
+def test_arrays_go_on_with_their_rows_and_need_no_calendar(tmp_path: Path) -> None:
+    waves = np.sin(np.arange(90) / 3)[None] + np.arange(2)[:, None]
+    small = TitansForecaster(horizon=4, context_length=12, dim=8, max_epochs=1, random_state=0)
+    stream = small.fit(waves[:, :60]).stream()
+    whole = small.stream(waves)
+    stream.update(waves[:, 60:75]).update(waves[:, 75:])
+    _assert_alike(whole, stream)
+    assert stream.rows == {0: 90, 1: 90}
+    assert stream.forecast()["ds"].tolist() == [90, 91, 92, 93] * 2
+    stream.save(tmp_path / "state")
+    assert small.load_stream(tmp_path / "state").digest() == stream.digest()
+
+
+def test_further_series_join_a_stream(forecaster: TitansForecaster, frame: pd.DataFrame) -> None:
+    apart = [frame[frame["unique_id"] == name] for name in ("a", "b")]
+    stream = forecaster.stream(apart[0]).add(apart[1])
+    both = forecaster.stream(frame)
+    assert stream.ids == ["a", "b"]
+    _assert_alike(both, stream)
+    only = stream.forecast(ids=["b"])
+    pd.testing.assert_frame_equal(
+        only, both.forecast().iloc[6:].reset_index(drop=True), rtol=1e-3, atol=1e-3
+    )
+    with pytest.raises(DataError, match="'a' is in the stream already"):
+        stream.add(apart[0])
+
+
+def test_the_shortest_history_can_be_streamed() -> None:
+    values = np.sin(np.arange(12.0))
+    small = TitansForecaster(horizon=4, context_length=None, dim=8, max_epochs=1, random_state=0)
+    found = small.fit(values).predict(values[:5])
+    assert np.isfinite(found["y_pred"]).all()

@@ -84,7 +84,8 @@ def training_moments(rows: Rows, horizon: int) -> npt.NDArray[np.int64]:
     """Return the rows after which to look, evenly over all."""
     series, count = rows.value.shape
     stride = max(1, series * count // MOMENTS)
-    return np.arange(min(horizon, count // 2), max(0, count - horizon), stride)
+    last = max(1, count - horizon)
+    return np.arange(min(horizon, last - 1), last, stride)
 
 
 def carried_moments(
