@@ -44,7 +44,7 @@ def _lines(rows: pd.DataFrame) -> str:
 def _run(lines: str, *words: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [PROGRAM, "forecast", "stream", *map(str, words)],
-        input=lines, capture_output=True, text=True, check=False, timeout=120,
+        input=lines, capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
 
 
