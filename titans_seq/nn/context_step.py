@@ -71,8 +71,9 @@ def read_one(
     turned = turn(torch.cat([q, of_context[0], k], dim=2), here)
     keys = _with_slot(state.keys, slot, turned[:, :, 1:])
     values = _with_slot(state.values, slot, torch.cat([of_context[1], v], dim=2))
-    seen = [_seen(one, slot + 1, prefix and prefix[i]) for i, one in enumerate((keys, values))]
-    y = mixer.attention.join(F.scaled_dot_product_attention(turned[:, :, :1], *seen))
+    to = _seen(keys, slot + 1, prefix and prefix[0])
+    holding = _seen(values, slot + 1, prefix and prefix[1])
+    y = mixer.attention.join(F.scaled_dot_product_attention(turned[:, :, :1], to, holding))
     recalled, memory, _ = mixer.memory.read_packed(mixer.write_norm(tokens + y), None, state.memory)
     after = SegmentState(memory, weights, keys, values, state.position + 1)
     return y + mixer.join(y, recalled), after
