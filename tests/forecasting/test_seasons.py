@@ -45,6 +45,6 @@ def test_scale_and_quantiles_follow_the_changes_between_seasons() -> None:
     np.testing.assert_allclose(spread, wanted, rtol=0.02)
 
 
-@pytest.mark.parametrize("values", [[2.0], [5.0, 5.0, 5.0], [np.nan, 1.0]])
+@pytest.mark.parametrize("values", [[2.0], [5.0, 5.0, 5.0], [np.nan, 1.0], [1.0, 1.0 + 1e-15]])
 def test_a_history_that_says_nothing_has_no_scale(values: list[float]) -> None:
     assert np.isnan(SeasonalNaive.learn(np.array(values), 1).scale)

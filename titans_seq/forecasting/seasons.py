@@ -17,6 +17,9 @@ YEARS = {"M": 12, "Q": 4, "Y": 1, "W": 52, "B": 5}
 """Rows of a season by the first letter of the frequency, where a row is no fixed time; of
 business days and weeks, too."""
 
+ROUNDING = 1e-10
+"""Changes between seasons that are smaller, as a share of the largest value, are none."""
+
 MOST_SEASONS_BACK = 8
 """How many seasons are looked back for a value that is not missing."""
 
@@ -64,7 +67,8 @@ class SeasonalNaive:
         if not len(change):
             return cls(season, np.nan, np.nan)
         scale, square = float(np.abs(change).mean()), float((change**2).mean())
-        return cls(season, scale if scale > 0 else np.nan, square**0.5)
+        rounding = ROUNDING * float(np.nanmax(np.abs(history)))
+        return cls(season, scale if scale > rounding else np.nan, square**0.5)
 
     def point(self, values: Floats, cutoffs: Rows, horizon: int) -> Floats:
         """Return (windows, horizon); a missing value is taken from a season before.

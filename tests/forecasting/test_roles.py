@@ -1,0 +1,79 @@
+"""Each role of a covariate helps: without it the forecast is clearly worse."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from titans_seq.forecasting import TitansForecaster
+
+HORIZON = 4
+SMALL: dict[str, Any] = {"horizon": HORIZON, "context_length": 16, "dim": 16, "random_state": 0,
+                         "device": "cpu"}  # fmt: skip
+
+
+def _series(name: object, **columns: np.ndarray) -> pd.DataFrame:
+    rows = len(next(iter(columns.values())))
+    return pd.DataFrame({"unique_id": name, "ds": np.arange(rows), **columns})
+
+
+def _planned(rng: np.random.Generator) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return series that follow what is planned for each row, and their later rows."""
+    plan = rng.normal(size=700)
+    whole = _series("a", y=plan + 0.3 * rng.normal(size=700), x=plan)
+    return whole[:600], whole[600:]
+
+
+def _echoed(rng: np.random.Generator) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return a series that repeats, a horizon later, what is measured beside it."""
+    beside = rng.normal(size=1500)
+    echo = np.concatenate([np.zeros(HORIZON), beside[:-HORIZON]])
+    whole = _series("a", y=echo + 0.3 * rng.normal(size=1500), x=beside)
+    return whole[:1300], whole[1300:]
+
+
+def _of_two_kinds(rng: np.random.Generator) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return series that rise or fall, as their kind says, at the end of every round; and new ones.
+
+    A look-back of eight rows has mostly not seen which.
+    """
+    parts = []
+    for number in range(40):
+        step = 2.0 if number % 2 == 0 else -2.0
+        late = np.arange(60) % 20 >= 16
+        own = _series(number, y=rng.normal() + step * late + 0.3 * rng.normal(size=60))
+        clock = (np.arange(60) % 20 // 4).astype(str)
+        parts.append(own.assign(x="up" if step > 0 else "down", clock=clock))
+    return pd.concat(parts[:30]), pd.concat(parts[30:])
+
+
+def _errors(early: pd.DataFrame, late: pd.DataFrame, role: str, **settings: Any) -> list[float]:
+    """Return the squared errors without and with the column ``x`` in a role."""
+    return [
+        -TitansForecaster(**{**SMALL, **settings, role: columns}).fit(early).score(late)
+        for columns in ((), ("x",))
+    ]
+
+
+@pytest.mark.slow
+def test_what_is_known_ahead_lowers_the_error() -> None:
+    without, beside = _errors(*_planned(np.random.default_rng(0)), "future", max_epochs=6)
+    assert beside < 0.3 * without
+
+
+@pytest.mark.slow
+def test_what_was_measured_beside_the_past_lowers_the_error() -> None:
+    without, beside = _errors(*_echoed(np.random.default_rng(0)), "past", max_epochs=40)
+    assert beside < 0.5 * without
+
+
+@pytest.mark.slow
+def test_what_a_series_is_lowers_the_error_of_series_never_seen() -> None:
+    early, late = _of_two_kinds(np.random.default_rng(0))
+    without, beside = _errors(
+        early, late, "static", max_epochs=10, context_length=8, future=("clock",)
+    )
+    assert beside < 0.7 * without
