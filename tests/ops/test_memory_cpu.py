@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from titans_seq.ops.cpu import library as kernels
 from titans_seq.ops.memory import learn_and_read
+from titans_seq.ops.memory_exact import memory_exact
 from titans_seq.ops.rule import Rates, UpdateRule
 from titans_seq.ops.state import Carry, first_carry
 
@@ -259,3 +260,15 @@ def test_empty_slots_leave_no_trace_and_gradients_are_the_general_forms(
     slow = problem.read(5)
     torch.testing.assert_close(fast, slow, rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(fast_gradients, problem.gradients(slow), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("outer", [3, 40])
+def test_values_of_another_width_than_keys_are_read(outer: int) -> None:
+    problem = Problem(RULES["exact"], (8, outer), 7, carried=False)
+    q, k, v = problem.tokens
+    v = torch.linspace(-1, 1, v[..., 0].numel() * outer, dtype=v.dtype).reshape(*v.shape[:3], outer)
+    given = (q, k, v, problem.rates, problem.start)
+    out, _, _ = learn_and_read(*given, None, problem.rule, chunk_size=4)
+    first = first_carry(problem.start, problem.rule, len(q), 4)
+    truth, _, _ = memory_exact(*given, first, problem.rule, block_size=4)
+    torch.testing.assert_close(out, truth)

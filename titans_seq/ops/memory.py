@@ -35,7 +35,7 @@ def learn_and_read(
     returned.
     """
     part = Part(queries, keys, values, rates, start, carry, rule)
-    if rows is None and norm is None:
+    if rows is None and norm is None and queries.shape == values.shape:
         if memory_cpu.supports(rule, queries):
             return read_in_pieces(part, chunk_size=chunk_size, slot=slot, keep_state=keep_state)
         if memory_operator.supports(rule, queries):
