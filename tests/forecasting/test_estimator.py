@@ -95,8 +95,14 @@ def test_the_plan_ahead_changes_the_forecast(frame: pd.DataFrame, column: str) -
         (lambda ahead: ahead.drop(columns="plan"), "future_df: no column 'plan'"),
         (lambda ahead: ahead[ahead["shop"] != "b"], "series 'b' lacks 6 of the 6 times"),
         (lambda ahead: ahead.iloc[:-2], r"series '.' lacks 2 of the 6 times .* first 2024-01-0"),
-        (lambda ahead: ahead.assign(plan=None), "column 'plan' of series '.' is empty at 2024-01-0.*, but is known ahead"),
-        (lambda ahead: pd.concat([ahead, ahead]), "column 'when' of series '.' holds 2024-01-0.* a second time"),
+        (
+            lambda ahead: ahead.assign(plan=None),
+            "column 'plan' of series '.' is empty at 2024-01-0.*, but is known ahead",
+        ),
+        (
+            lambda ahead: pd.concat([ahead, ahead]),
+            "column 'when' of series '.' holds 2024-01-0.* a second time",
+        ),
     ],
 )
 def test_a_plan_that_lacks_something_is_refused(
