@@ -36,9 +36,12 @@ def _read(path: Path) -> list[tuple[str, str]]:
         pytest.param(b"\n\n" + PLAIN.replace(b"\n", b"\n\n"), id="blank lines"),
         pytest.param(PLAIN.replace(b"RYK\n", b"RY K \t\n"), id="spaces in a sequence"),
         pytest.param(PLAIN.rstrip(), id="no last line end"),
-        pytest.param(gzip.compress(PLAIN), id="gzip"),
-        pytest.param(gzip.compress(PLAIN[:20]) + gzip.compress(PLAIN[20:]), id="many members"),
-        pytest.param(gzip.compress(PLAIN.replace(b"\n", b"\r\n")), id="gzip, windows"),
+        pytest.param(gzip.compress(PLAIN, mtime=0), id="gzip"),
+        pytest.param(
+            gzip.compress(PLAIN[:20], mtime=0) + gzip.compress(PLAIN[20:], mtime=0),
+            id="many members",
+        ),
+        pytest.param(gzip.compress(PLAIN.replace(b"\n", b"\r\n"), mtime=0), id="gzip, windows"),
     ],
 )
 def test_the_same_records_however_they_are_written(tmp_path: Path, content: bytes) -> None:
@@ -47,7 +50,7 @@ def test_the_same_records_however_they_are_written(tmp_path: Path, content: byte
     assert _read(_write(tmp_path, content, "other.txt")) == expected
 
 
-@pytest.mark.parametrize("content", [PLAIN, gzip.compress(PLAIN)])
+@pytest.mark.parametrize("content", [PLAIN, gzip.compress(PLAIN, mtime=0)])
 def test_standard_input_reads_as_a_file(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
     stdin = io.TextIOWrapper(io.BytesIO(content))
     monkeypatch.setattr(sys, "stdin", stdin)
@@ -96,10 +99,13 @@ def _letters(count: int) -> bytes:
         (bytes(range(128, 256)), r"line 1: not UTF-8"),
         (b"BZh91AY&SY", r"packed with bzip2"),
         (b"PK\x03\x04....", r"packed with zip"),
-        (gzip.compress(b">a\n" + _letters(9000) + b"\n")[:-900], r"cut off after line 1"),
-        (gzip.compress(b">a\nACGT\n")[:-4], r"cut off after line 2"),
-        (gzip.compress(b">a\n" + b"ACGT" * 99)[:24] + b"xxxxxxxxx" * 9, r"gzip file is damaged"),
-        (gzip.compress(b">a\nACGT\n") + b"tail", r"damaged after line 2"),
+        (gzip.compress(b">a\n" + _letters(9000) + b"\n", mtime=0)[:-900], r"cut off after line 1"),
+        (gzip.compress(b">a\nACGT\n", mtime=0)[:-4], r"cut off after line 2"),
+        (
+            gzip.compress(b">a\n" + b"ACGT" * 99, mtime=0)[:24] + b"xxxxxxxxx" * 9,
+            r"gzip file is damaged",
+        ),
+        (gzip.compress(b">a\nACGT\n", mtime=0) + b"tail", r"damaged after line 2"),
     ],
 )
 def test_what_is_not_fasta_is_refused_by_place(
