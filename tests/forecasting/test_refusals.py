@@ -236,7 +236,7 @@ def test_settings(past: pd.DataFrame, settings: dict[str, Any], words: tuple[str
     [
         ("empty.csv", b"", ("not a table",)),
         ("latin.csv", "ds,y\n1,né\n".encode("latin-1"), ("not a table in UTF-8",)),
-        ("cut.csv.gz", gzip.compress(b"ds,y\n1,2\n" * 99)[:-9], ("cannot be read",)),
+        ("cut.csv.gz", gzip.compress(b"ds,y\n1,2\n" * 99, mtime=0)[:-9], ("cannot be read",)),
         ("sheet.xlsx", b"PK", ("name a .csv",)),
         ("broken.parquet", b"PAR1", ("cannot be read",)),
     ],
