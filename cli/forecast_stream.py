@@ -49,7 +49,7 @@ def stream(model: Path, state: Path | None, history: Path | None) -> None:
 
     \b
     Example:
-      tail -f rows.jsonl | titans-seq forecast stream --model shop --state shop.state
+      titans-seq forecast stream --model shop --state shop.state < rows.jsonl
     """
     from titans_seq.forecasting import TitansForecaster, read_frame
 
