@@ -56,6 +56,14 @@ def test_a_head_that_only_predicts_does_not_wait_for_lightning() -> None:
         )
 
 
+def test_the_memory_does_not_bring_the_compiler() -> None:
+    statement = (
+        "import torch; from titans_seq import NeuralMemory; NeuralMemory(8)(torch.zeros(1, 3, 8)); "
+        "import sys; assert 'torch._dynamo' not in sys.modules"
+    )
+    assert _loaded_by(statement) >= {"torch"}
+
+
 @pytest.mark.parametrize(
     "words",
     [
