@@ -39,6 +39,7 @@ from titans_seq.evaluation.streams import (
 )
 from titans_seq.files import write_json
 from titans_seq.forecasting import TitansForecaster
+from titans_seq.forecasting.results import Predictor
 from titans_seq.forecasting.stream.honest import carried_forecasts, reset_forecasts
 
 TRAIN_ROWS = 7_200
@@ -107,7 +108,7 @@ def measure_real(name: str, folder: Path, epochs: int) -> dict[str, float]:
     carried = carried_forecasts(parts, table, start=test)
     some = carried._replace(**{field: one[::97] for field, one in carried._asdict().items()})
     reset = reset_forecasts(parts, table, some)
-    alone = forecaster._predictor()
+    alone = Predictor(parts.network, parts.preprocess, None, parts.columns)
     window = alone.between(table, (), stride=1, start=test, end=None)
     scale = np.array([forecaster.scale_std_[series] for series in window.ids])[:, None]
 

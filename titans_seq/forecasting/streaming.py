@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from titans_seq.exceptions import ConfigError
 from titans_seq.forecasting.assessed import AssessedForecaster
 from titans_seq.forecasting.prepare import Data
-from titans_seq.forecasting.results import WindowForecasts, windows_between
+from titans_seq.forecasting.results import Predictor, WindowForecasts, windows_between
 from titans_seq.forecasting.stream.fitting import fit_stream
 from titans_seq.forecasting.stream.honest import forecasts_at
 from titans_seq.forecasting.stream.model import StreamModel
@@ -146,6 +146,16 @@ class StreamingForecaster(AssessedForecaster):
             table, panel, horizon=self.horizon, stride=stride, start=start, end=end
         )
         return forecasts_at(parts, table, index)
+
+    def _predictor(self) -> Predictor:
+        """Return the window's network alone, which is the whole forecaster only with a window."""
+        check_is_fitted(self, "network_")
+        if self.context_length is None:
+            raise ConfigError(
+                "with context_length=None, backtest, score, sample and plot would leave the "
+                "memories out: use forecast_windows, which carries them, or give a context_length"
+            )
+        return super()._predictor()
 
     def _parts(self) -> StreamParts:
         """Return what streams need, trained now if it was not before."""

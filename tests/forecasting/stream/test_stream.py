@@ -241,6 +241,9 @@ def test_a_forecaster_without_a_window_reads_all_of_the_past(frame: pd.DataFrame
     assert not np.allclose(found["y_pred"], cut["y_pred"])
     with pytest.raises(ConfigError, match="context_length=None"):
         whole.predict(frame, levels=(80,))
+    for ask in (whole.backtest, whole.score, whole.sample, whole.plot):
+        with pytest.raises(ConfigError, match="leave the memories out"):
+            ask(frame)
 
     windows = whole.forecast_windows(frame, start=350, stride=10)
     assert len(windows.point) == 2 * 5
