@@ -30,12 +30,12 @@ def test_settings_reach_the_classifier(run: Run, fasta: Path, tmp_path: Path) ->
     run(
         "dna", "fit", fasta, "--max-epochs", "1", "--reverse-complement", "average",
         "--variant", "attention", "--class-weight", "balanced", "--seed", "7", "--model", model,
-        "-s", "dim=16", "-s", "dropout = 0", "--set", "patience=3",
+        "-s", "dim=16", "-s", "dropout = 0", "--set", "n_iter_no_change=3",
     )  # fmt: skip
     found = TitansDNAClassifier.load(model).get_params()
     wanted = {"reverse_complement": "average", "variant": "attention",
               "class_weight": "balanced", "random_state": 7, "max_epochs": 1,
-              "dim": 16, "dropout": 0, "patience": 3}  # fmt: skip
+              "dim": 16, "dropout": 0, "n_iter_no_change": 3}  # fmt: skip
     assert {name: found[name] for name in wanted} == wanted
 
 

@@ -9,11 +9,13 @@ if TYPE_CHECKING:
     from titans_seq.dna.estimator import TitansDNAClassifier
     from titans_seq.dna.fasta import FastaRecord, read_fasta
     from titans_seq.dna.labels import LabelledSequences, read_labelled, read_labels, read_sequences
+    from titans_seq.dna.regressor import TitansDNARegressor
 
 __all__ = [
     "FastaRecord",
     "LabelledSequences",
     "TitansDNAClassifier",
+    "TitansDNARegressor",
     "read_fasta",
     "read_labelled",
     "read_labels",
@@ -24,6 +26,7 @@ _HOME = {
     "FastaRecord": "fasta",
     "LabelledSequences": "labels",
     "TitansDNAClassifier": "estimator",
+    "TitansDNARegressor": "regressor",
     "read_fasta": "fasta",
     "read_labelled": "labels",
     "read_labels": "labels",
