@@ -168,18 +168,21 @@ class TitansDNAEstimator(BaseEstimator):
                 f"{len(target.names)} {target.task}; fit a new one (warm_start=False)"
             )
 
-    @torch.no_grad()
     def _answers(self, X: Any) -> tuple[torch.Tensor, list[Codes]]:
         """Return the joint answer of the readers for each sequence, and its codes."""
         check_is_fitted(self)
         rows = encode_all(X)
+        return self._joint(rows), rows
+
+    @torch.no_grad()
+    def _joint(self, rows: Sequence[Codes]) -> torch.Tensor:
+        """Return the joint answer of the readers, (rows, outputs)."""
         self.network_.to(pick_device(self.device))
         try:
             readings = read(self.network_, rows, average=self.reverse_complement == "average")
         finally:
             self.network_.cpu()
-        answer = mix(readings.double(), self.network_.mixing.double(), self.network_.config.task)
-        return answer, rows
+        return mix(readings.double(), self.network_.mixing.double(), self.network_.config.task)
 
     def save(self, folder: str | os.PathLike[str], *, force: bool = False) -> None:
         """Write the fitted estimator as a folder of five files, none of them a pickle.
