@@ -91,16 +91,17 @@ def _predict_records(
     ctx: click.Context, classifier: Any, source: CheckedFasta, out: Path, along: Along
 ) -> None:
     """Write a row for each record, or for each window of it."""
-    from titans_seq.dna.stream import predict_pieces
+    from titans_seq.dna.stream import check_lengths, predict_pieces
     from titans_seq.dna.tiles import Grid
     from titans_seq.dna.tracks import Summaries, summary_columns
 
     grid = Grid.of(along.window, along.stride, carry=along.carry)
+    check_lengths(source, grid)
     summaries = Summaries()
     with ExitStack() as stack:
         write = stack.enter_context(_writer(classifier, out, along))
         summarise = stack.enter_context(rows_to(along.summary)) if along.summary else None
-        found = predict_pieces(classifier, source.pieces(), grid)
+        found = predict_pieces(classifier, summaries.watch(source.pieces()), grid)
         for predictions in _shown(ctx, found, source.survey.letters):
             write(predictions)
             ended = list(summaries.add(predictions))

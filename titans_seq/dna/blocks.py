@@ -134,8 +134,13 @@ def split_headers(blocks: Iterator[bytes], where: str) -> Iterator[Split]:
     """
     held = b"\n"  # as if a line had ended before the text, so that headers always follow one
     line = 0
+    begun = False
     for block in blocks:
         text = held + block
+        begun = begun or b"\n" in text.lstrip(BLANKS) or len(text) > MAX_HEADER
+        if not begun:  # the first line that is not blank is seen whole, too
+            held = text
+            continue
         cut = len(text) - text.endswith(b"\n")
         bodies = _HEADER.split(text[:cut]) if b">" in text else [text[:cut]]
         if len(bodies) > 1 and not bodies[-1] and cut == len(text):
@@ -151,7 +156,8 @@ def split_headers(blocks: Iterator[bytes], where: str) -> Iterator[Split]:
         yield Split(bodies[1::2], bodies[::2], line, after - bodies[-1].count(b"\n"), False)
         line = after
     bodies = _HEADER.split(held)
-    yield Split(bodies[1::2], bodies[::2], line, line + 1, True)
+    open_line = line + held.count(b"\n") - bodies[-1].count(b"\n")
+    yield Split(bodies[1::2], bodies[::2], line, open_line, True)
 
 
 class _Reader:
@@ -182,7 +188,7 @@ class _Reader:
             marks = np.flatnonzero(array == MARK)
         ends = np.append(marks, len(array))
         self._refuse_empty(titles, ends, text, faults)
-        block = Block(self.number, titles, array, ends, faults, text.last)
+        block = Block(self.number, titles, array, ends, sorted(faults), text.last)
         self._go_on(block, text)
         return block
 

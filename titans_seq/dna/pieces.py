@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from typing import BinaryIO, NamedTuple
 
+import numpy as np
+
 from titans_seq.dna.alphabet import Codes
 from titans_seq.dna.blocks import Fault, name_of, read_blocks, split_headers
 from titans_seq.dna.sources import BLOCK, open_bytes, source_name, text_blocks
@@ -56,6 +58,9 @@ class Survey(NamedTuple):
     repeated: list[str]
     """Names that occur more than once."""
 
+    longest: tuple[int, str]
+    """Letters and name of the longest record."""
+
 
 def read_pieces(
     path: str | os.PathLike[str],
@@ -84,8 +89,9 @@ def read_pieces(
     """
     head = Head(0, "", "")
     done = 0
-    with open_bytes(path) as handle:
-        for block in read_blocks(handle, where or source_name(path), size):
+    where = where or source_name(path)
+    with open_bytes(path, where) as handle:
+        for block in read_blocks(handle, where, size):
             for fault in block.faults:
                 if fault.number not in skip:
                     raise DataError(fault.message)
@@ -118,21 +124,26 @@ def survey(path: str | os.PathLike[str], *, where: str | None = None) -> Survey:
     """
     names: Counter[str] = Counter()
     faults: dict[int, Fault] = {}
-    letters = open_letters = 0
-    with open_bytes(path) as handle:
-        for block in read_blocks(handle, where or source_name(path)):
+    total = before = 0  # letters of good records, and of the open one
+    longest = (0, "")
+    title = ""
+    where = where or source_name(path)
+    with open_bytes(path, where) as handle:
+        for block in read_blocks(handle, where):
             faults |= {fault.number: fault for fault in block.faults}
+            titles = [title, *block.titles]
             names.update(map(name_of, block.titles))
-            whole = len(block.codes) - len(block.titles)
-            last = len(block.segment(len(block.titles)))
-            letters += whole
-            open_letters = last + (0 if block.titles else open_letters)
+            letters = np.diff(block.ends, prepend=-1) - 1
+            total += int(letters.sum())
+            letters[0] += before
+            best = int(letters.argmax())
+            longest = max(longest, (int(letters[best]), name_of(titles[best])))
+            title, before = titles[-1], int(letters[-1])
             if block.number + len(block.titles) in faults:
-                letters -= open_letters
-                open_letters = 0
+                total, before = total - before, 0
     names.subtract(fault.name for fault in faults.values())
     repeated = [name for name, count in names.items() if count > 1]
-    return Survey(names.total(), letters, list(faults.values()), repeated)
+    return Survey(names.total(), total, list(faults.values()), repeated, longest)
 
 
 def copy_records(path: str | os.PathLike[str], faults: Collection[Fault], sink: BinaryIO) -> None:

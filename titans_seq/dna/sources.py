@@ -34,8 +34,15 @@ def source_name(path: str | os.PathLike[str]) -> str:
 
 
 @contextmanager
-def open_bytes(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+def open_bytes(path: str | os.PathLike[str], where: str | None = None) -> Iterator[BinaryIO]:
     """Open a file, or standard input for ``-``; what gzip or bgzip packed comes unpacked.
+
+    Parameters
+    ----------
+    path
+        What to open.
+    where
+        What to call it in an error; its path if left out.
 
     Raises
     ------
@@ -43,7 +50,7 @@ def open_bytes(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         If there is no such file, it is a folder, it cannot be opened, or it is packed in
         another way than gzip.
     """
-    where = source_name(path)
+    where = where or source_name(path)
     stdin = str(path) == STDIN
     try:
         raw: IO[bytes] = sys.stdin.buffer if stdin else Path(path).open("rb", 0)  # noqa: SIM115

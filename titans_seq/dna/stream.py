@@ -11,15 +11,19 @@ import numpy as np
 import numpy.typing as npt
 
 from titans_seq.dna.carry import CarriedBackbone, carrying
-from titans_seq.dna.checked import OnError, checked_fasta
+from titans_seq.dna.checked import CheckedFasta, OnError, checked_fasta
 from titans_seq.dna.pieces import Piece
 from titans_seq.dna.tiles import Grid, Window, tile
+from titans_seq.exceptions import DataError
 
 BATCH_LETTERS = 1 << 17
 """Letters that are predicted in one call, about."""
 
 BATCH_WINDOWS = 4096
 """Windows of one call, at most."""
+
+MAX_WHOLE = 200_000
+"""Letters of a record, at most, that is read without windows."""
 
 Chances = npt.NDArray[np.float64]
 
@@ -82,8 +86,25 @@ def stream_rows(
 ) -> Iterator[WindowPrediction]:
     """Yield a prediction for each window of each record of a FASTA file."""
     with checked_fasta(path, on_error=on_error, refused=refused) as source:
+        check_lengths(source, grid)
         for predictions in predict_pieces(classifier, source.pieces(), grid):
             yield from predictions.rows()
+
+
+def check_lengths(source: CheckedFasta, grid: Grid) -> None:
+    """Refuse a long record if there are no windows to part it.
+
+    Raises
+    ------
+    DataError
+        If there is no window, and a record has more than ``MAX_WHOLE`` letters.
+    """
+    letters, name = source.survey.longest
+    if grid.window is None and letters > MAX_WHOLE:
+        raise DataError(
+            f"{source.where}, record {name}: {letters:,} letters are more than {MAX_WHOLE:,}; "
+            "read it in windows (window=N; --window N)"
+        )
 
 
 def predict_pieces(classifier: Any, pieces: Iterable[Piece], grid: Grid) -> Iterator[Predictions]:

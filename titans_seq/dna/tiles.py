@@ -9,10 +9,7 @@ import numpy as np
 
 from titans_seq.dna.alphabet import Codes
 from titans_seq.dna.pieces import Head, Piece
-from titans_seq.exceptions import ConfigError, DataError
-
-MAX_WHOLE = 200_000
-"""Letters of a record, at most, that is read without windows."""
+from titans_seq.exceptions import ConfigError
 
 
 class Window(NamedTuple):
@@ -70,13 +67,7 @@ class Grid(NamedTuple):
 
 
 def tile(pieces: Iterable[Piece], grid: Grid) -> Iterator[Window]:
-    """Yield the windows of each record, in order.
-
-    Raises
-    ------
-    DataError
-        If there is no window and a record has more than ``MAX_WHOLE`` letters.
-    """
+    """Yield the windows of each record, in order."""
     held = np.empty(0, np.uint8)
     start = end = 0  # of the next window; behind the last one
     for piece in pieces:
@@ -92,15 +83,5 @@ def tile(pieces: Iterable[Piece], grid: Grid) -> Iterator[Window]:
             yield Window(piece.head, start, held[start - first : end - first])
             start += grid.stride
         held = held[min(start - first, len(held)) :]
-        if grid.window is None and len(held) > MAX_WHOLE:
-            raise DataError(too_long(piece.head.name))
         if piece.ends and end < here and start < here:
             yield Window(piece.head, start, held)
-
-
-def too_long(name: str) -> str:
-    """Return the message for a record that needs windows."""
-    return (
-        f"record {name} has more than {MAX_WHOLE:,} letters: read it in windows "
-        "(--window N, and --stride N)"
-    )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from titans_seq.dna.intervals import Interval
+from titans_seq.dna.pieces import Piece
 from titans_seq.dna.stream import Predictions
 from titans_seq.exceptions import ConfigError
 
@@ -123,8 +124,6 @@ class RecordSummary(NamedTuple):
 
     name: str
     length: int
-    """Letters up to the end of the last window."""
-
     windows: int
     labels: dict[str, int]
     """Windows of each label."""
@@ -140,11 +139,18 @@ class RecordSummary(NamedTuple):
 
 
 class Summaries:
-    """Sums over the windows of each record, as they come."""
+    """Sums over the windows of each record, as they come; :meth:`watch` the pieces, too."""
 
     def __init__(self) -> None:
         self._number = 0
         self._open: RecordSummary | None = None
+        self._lengths: dict[int, int] = {}
+
+    def watch(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
+        """Hand pieces on, and note how long their records are."""
+        for piece in pieces:
+            self._lengths[piece.head.number] = piece.start + len(piece.codes)
+            yield piece
 
     def add(self, predictions: Predictions) -> Iterator[RecordSummary]:
         """Take in predictions, and yield the records that have ended."""
@@ -160,7 +166,7 @@ class Summaries:
             names, counts = np.unique(predictions.labels[rows].astype(str), return_counts=True)
             part = RecordSummary(
                 last.head.name,
-                last.end,
+                0,
                 len(rows),
                 dict(zip(names.tolist(), counts.tolist(), strict=True)),
                 chances.sum(axis=0),
@@ -172,7 +178,9 @@ class Summaries:
     def end(self) -> Iterator[RecordSummary]:
         """Yield the record that is open, if there is one."""
         if self._open is not None:
-            yield self._open._replace(mean=self._open.mean / self._open.windows)
+            yield self._open._replace(
+                length=self._lengths.pop(self._number), mean=self._open.mean / self._open.windows
+            )
         self._open = None
 
 
@@ -185,7 +193,7 @@ def _joined(one: RecordSummary, more: RecordSummary) -> RecordSummary:
     }
     return RecordSummary(
         one.name,
-        max(one.length, more.length),
+        0,
         one.windows + more.windows,
         labels,
         one.mean + more.mean,
