@@ -10,9 +10,11 @@ import numpy.typing as npt
 from sklearn.base import ClassifierMixin
 
 from titans_seq.config import Variant
+from titans_seq.dna.answers import in_words, name_classes, name_labels
 from titans_seq.dna.base import Strands, TitansDNAEstimator
 from titans_seq.dna.inputs import encode_all
-from titans_seq.dna.targets import check_classes, read_target, row_weights, with_unclassified
+from titans_seq.dna.stream import Streaming
+from titans_seq.dna.targets import check_classes, read_target, row_weights
 from titans_seq.dna.tasks import probabilities
 from titans_seq.exceptions import ConfigError
 
@@ -22,7 +24,7 @@ BUNDLE_KIND = "titans-dna-classifier"
 Chances = npt.NDArray[np.float64]
 
 
-class TitansDNAClassifier(ClassifierMixin, TitansDNAEstimator):
+class TitansDNAClassifier(ClassifierMixin, Streaming, TitansDNAEstimator):
     """Tell DNA sequences apart by class, with a Titans network.
 
     Sequences may be strings, Biopython ``Seq`` or ``SeqRecord``, or records of
@@ -89,7 +91,7 @@ class TitansDNAClassifier(ClassifierMixin, TitansDNAEstimator):
     device
         ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
     verbose
-        1 shows a progress bar on standard error, if that is a terminal.
+        1 shows a progress bar, if standard error is a terminal.
 
     Attributes
     ----------
@@ -237,8 +239,6 @@ class TitansDNAClassifier(ClassifierMixin, TitansDNAEstimator):
 
         Raises
         ------
-        NotFittedError
-            Before ``fit``.
         DataError
             If a sequence is no DNA.
         """
@@ -260,25 +260,22 @@ class TitansDNAClassifier(ClassifierMixin, TitansDNAEstimator):
         return self.decide(chances, lengths)
 
     def decide(self, chances: Chances, lengths: Sequence[int] | None = None) -> npt.NDArray[Any]:
-        """Return the labels that probabilities come to.
+        """Return the labels that probabilities come to, as :meth:`predict` does.
 
-        Parameters
-        ----------
-        chances
-            As of :meth:`predict_proba`.
-        lengths
-            Letters of each sequence; None: all are long enough.
+        ``lengths`` are the letters of each sequence; None: all are long enough.
         """
-        short = np.zeros(len(chances), dtype=bool)
-        if lengths is not None:
-            short = np.asarray(lengths) < self.min_length
+        short = np.asarray(self.min_length if lengths is None else lengths) < self.min_length
+        short = np.broadcast_to(short, (len(chances),))
         if self.network_.config.task == "labels":
-            given = chances >= (0.5 if self.threshold is None else self.threshold)
-            return np.asarray((given & ~short[:, None]).astype(np.int64))
-        labels = self.classes_[chances.argmax(axis=-1)]
-        if self.threshold is not None:
-            short = short | (chances.max(axis=-1) < self.threshold)
-        return with_unclassified(labels, short, self.unclassified) if short.any() else labels
+            return name_labels(chances, short, self.threshold)
+        return name_classes(
+            chances, self.classes_, short, threshold=self.threshold, unclassified=self.unclassified
+        )
+
+    def called(self, chances: Chances, lengths: Sequence[int] | None = None) -> npt.NDArray[Any]:
+        """Return the same in one column for a table: several labels as ``tata;gc``."""
+        labels = self.decide(chances, lengths)
+        return labels if labels.ndim == 1 else in_words(labels, self.classes_)
 
     def _chances(self, X: Any) -> tuple[Chances, list[int]]:
         """Return probabilities, and the letters of each sequence."""

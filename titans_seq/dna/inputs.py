@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from titans_seq.dna.alphabet import Codes, encode
+from titans_seq.dna.alphabet import MARK, PAD, Codes, encode
 from titans_seq.exceptions import DataError
 
 
@@ -31,7 +31,10 @@ def encode_all(X: Any) -> list[Codes]:
         X = _one_column(X)
     if not isinstance(X, Iterable):
         raise DataError(f"X is a {type(X).__name__}; it must be a list of sequences")
-    codes = [encode(_letters(item, i), _name(item, i)) for i, item in enumerate(X)]
+    codes = [
+        _checked_codes(item, i) if _is_codes(item) else encode(_letters(item, i), _name(item, i))
+        for i, item in enumerate(X)
+    ]
     if not codes:
         raise DataError("X holds 0 sequences; at least 1 is needed")
     return codes
@@ -53,6 +56,18 @@ def _is_sequence(item: Any) -> bool:
     return (
         named or isinstance(item, str | bytes) or hasattr(item, "seq") or hasattr(item, "sequence")
     )
+
+
+def _is_codes(item: Any) -> bool:
+    """Tell whether an item is an array of codes rather than letters."""
+    return isinstance(item, np.ndarray) and item.dtype == np.uint8 and item.ndim == 1
+
+
+def _checked_codes(codes: Codes, index: int) -> Codes:
+    """Return codes that stand for letters; see :mod:`titans_seq.dna.alphabet`."""
+    if not len(codes) or codes.min() == PAD or codes.max() >= MARK:
+        raise DataError(f"sequence {index}: codes are numbers from 1 to {MARK - 1}, at least one")
+    return codes
 
 
 def _letters(item: Any, index: int) -> str:

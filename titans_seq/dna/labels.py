@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from titans_seq.dna.alphabet import encode
-from titans_seq.dna.fasta import FastaRecord, open_text, read_fasta, source_name, text_lines
+from titans_seq.dna.fasta import FastaRecord, read_fasta
+from titans_seq.dna.sources import open_text, source_name, text_lines
 from titans_seq.exceptions import DataError
 
 if TYPE_CHECKING:
