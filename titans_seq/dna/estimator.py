@@ -212,13 +212,13 @@ class TitansDNAClassifier(ClassifierMixin, Streaming, TitansDNAEstimator):
         target = read_target(y, len(rows), known)
         weights = row_weights(target, self._class_weight(partial), sample_weight)
         kept = self._long_enough(rows)
-        self.classes_ = target.names
         self._learn(
             [row for row, keep in zip(rows, kept, strict=True) if keep],
             target._replace(values=target.values[kept]),
             weights[kept],
             partial=partial,
         )
+        self.classes_ = target.names
         return self
 
     def _known_classes(self, classes: Any) -> npt.NDArray[Any] | None:

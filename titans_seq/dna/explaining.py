@@ -95,26 +95,21 @@ def explain(
     check_is_fitted(estimator)
     if method not in METHODS:
         raise ConfigError(f"method={method!r}: choose one of {', '.join(METHODS)}")
-    if method == "surprise":
-        names: list[Any] = [None]
-    else:
-        names = list(getattr(estimator, "classes_", getattr(estimator, "names_", [])))
-    wanted = None if method == "surprise" else _column(target, names)
+    names = list(getattr(estimator, "classes_", getattr(estimator, "names_", [])))
+    wanted = _column(target, names)
     found = []
     for index, row in enumerate(encode_all(sequences)):
         start, stop = _bounds(region, len(row), index)
-        if method == "surprise":
-            importance, changes, column = _surprise(estimator, row), None, 0
-        else:
-            column = _likeliest(estimator, row) if wanted is None else wanted
-            read = _mutations if method == "mutagenesis" else _slopes
-            changes = read(estimator, row, column, start, stop)
-            importance = _importance(row[start:stop], changes)
-        if method == "surprise":
-            importance = importance[start:stop]
         letters = decode(row[start:stop])
-        name = names[column]
-        found.append(Explanation(letters, start, name, method, importance, changes))
+        if method == "surprise":
+            worth = _surprise(estimator, row)[start:stop]
+            found.append(Explanation(letters, start, None, method, worth, None))
+            continue
+        column = _likeliest(estimator, row) if wanted is None else wanted
+        measure = _mutations if method == "mutagenesis" else _slopes
+        changes = measure(estimator, row, column, start, stop)
+        worth = _importance(row[start:stop], changes)
+        found.append(Explanation(letters, start, names[column], method, worth, changes))
     return found
 
 
