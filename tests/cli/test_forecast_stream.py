@@ -174,3 +174,46 @@ def test_a_look_back_that_is_none_of_these_is_refused(run: Run, model: Path) -> 
     answer = run("forecast", "fit", data, "--horizon", "3", "--context-length", "0", "--model", "m")
     assert answer.exit_code == 2
     assert "'0' is neither a number of rows from 1 on nor none" in answer.output
+
+
+def test_many_series_come_mixed_with_what_is_known_ahead(run: Run, tmp_path: Path) -> None:
+    hours = np.arange(60)
+    rows = pd.concat(
+        pd.DataFrame(
+            {
+                "shop": name,
+                "when": pd.date_range("2024-01-01", periods=60, freq="h"),
+                "sold": np.sin(hours / 3 + place) + 2 * (hours % 5 == 0),
+                "sale": (hours % 5 == 0).astype(float),
+            }
+        )
+        for place, name in enumerate(("north", "south"))
+    ).sort_values("when", kind="stable")
+    forecaster = TitansForecaster(
+        horizon=2, context_length=None, dim=8, max_epochs=1, random_state=0,
+        id_col="shop", time_col="when", target_col="sold", future=["sale"],
+    )  # fmt: skip
+    forecaster.fit(rows[:100]).save(tmp_path / "model")
+    rows[:100].to_csv(tmp_path / "history.csv", index=False)
+    lines, wanted = [], []
+    stream = forecaster.stream(rows[:100])
+    for place in range(100, 110):
+        row = rows[place : place + 1]
+        (name,) = row["shop"]
+        later = rows[(rows["shop"] == name) & (rows["when"] > row["when"].iloc[0])]
+        ahead = later.head(2)[["when", "sale"]]
+        text = json.loads(row.to_json(orient="records", date_format="iso"))[0]
+        known = json.loads(ahead.to_json(orient="records", date_format="iso"))
+        lines.append(json.dumps({**text, "future": known}))
+        wanted.append(stream.update(row).forecast(ahead, ids=[name]))
+    state = tmp_path / "s.state"
+    answer = run(
+        "forecast", "stream", "--model", tmp_path / "model", "--history", tmp_path / "history.csv",
+        "--state", state, input="\n".join(lines),
+    )  # fmt: skip
+    assert answer.exit_code == 0, answer.output
+    answers = [json.loads(line) for line in answer.output.splitlines()]
+    assert [one["shop"] for one in answers] == ["north", "south"] * 5
+    for one, expected in zip(answers, wanted, strict=True):
+        np.testing.assert_allclose(one["y_pred"], expected["y_pred"], rtol=1e-3, atol=1e-3)
+    assert forecaster.load_stream(state).rows == {"north": 55, "south": 55}
