@@ -19,7 +19,7 @@ from titans_seq.forecasting.network import ForecastNetwork
 from titans_seq.forecasting.stream.mixture import Snapshot
 from titans_seq.forecasting.stream.model import Reading, StreamModel
 from titans_seq.forecasting.stream.state import Rows, StreamState
-from titans_seq.forecasting.stream.trust import EVERY, Adapted
+from titans_seq.forecasting.stream.trust import EVERY, Adapted, Flags, Ints
 from titans_seq.forecasting.stream.windows import followed, network_forecasts
 
 
@@ -61,59 +61,90 @@ def read_rows(
             network, state, rows, moments=moments, following=following, expect=expect
         )
         return AdaptedReading(reading, None)
-    real = rows.real.numpy()
-    count = state.count[:, None] + real.cumsum(1)
-    speak = real & ((count + model.config.horizon) % EVERY == 0)
-    judge = real & (count % EVERY == 0)
-    wanted = sorted({*moments, *np.flatnonzero(speak.any(0)).tolist()})
+    due = _Due.of(state, rows, model.config.horizon)
+    wanted = sorted({*moments, *due.rows(due.speak)})
     reading = model.read(network, state, rows, moments=wanted, following=following, expect=expect)
-    series = len(count)
-    adapted = state.adapted.copy()
-    lessons = _Lessons(model, network, state, rows)
-    trusts: list[Tensor] = []
-    for row in sorted({*wanted, *np.flatnonzero(judge.any(0)).tolist()}):
-        if judge[:, row].any():
-            adapted.learn(*lessons.known(row), count[:, row], judge[:, row])
-        if speak[:, row].any():
-            assert reading.snapshot is not None
-            place = wanted.index(row) * series
-            look = Snapshot(*(one[place : place + series] for one in reading.snapshot))
-            adapted.wait(*lessons.said(look), count[:, row], speak[:, row])
+    looks = _Looks(reading.snapshot, wanted, len(state.count))
+    adapted, trusts = _taught(model, network, (state, rows), due, looks, moments)
+    reading = reading._replace(
+        state=replace(reading.state, adapted=adapted),
+        snapshot=looks.at(moments) if len(moments) else None,
+    )
+    return AdaptedReading(reading, torch.cat(trusts) if trusts else None)
+
+
+class _Due(NamedTuple):
+    """Which series have something due at which row, (series, rows)."""
+
+    counts: Ints
+    """Rows read after each."""
+
+    speak: Flags
+    """Where the experts say what will be judged."""
+
+    judge: Flags
+    """Where what they said ``horizon`` rows before is."""
+
+    @classmethod
+    def of(cls, state: StreamState, rows: Rows, horizon: int) -> _Due:
+        """Return what is due; it depends on how many rows were read, so not on their split."""
+        real = rows.real.numpy()
+        counts: Ints = state.count[:, None] + real.cumsum(1)
+        return cls(counts, real & ((counts + horizon) % EVERY == 0), real & (counts % EVERY == 0))
+
+    def rows(self, chosen: Flags) -> list[int]:
+        """Return the rows at which something is due for some series."""
+        found: list[int] = np.flatnonzero(chosen.any(0)).tolist()
+        return found
+
+
+class _Looks:
+    """What was seen after the rows ``wanted``, of every series each."""
+
+    def __init__(self, snapshot: Snapshot | None, wanted: Sequence[int], series: int) -> None:
+        self.snapshot, self.series = snapshot, series
+        self.places = {row: place for place, row in enumerate(wanted)}
+
+    def at(self, rows: Sequence[int]) -> Snapshot:
+        """Return what was seen after some of them."""
+        assert self.snapshot is not None
+        places = torch.tensor([self.places[row] for row in rows])[:, None] * self.series
+        chosen = (places + torch.arange(self.series)).flatten()
+        return Snapshot(*(one[chosen] for one in self.snapshot))
+
+
+@torch.no_grad()
+def _taught(
+    model: StreamModel,
+    network: ForecastNetwork,
+    read: tuple[StreamState, Rows],
+    due: _Due,
+    looks: _Looks,
+    moments: Sequence[int],
+) -> tuple[Adapted, list[Tensor]]:
+    """Go through the rows; return what is known after them, and the trust at the moments."""
+    (state, rows), horizon = read, model.config.horizon
+    assert state.adapted is not None
+    adapted, trusts = state.adapted.copy(), []
+    speak, judge = due.rows(due.speak), due.rows(due.judge)
+    if speak:  # the network's part is told once it can be judged
+        look = looks.at(speak)
+        said = model.mixture.forecasts(look, torch.zeros(len(look.age), horizon))
+        logs = model.mixture.weights(look).clamp(min=1e-12).log()
+        spoken = [one.unflatten(0, (len(speak), -1)).numpy() for one in (said, logs)]
+    if judge:
+        whole = state.rows.then(rows)
+        places = torch.tensor(judge)[:, None] + 1 + torch.arange(state.rows.value.shape[1])
+        base = network_forecasts(network, state, whole, places).numpy()
+        seen, target = (one[:, judge] for one in followed(whole, rows.value.shape[1], horizon))
+        came = torch.where(seen, target, torch.nan).numpy()
+    for row in sorted({*speak, *judge, *moments}):
+        if row in judge:
+            place = judge.index(row)
+            adapted.learn(base[:, place], came[:, place], due.counts[:, row], due.judge[:, row])
+        if row in speak:
+            said_now, logs_now = (one[speak.index(row)] for one in spoken)
+            adapted.wait(said_now, logs_now, due.counts[:, row], due.speak[:, row])
         if row in moments:
             trusts.append(torch.from_numpy(adapted.trust.copy()))
-    after = replace(reading.state, adapted=adapted)
-    if not trusts:
-        return AdaptedReading(reading._replace(state=after, snapshot=None), None)
-    assert reading.snapshot is not None
-    places = torch.tensor([wanted.index(one) for one in moments])[:, None] * series
-    chosen = (places + torch.arange(series)).flatten()
-    snapshot = Snapshot(*(one[chosen] for one in reading.snapshot))
-    return AdaptedReading(reading._replace(state=after, snapshot=snapshot), torch.cat(trusts))
-
-
-class _Lessons:
-    """What the experts say, and what the network said and what came of it."""
-
-    def __init__(
-        self, model: StreamModel, network: ForecastNetwork, state: StreamState, rows: Rows
-    ) -> None:
-        self.model, self.network, self.state = model, network, state
-        self.whole = state.rows.then(rows)
-        self.kept = state.rows.value.shape[1]
-        self.came, self.target = followed(self.whole, rows.value.shape[1], model.config.horizon)
-
-    @torch.no_grad()
-    def said(self, look: Snapshot) -> tuple[np.ndarray, np.ndarray]:
-        """Return forecasts and log-weights of all experts; the network's is told later."""
-        mixture = self.model.mixture
-        nothing = torch.zeros(len(look.age), self.model.config.horizon)
-        weights = mixture.weights(look).clamp(min=1e-12).log()
-        return mixture.forecasts(look, nothing).numpy(), weights.numpy()
-
-    @torch.no_grad()
-    def known(self, row: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the network's forecasts of ``horizon`` rows before ``row``, and what came."""
-        places = (1 + row + torch.arange(self.kept))[None]
-        base = network_forecasts(self.network, self.state, self.whole, places)[:, 0]
-        came = torch.where(self.came[:, row], self.target[:, row], torch.nan)
-        return base.numpy(), came.numpy()
+    return adapted, trusts
