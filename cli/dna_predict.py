@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import sys
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -27,6 +27,8 @@ from .rows import SINKS, rows_to, whole_file
 if TYPE_CHECKING:
     from titans_seq.dna.checked import CheckedFasta
     from titans_seq.dna.stream import Predictions
+
+logger = logging.getLogger("titans_seq")
 
 
 @click.command()
@@ -60,8 +62,8 @@ def predict(
     \b
     Examples:
       titans-seq dna predict contigs.fa.gz --model promoters --out labels.tsv
-      titans-seq dna predict chr1.fa.gz --model promoters --window 200 --stride 50 \\
-          --out chr1.bedgraph --summary chr1.tsv
+      titans-seq dna predict chr1.fa.gz --model promoters --window 200 \\
+          --stride 50 --out chr1.bedgraph --summary chr1.tsv
       titans-seq dna predict genome.fa --model enhancers --intervals peaks.bed
       titans-seq dna predict genome.fa --model enhancers --variants snps.vcf.gz
     """
@@ -189,11 +191,12 @@ def _predict_variants(
     variants = read_vcf(vcf)
     if variants.left_out:
         line, alt = variants.left_out[0]
-        warnings.warn(
-            f"{vcf}: {len(variants.left_out)} ALT(s) that are no letters are left out, "
-            f"{alt!r} of line {line} first",
-            UserWarning,
-            stacklevel=1,
+        logger.warning(
+            "%s: %d ALT(s) that are no letters are left out, %r of line %d first",
+            vcf,
+            len(variants.left_out),
+            alt,
+            line,
         )
     window = classifier.network_.config.places if window is None else window
     scores = score_variants(classifier, source, variants.scored, window, str(vcf))

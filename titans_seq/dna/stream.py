@@ -16,8 +16,8 @@ from titans_seq.dna.pieces import Piece
 from titans_seq.dna.tiles import Grid, Window, tile
 from titans_seq.exceptions import DataError
 
-BATCH_LETTERS = 1 << 17
-"""Letters that are predicted in one call, about."""
+BATCH_LETTERS = 1 << 14
+"""Letters that are predicted in one call, about: activations of more leave the cache."""
 
 BATCH_WINDOWS = 4096
 """Windows of one call, at most."""
