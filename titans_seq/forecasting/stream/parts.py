@@ -19,6 +19,8 @@ class StreamParts:
     model: StreamModel
     preprocess: Preprocess
     columns: Columns
+    quantiles: tuple[float, ...] = ()
+    """Told of each step unless others are asked for."""
 
     def fingerprint(self) -> str:
         """Return a hash of all weights, by which a saved stream knows its forecaster."""

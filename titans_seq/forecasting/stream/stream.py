@@ -15,8 +15,12 @@ import torch
 from torch import Tensor
 
 from titans_seq.exceptions import DataError
+from titans_seq.forecasting.distribution import Wanted
+from titans_seq.forecasting.fitting import RawForecasts
+from titans_seq.forecasting.predictor import told
 from titans_seq.forecasting.prepare import Data, read_again
-from titans_seq.forecasting.results import ROW
+from titans_seq.forecasting.results import forecast_frame, joined_times, time_name
+from titans_seq.forecasting.stream.carried import MemorySource
 from titans_seq.forecasting.stream.files import read_stream, write_stream
 from titans_seq.forecasting.stream.parts import StreamParts
 from titans_seq.forecasting.stream.rows import side_by_side
@@ -62,7 +66,7 @@ class ForecastStream:
         found = stream._learn(everything, rows)
         times = [table.times(one, 0, int(count)) for one, count in enumerate(table.lengths())]
         ids = np.repeat(np.array(table.ids, dtype=object), table.lengths()).tolist()
-        stream._note(ids, times[0].append(times[1:]) if len(times) > 1 else times[0], rows, found)
+        stream._note(ids, joined_times(times), rows, found)
         return stream
 
     def update(self, rows: Data) -> Self:
@@ -109,7 +113,12 @@ class ForecastStream:
         return self
 
     def forecast(
-        self, future_df: pd.DataFrame | None = None, *, ids: Sequence[Any] | None = None
+        self,
+        future_df: pd.DataFrame | None = None,
+        *,
+        ids: Sequence[Any] | None = None,
+        quantiles: Sequence[float] | None = None,
+        levels: Sequence[float] | None = None,
     ) -> pd.DataFrame:
         """Forecast the rows that follow the last one of each series; nothing is written.
 
@@ -119,6 +128,8 @@ class ForecastStream:
             Covariates known ahead at the times to forecast, if the forecaster has any.
         ids
             Series to forecast; None forecasts all.
+        quantiles, levels
+            As in ``predict``.
 
         Returns
         -------
@@ -129,31 +140,21 @@ class ForecastStream:
         ------
         DataError
             If ``future_df`` lacks a series, time or value.
+        ConfigError
+            If a quantile or level is none.
         """
         parts = self._parts
+        wanted = Wanted.of(quantiles, levels, parts.quantiles)
         series, state = self._series, self._state
         if ids is not None:
             places = series.find(list(ids))
             series, state = series.some(places), state.take(places)
         ahead, times = series.ahead(parts.model.config.horizon, future_df)
-        point, quantiles = parts.model.forecast(parts.network, state, ahead)
-        scales = np.array(series.preprocess.scales)
-        mean, deviation = scales[:, :1], scales[:, 1:]
-        horizon = point.shape[1]
-        named = parts.columns.time
-        frame = pd.DataFrame(
-            {
-                parts.columns.id: pd.Index(series.ids).repeat(horizon),
-                ROW if named is None else named: times[0].append(times[1:])
-                if len(times) > 1
-                else times[0],
-                "y_pred": (point.double().numpy() * deviation + mean).reshape(-1),
-            }
-        )
-        for place, level in enumerate(parts.model.config.levels):
-            value = quantiles[..., place].double().numpy() * deviation + mean
-            frame[f"y_pred-q{level:g}"] = value.reshape(-1)
-        return frame
+        found = parts.model.forecast(parts.network, state, ahead)
+        point, spread = (one.double().numpy() for one in found)
+        raw = RawForecasts(point, spread, np.full_like(point, np.nan))
+        values = told(MemorySource(parts), raw, np.array(series.preprocess.scales), wanted)
+        return forecast_frame(parts.columns, series.ids, joined_times(times), values)
 
     @property
     def surprise(self) -> pd.DataFrame:
@@ -208,7 +209,7 @@ class ForecastStream:
         DataError
             If it belongs to another forecaster.
         """
-        if snapshot._parts is not self._parts:
+        if snapshot._parts.model is not self._parts.model:
             raise DataError("the snapshot is of a stream of another forecaster")
         self._series, self._state = snapshot._series, snapshot._state.copy()
         self._read = snapshot._read
@@ -267,11 +268,10 @@ class ForecastStream:
     def _note(self, ids: list[Any], times: pd.Index, rows: Rows | None, found: Tensor) -> None:
         """Keep the surprise of the rows just learnt."""
         own = found if rows is None else found[rows.real]
-        named = self._parts.columns.time
         self._read = pd.DataFrame(
             {
                 self._parts.columns.id: ids,
-                ROW if named is None else named: times,
+                time_name(self._parts.columns): times,
                 "surprise": own.double().numpy(),
                 "p_value": self._parts.model.p_value(own).double().numpy(),
             }
