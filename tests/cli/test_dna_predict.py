@@ -50,7 +50,7 @@ def test_windows_are_rows_in_every_form(
         assert list(found["start"]) == [row.start for row in rows]
         assert list(found["end"]) == [row.end for row in rows]
         assert list(found["label"]) == [row.label for row in rows]
-        chances = np.array([row.probabilities for row in rows])
+        chances = np.array([row.values for row in rows])
         np.testing.assert_allclose(found[["p(none)", "p(tata)"]], chances, rtol=1e-5)
         sums = read(summary)
         assert list(sums["id"]) == list(chromosomes)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from titans_seq.dna.alphabet import Codes, decode, encode, reverse_complement
+from titans_seq.dna.answers import outputs_of
 from titans_seq.dna.checked import checked_fasta
 from titans_seq.dna.intervals import predict_intervals, read_bed
 from titans_seq.dna.pieces import read_pieces
@@ -34,6 +35,9 @@ class Places:
         self.seen += [decode(row) for row in rows]
         share = np.array([(row * np.arange(1, len(row) + 1)).sum() / 1e6 for row in rows])
         return np.stack([share, 1 - share], axis=1)
+
+    def decide(self, chances: np.ndarray, _: list[int]) -> np.ndarray:
+        return self.classes_[chances.argmax(axis=1)]
 
 
 @pytest.fixture
@@ -88,7 +92,7 @@ def test_intervals_are_predicted_in_their_order_and_on_their_strand(
     texts = [GENOME["chr2"][200:], GENOME["chr1"][5:40], GENOME["chr2"], GENOME["chr1"][5]]
     rows = [encode(text) for text in texts]
     rows[1] = reverse_complement(rows[1])
-    np.testing.assert_allclose(found, Places().predict_proba(rows))
+    np.testing.assert_allclose(found.values, Places().predict_proba(rows))
 
 
 @pytest.mark.parametrize(
@@ -146,7 +150,7 @@ def test_variants_change_the_letters_they_name_and_no_others(genome: Path, tmp_p
         mine = [(a, b) for name, a, b in pairs if name == variant.name]
         answers = [Places().predict_proba([encode(a), encode(b)]) for a, b in mine]
         assert any(np.allclose([ref, alt], answer) for answer in answers)
-    columns = variant_columns(variants.scored, scores, ["a", "b"])
+    columns = variant_columns(variants.scored, scores, outputs_of(shown))
     assert columns["pos"] == [151, 100, 100, 2, 300]
     np.testing.assert_allclose(columns["change(a)"], scores.alt[:, 0] - scores.ref[:, 0])
     np.testing.assert_allclose(

@@ -79,7 +79,7 @@ def test_windows_say_what_single_sequences_say(names: dict[str, Any], folder: Pa
     texts = [whole[a:b] for a, b in zip(windows["start"], windows["end"], strict=True)]
     chances = names["classifier"].predict_proba(texts)
     np.testing.assert_allclose(windows[["p(coding)", "p(intergenic)"]], chances, atol=1e-5)
-    found = np.array([row.probabilities for row in names["rows"]])
+    found = np.array([row.values for row in names["rows"]])
     np.testing.assert_allclose(found, chances, atol=1e-6)
     (record,) = pd.read_table(folder / "records.tsv").to_dict("records")
     assert (record["length"], record["windows"]) == (len(whole), len(windows))
