@@ -93,7 +93,6 @@ def fit_stream(
     config = stream_config(network, preprocess, seed)
     model = StreamModel(config).eval()
     network.eval()
-    device = next(network.parameters()).device
     chosen, begins, ends = choose_rows(panel, most_rows)
     rows = side_by_side(panel, preprocess, begins, ends)
     static, codes = panel.static[chosen], panel.static_codes[chosen]
@@ -116,10 +115,9 @@ def fit_stream(
         _train_gate(model.mixture, joined, main.moments.take(check), source)
         _settle_away(model, main.moments.take(check if check.sum() >= ENOUGH else learn))
         if calibrate:
-            rows_held_out = (torch.tensor(ends) - borders).clamp(min=0)
-            model.calibration = _calibration(model, main.moments.take(check), rows_held_out)
+            later = torch.tensor(ends) - borders
+            model.calibration = _calibration(model, main.moments.take(check), later)
     _settle_tail(model, network, late, rows)
-    network.to(device)
     return model
 
 
