@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Any, NamedTuple
 
+from sklearn.utils.validation import check_is_fitted
+
 from titans_seq.dna.answers import Answers, Values, ask
 from titans_seq.dna.carry import CarriedBackbone, carrying
 from titans_seq.dna.checked import CheckedFasta, OnError, checked_fasta
@@ -67,19 +69,59 @@ class Predictions(NamedTuple):
             )
 
 
-def stream_rows(
-    estimator: Any,
-    path: str | os.PathLike[str],
-    grid: Grid,
-    *,
-    on_error: OnError = "stop",
-    refused: str | os.PathLike[str] | None = None,
-) -> Iterator[WindowPrediction]:
-    """Yield a prediction for each window of each record of a FASTA file."""
-    with checked_fasta(path, on_error=on_error, refused=refused) as source:
-        check_lengths(source, grid)
-        for predictions in predict_pieces(estimator, source.pieces(), grid):
-            yield from predictions.rows()
+class StreamMixin:
+    """What estimators do with records of any length."""
+
+    def predict_stream(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        window: int | None = None,
+        stride: int | None = None,
+        carry: bool = False,
+        on_error: OnError = "stop",
+        refused: str | os.PathLike[str] | None = None,
+    ) -> Iterator[WindowPrediction]:
+        """Yield a prediction for each window of each record of a FASTA file.
+
+        Memory does not grow with the length of a record. The whole file is read, and refused
+        if need be, before the first row comes.
+
+        Parameters
+        ----------
+        path
+            File, packed by gzip or bgzip or not; ``-`` is standard input.
+        window
+            Letters of a window; None: each record is one, of 200,000 letters at most.
+        stride
+            Letters from one window's begin to the next's; None: the window's own length. Every
+            window that begins before the last reaches the record's end is read; the last may
+            be shorter.
+        carry
+            Carry the memory along a record, from window to window, instead of beginning anew
+            in each. Windows may not overlap, so there is no stride.
+        on_error
+            ``stop`` at a record that is refused, or ``skip`` it.
+        refused
+            FASTA file for skipped records, see :func:`titans_seq.dna.checked.checked_fasta`.
+
+        Raises
+        ------
+        DataError
+            If the file is refused, or a record of it and ``on_error`` is ``stop``.
+        ConfigError
+            If the windows cannot be as asked for.
+        """
+        check_is_fitted(self)
+        grid = Grid.of(window, stride, carry=carry)
+
+        def rows() -> Iterator[WindowPrediction]:
+            with checked_fasta(path, on_error=on_error, refused=refused) as source:
+                check_lengths(source, grid)
+                for predictions in predict_pieces(self, source.pieces(), grid):
+                    yield from predictions.rows()
+
+        return rows()
 
 
 def check_lengths(source: CheckedFasta, grid: Grid) -> None:
