@@ -16,15 +16,22 @@ if TYPE_CHECKING:
     )
     from titans_seq.evaluation.classification import score_classifier, score_dna
     from titans_seq.evaluation.demo import run_demo
+    from titans_seq.evaluation.dna_assessment import Assessment, assess_classifier, assess_grouped
     from titans_seq.evaluation.dna_controls import score_dna_controls
+    from titans_seq.evaluation.dna_values import assess_labels, assess_values
     from titans_seq.evaluation.protocols import score_forecast_controls, score_forecaster
     from titans_seq.evaluation.splits import Borders, Split
 
 __all__ = [
+    "Assessment",
     "Borders",
     "DatasetCard",
     "RecipeCard",
     "Split",
+    "assess_classifier",
+    "assess_grouped",
+    "assess_labels",
+    "assess_values",
     "data_path",
     "list_cards",
     "read_card",
@@ -38,10 +45,15 @@ __all__ = [
 ]
 
 _HOME = {
+    "Assessment": "dna_assessment",
     "Borders": "splits",
     "DatasetCard": "cards",
     "RecipeCard": "cards",
     "Split": "splits",
+    "assess_classifier": "dna_assessment",
+    "assess_grouped": "dna_assessment",
+    "assess_labels": "dna_values",
+    "assess_values": "dna_values",
     "data_path": "cards",
     "list_cards": "cards",
     "read_card": "cards",

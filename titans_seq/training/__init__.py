@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from titans_seq.training.checkpoint import Checkpoint
     from titans_seq.training.device import pick_device
     from titans_seq.training.fit import showing_progress, train
     from titans_seq.training.history import EpochRecord, History
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from titans_seq.training.settings import TrainSettings
 
 __all__ = [
+    "Checkpoint",
     "EpochRecord",
     "History",
     "TrainSettings",
@@ -23,6 +25,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "Checkpoint": "checkpoint",
     "EpochRecord": "history",
     "History": "history",
     "TrainSettings": "settings",

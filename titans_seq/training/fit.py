@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from titans_seq.exceptions import DataError
+from titans_seq.training.checkpoint import Checkpoint
 from titans_seq.training.device import pick_device
 from titans_seq.training.history import History
 from titans_seq.training.settings import TrainSettings
@@ -54,6 +55,7 @@ def train(
     settings: TrainSettings,
     validation_loss: ValidationLoss | None = None,
     seed: int = 0,
+    checkpoint: Checkpoint | None = None,
 ) -> History:
     """Train ``network`` in place; leave it with its best weights, in eval mode, on its device.
 
@@ -76,6 +78,10 @@ def train(
         Of dropout and whatever else draws from torch's generator inside; the caller's own
         generator is left as it was.
 
+    checkpoint
+        Where the state is written after every epoch, and gone on from if it stands there. The
+        batches must then have an ``epoch`` to set, which is all that they depend on.
+
     Raises
     ------
     DataError
@@ -97,8 +103,11 @@ def train(
     total_steps = len(batches) * settings.max_epochs
     if settings.max_steps is not None:
         total_steps = min(total_steps, settings.max_steps)
-    task = Task(network, loss, validation_loss, settings, total_steps)
+    task = Task(network, loss, validation_loss, settings, total_steps, checkpoint)
     try:
+        if checkpoint is not None:
+            checkpoint.restore(task)
+            batches.epoch = task.before  # type: ignore[attr-defined]
         run(task, batches, validation, device, seed)
     finally:
         network.load_state_dict(task.kept)

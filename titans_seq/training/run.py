@@ -23,6 +23,9 @@ def run(
     task: Task, batches: Batches, validation: Batches | None, device: torch.device, seed: int
 ) -> None:
     """Run the task's epochs; what it learnt is in ``task`` afterwards, however it ended."""
+    if task.before >= task.settings.max_epochs or task.steps >= task.total_steps:
+        return
+    task.seed = seed
     with seeded(seed), _quiet(), _interruptible():
         held_out = None if validation is None else _Epochs(validation)
         _trainer(task, device).fit(task, _Epochs(batches), held_out)
@@ -47,7 +50,7 @@ def _trainer(task: Task, device: torch.device) -> Trainer:
     return Trainer(
         accelerator=device.type,
         devices=1 if device.index is None else [device.index],
-        max_epochs=task.settings.max_epochs,
+        max_epochs=task.settings.max_epochs - task.before,
         callbacks=callbacks,
         plugins=[LightningEnvironment()],  # a cluster's variables do not concern one device
         logger=False,

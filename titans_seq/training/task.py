@@ -8,9 +8,11 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
 from titans_seq.exceptions import DivergedError
+from titans_seq.training.checkpoint import Checkpoint
 from titans_seq.training.fit import Loss, ValidationLoss
 from titans_seq.training.history import EpochRecord
 from titans_seq.training.optimizer import build_optimizer, rate_factor, set_rate
@@ -36,6 +38,20 @@ class Mean:
         return float(self.total) / float(self.count) if float(self.count) else math.nan
 
 
+class Progress:
+    """The last epoch whose loss was markedly lower than what was reached before it."""
+
+    def __init__(self) -> None:
+        self.epoch = 0
+        self.loss = math.inf
+
+    def waited(self, epoch: int, loss: float, least: float) -> int:
+        """Return how many epochs lie between the last marked progress and this one."""
+        if loss < self.loss - least:
+            self.epoch, self.loss = epoch, loss
+        return epoch - self.epoch
+
+
 class Task(LightningModule):
     """A network with its loss, as ``lightning.pytorch.Trainer`` wants it.
 
@@ -50,6 +66,7 @@ class Task(LightningModule):
         validation_loss: ValidationLoss | None,
         settings: TrainSettings,
         total_steps: int,
+        checkpoint: Checkpoint | None = None,
     ) -> None:
         super().__init__()
         self.network = network
@@ -57,8 +74,13 @@ class Task(LightningModule):
         self.validation_loss = validation_loss
         self.settings = settings
         self.total_steps = total_steps
+        self.checkpoint = checkpoint
+        self.before = 0
+        self.seed = 0
+        self.moments: dict[int, dict[str, Tensor]] = {}
         self.records: list[EpochRecord] = []
         self.best_epoch = 0
+        self.progress = Progress()
         self.steps = 0
         self.stopped_by = ""
         self.kept = snapshot(network)
@@ -70,22 +92,35 @@ class Task(LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return AdamW over the network's parameter groups."""
-        return build_optimizer(self.network, self.settings)
+        optimizer = build_optimizer(self.network, self.settings)
+        if self.moments:
+            optimizer.load_state_dict(optimizer.state_dict() | {"state": self.moments})
+        return optimizer
+
+    @property
+    def epoch(self) -> int:
+        """Epochs that lie behind, those before a restored state included."""
+        return self.before + self.current_epoch
 
     def on_train_start(self) -> None:
         """Start the clock and, if asked for, the mean of the weights."""
         self._began = time.monotonic()
-        if self.settings.average_weights:
+        if self.mean is not None:  # restored, on the CPU
+            self.mean.values = {name: v.to(self.device) for name, v in self.mean.values.items()}
+        elif self.settings.average_weights:
             self.mean = RunningMean(self.network)
 
     def on_train_epoch_start(self) -> None:
         """Forget the last epoch's mean."""
         self._train = Mean()
+        if self.checkpoint is not None:
+            # What is dropped depends on the epoch alone, wherever training began.
+            torch.manual_seed(self.seed + self.epoch)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Set the rate of the step to come."""
         self._rate = self.settings.learning_rate * rate_factor(
-            self.settings, min(self._done(), 1.0), self.current_epoch
+            self.settings, min(self._done(), 1.0), self.epoch
         )
         optimizer = self.optimizers()
         assert not isinstance(optimizer, list)
@@ -157,17 +192,20 @@ class Task(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Close the epoch if no validation has done so."""
-        if len(self.records) > self.current_epoch:
-            return
-        if self.mean is not None:
-            self.mean.swap(self.network)
-        self._close_epoch(None)
-        if self.mean is not None:
-            self.mean.swap(self.network)
+        if len(self.records) <= self.epoch:
+            if self.mean is not None:
+                self.mean.swap(self.network)
+            self._close_epoch(None)
+            if self.mean is not None:
+                self.mean.swap(self.network)
+        if self.checkpoint is not None:
+            optimizer = self.optimizers()
+            assert isinstance(optimizer, LightningOptimizer)
+            self.checkpoint.save(self, optimizer.optimizer)
 
     def _close_epoch(self, validation_loss: float | None) -> None:
         """Record the epoch that ends; keep the weights as they stand if none were better."""
-        epoch = self.current_epoch + 1
+        epoch = self.epoch + 1
         best = self.records[self.best_epoch - 1].validation_loss if self.best_epoch else None
         if best is None or validation_loss is None or validation_loss < best:
             self.best_epoch = epoch
@@ -176,10 +214,10 @@ class Task(LightningModule):
         self.records.append(
             EpochRecord(epoch, self._train.value, validation_loss, self._rate, seconds)
         )
-        patience = self.settings.patience
-        waited = epoch - self.best_epoch
-        if validation_loss is not None and patience is not None and waited >= patience:
-            self._stop("patience")
+        if validation_loss is not None:
+            waited = self.progress.waited(epoch, validation_loss, self.settings.min_improvement)
+            if self.settings.patience is not None and waited >= self.settings.patience:
+                self._stop("patience")
 
     def _done(self) -> float:
         """Return the share of training that lies behind, by steps or by the clock."""
@@ -194,7 +232,7 @@ class Task(LightningModule):
 
     def _diverged(self, what: str) -> DivergedError:
         return DivergedError(
-            f"training diverged: the {what} is not finite in epoch {self.current_epoch + 1}, "
+            f"training diverged: the {what} is not finite in epoch {self.epoch + 1}, "
             f"step {self.steps + 1}; try a learning rate below {self.settings.learning_rate:g}"
         )
 
