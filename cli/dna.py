@@ -11,7 +11,7 @@ from .lazy import LazyGroup
     cls=LazyGroup,
     lazy={
         "fit": (".dna_fit:fit", "Train a classifier, or a regressor, on FASTA."),
-        "predict": (".dna_predict:predict", "Label records, windows, intervals or variants."),
+        "predict": (".dna_predict:predict", "Label records, windows, intervals, variants."),
         "evaluate": (".dna_evaluate:evaluate", "Score a model beside simple controls."),
         "pretrain": (".dna_pretrain:pretrain", "Learn from sequences without labels."),
         "explain": (".dna_explain:explain", "Show which bases an answer rests on."),

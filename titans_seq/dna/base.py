@@ -27,6 +27,7 @@ from titans_seq.dna.settings import (
     one_pass,
     train_settings,
 )
+from titans_seq.dna.stream import StreamMixin
 from titans_seq.dna.targets import Target, hold_out
 from titans_seq.dna.tasks import mix
 from titans_seq.dna.windows import Labelled
@@ -37,7 +38,7 @@ from titans_seq.training import pick_device, seeded
 Strands = Literal["none", "augment", "average", "equivariant"]
 
 
-class TitansDNAEstimator(BaseEstimator):
+class TitansDNAEstimator(StreamMixin, BaseEstimator):
     """Base of the estimators of DNA; :class:`TitansDNAClassifier` says what parameters mean.
 
     What a subclass adds is the meaning of the network's outputs: ``_kind`` names its model

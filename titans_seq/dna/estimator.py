@@ -10,10 +10,9 @@ import numpy.typing as npt
 from sklearn.base import ClassifierMixin
 
 from titans_seq.config import Variant
-from titans_seq.dna.answers import in_words, name_classes, name_labels
 from titans_seq.dna.base import Strands, TitansDNAEstimator
+from titans_seq.dna.decisions import name_classes, name_labels
 from titans_seq.dna.inputs import encode_all
-from titans_seq.dna.stream import Streaming
 from titans_seq.dna.targets import check_classes, read_target, row_weights
 from titans_seq.dna.tasks import probabilities
 from titans_seq.exceptions import ConfigError
@@ -24,7 +23,7 @@ BUNDLE_KIND = "titans-dna-classifier"
 Chances = npt.NDArray[np.float64]
 
 
-class TitansDNAClassifier(ClassifierMixin, Streaming, TitansDNAEstimator):
+class TitansDNAClassifier(ClassifierMixin, TitansDNAEstimator):
     """Tell DNA sequences apart by class, with a Titans network.
 
     Sequences may be strings, Biopython ``Seq`` or ``SeqRecord``, or records of
@@ -262,7 +261,12 @@ class TitansDNAClassifier(ClassifierMixin, Streaming, TitansDNAEstimator):
     def decide(self, chances: Chances, lengths: Sequence[int] | None = None) -> npt.NDArray[Any]:
         """Return the labels that probabilities come to, as :meth:`predict` does.
 
-        ``lengths`` are the letters of each sequence; None: all are long enough.
+        Parameters
+        ----------
+        chances
+            As of :meth:`predict_proba`.
+        lengths
+            Letters of each sequence; None: all are long enough.
         """
         short = np.asarray(self.min_length if lengths is None else lengths) < self.min_length
         short = np.broadcast_to(short, (len(chances),))
@@ -271,11 +275,6 @@ class TitansDNAClassifier(ClassifierMixin, Streaming, TitansDNAEstimator):
         return name_classes(
             chances, self.classes_, short, threshold=self.threshold, unclassified=self.unclassified
         )
-
-    def called(self, chances: Chances, lengths: Sequence[int] | None = None) -> npt.NDArray[Any]:
-        """Return the same in one column for a table: several labels as ``tata;gc``."""
-        labels = self.decide(chances, lengths)
-        return labels if labels.ndim == 1 else in_words(labels, self.classes_)
 
     def _chances(self, X: Any) -> tuple[Chances, list[int]]:
         """Return probabilities, and the letters of each sequence."""

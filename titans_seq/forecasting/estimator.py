@@ -56,6 +56,9 @@ class TitansForecaster(AssessedForecaster):
         Pandas' name of the frequency, or the step of whole-number times; None infers it.
     normalise
         Centre each look-back on its ``mean`` or its ``last`` value, or ``none``.
+    adapt
+        Let the trust in the memories' experts move on while rows are read
+        (:mod:`titans_seq.forecasting.stream.trust`); a window has none.
     dim, layers
         Width and depth of the backbone.
     max_epochs
@@ -114,6 +117,7 @@ class TitansForecaster(AssessedForecaster):
         future: Sequence[str] = (),
         freq: str | int | None = None,
         normalise: Normalisation = "mean",
+        adapt: bool = False,
         dim: int = 32,
         layers: int = 1,
         max_epochs: int = 20,
@@ -134,6 +138,7 @@ class TitansForecaster(AssessedForecaster):
         self.future = future
         self.freq = freq
         self.normalise = normalise
+        self.adapt = adapt
         self.dim = dim
         self.layers = layers
         self.max_epochs = max_epochs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +37,7 @@ class FittedForecaster(BaseEstimator):
     horizon: int
     context_length: int | None
     quantiles: Sequence[float]
+    adapt: bool
     random_state: int | np.random.RandomState | None
     network_: ForecastNetwork
     preprocess_: Preprocess
@@ -185,13 +187,16 @@ class FittedForecaster(BaseEstimator):
         check_is_fitted(self, "network_")
         return future_frame(self._history(df, "make_future_frame"), self.horizon, self._columns())
 
-    def stream(self, df: Data | None = None) -> ForecastStream:
+    def stream(self, df: Data | None = None, *, adapt: bool | None = None) -> ForecastStream:
         """Begin a stream: memories of constant size that learn from every further row.
 
         Parameters
         ----------
         df
             History of the series up to now, to read first; None reads the rows of ``fit``.
+
+        adapt
+            Let the trust in the experts move too; None does as the forecaster's setting says.
 
         Returns
         -------
@@ -210,7 +215,9 @@ class FittedForecaster(BaseEstimator):
         With ``context_length=None`` the memories' surroundings were trained in ``fit``; else the
         first stream trains them, on the rows of ``fit``, with the network as it is.
         """
-        return ForecastStream.begin(self._parts(), self._history(df, "stream"))
+        parts = self._parts()
+        parts = parts if adapt is None else replace(parts, adapt=adapt)
+        return ForecastStream.begin(parts, self._history(df, "stream"))
 
     def load_stream(self, path: str | os.PathLike[str]) -> ForecastStream:
         """Go on with a stream that :meth:`ForecastStream.save` wrote.
@@ -244,8 +251,9 @@ class FittedForecaster(BaseEstimator):
                 )
             calibrate = self.calibration_ is not None
             self.memories_ = self._fit_memories(self._table, self._train_rows, calibrate=calibrate)
+        told = tuple(self.quantiles)
         return StreamParts(
-            self.network_, self.memories_, self.preprocess_, self._columns(), tuple(self.quantiles)
+            self.network_, self.memories_, self.preprocess_, self._columns(), told, self.adapt
         )
 
     def _fit_memories(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from itertools import pairwise
 from pathlib import Path
@@ -119,6 +120,14 @@ def test_a_reset_memory_has_read_one_look_back(
     np.testing.assert_allclose(one.point, two.point, rtol=1e-3, atol=2e-3)
 
 
+def test_no_window_at_all_is_no_forecast(fitted: TitansForecaster, frame: pd.DataFrame) -> None:
+    found = fitted.forecast_windows(frame.groupby("unique_id").head(20), start=18)
+    assert found.point.shape == (0, 6)
+    assert found.quantiles.shape == (0, 6, 3)
+    with pytest.raises(DataError, match="no series has 6 rows with values to forecast"):
+        fitted.score(frame[frame["ds"] == frame["ds"].unique()[300]])
+
+
 def test_a_window_has_nothing_to_reset(forecaster: TitansForecaster, frame: pd.DataFrame) -> None:
     one, two = (forecaster.forecast_windows(frame, start=380, reset=each) for each in (True, False))
     np.testing.assert_array_equal(one.point, two.point)
@@ -228,3 +237,20 @@ def test_a_window_is_searched_for_beside_the_memories(frame: pd.DataFrame) -> No
     search.fit(frame.sort_values("ds", ignore_index=True).head(400))
     assert (search.cv_results_["mean_test_score"] < 0).all()
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+
+def test_a_folder_from_another_device_forecasts_here(
+    fitted: TitansForecaster, frame: pd.DataFrame, tmp_path: Path
+) -> None:
+    fitted.save(tmp_path / "model")
+    head = json.loads((tmp_path / "model" / "config.json").read_text())
+    head["config"]["device"] = "cuda:3"  # the only word of a device in the whole folder
+    (tmp_path / "model" / "config.json").write_text(json.dumps(head))
+    weights = (tmp_path / "model" / "model.safetensors").read_bytes()
+    described = weights[8 : 8 + int.from_bytes(weights[:8], "little")].decode()
+    keys = {key for one in json.loads(described).values() for key in one}
+    assert keys <= {"dtype", "shape", "data_offsets", "format"}
+    loaded = TitansForecaster.load(tmp_path / "model")
+    assert loaded.device == "cuda:3"
+    pd.testing.assert_frame_equal(loaded.predict(frame), fitted.predict(frame))
+    assert loaded.stream(frame).digest() == fitted.stream(frame).digest()

@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from titans_seq.forecasting.conformal import Calibration
 from titans_seq.forecasting.fitting import RawForecasts, forecast_index
 from titans_seq.forecasting.panel import Panel
+from titans_seq.forecasting.stream.adapting import read_rows
 from titans_seq.forecasting.stream.mixture import Snapshot
 from titans_seq.forecasting.stream.parts import StreamParts
 from titans_seq.forecasting.stream.rows import LARGEST, side_by_side, table_slots
@@ -42,6 +43,14 @@ class Streams(NamedTuple):
 
     owner: Int[Tensor, "windows"]
     """Which of them forecasts each window."""
+
+
+class Look(NamedTuple):
+    """What was seen before some windows."""
+
+    windows: Int[Tensor, "chosen"]
+    snapshot: Snapshot
+    trust: Float[Tensor, "chosen experts"] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,26 +102,24 @@ class MemorySource:
         else:
             series, owner = index.series.unique(return_inverse=True)
             streams = Streams(series, panel.starts[series], owner)
-        for chosen, look in self._looks(panel, index, streams):
-            point[chosen], quantiles[chosen] = self.parts.model.mixed(look, base[chosen])
+        for chosen, look, trust in self._looks(panel, index, streams):
+            point[chosen], quantiles[chosen] = self.parts.model.mixed(look, base[chosen], trust)
         return RawForecasts(*(one.double().numpy() for one in (point, quantiles, actual)))
 
-    def _looks(
-        self, panel: Panel, index: WindowIndex, streams: Streams
-    ) -> Iterator[tuple[Tensor, Snapshot]]:
+    def _looks(self, panel: Panel, index: WindowIndex, streams: Streams) -> Iterator[Look]:
         """Read every stream up to its last cutoff; give windows, and what was seen before each."""
         count = index.cutoffs - streams.first[streams.owner]
         reach = torch.zeros_like(streams.first).scatter_reduce(0, streams.owner, count, "amax")
         for group in reach.argsort(stable=True).split(TOGETHER):  # those of like length together
+            if not len(group):
+                continue
             place = torch.full_like(reach, -1).scatter(0, group, torch.arange(len(group)))
             own = torch.nonzero(place[streams.owner] >= 0).flatten()
             some = Streams(streams.series[group], streams.first[group], place[streams.owner[own]])
-            for due, look in self._read(panel, some, count[own], int(reach[group].max())):
-                yield own[due], look
+            for look in self._read(panel, some, count[own], int(reach[group].max())):
+                yield look._replace(windows=own[look.windows])
 
-    def _read(
-        self, panel: Panel, streams: Streams, count: Tensor, width: int
-    ) -> Iterator[tuple[Tensor, Snapshot]]:
+    def _read(self, panel: Panel, streams: Streams, count: Tensor, width: int) -> Iterator[Look]:
         """Read ``width`` rows of every stream; give windows, and what was seen before each.
 
         Parameters
@@ -128,10 +135,11 @@ class MemorySource:
         for begin, rows, following in self._pieces(panel, streams, width):
             if state is None:
                 own = panel.static[streams.series], panel.static_codes[streams.series]
-                state = parts.model.first(*own, rows)
+                state = parts.first(*own, rows)
             due = torch.nonzero((count > begin) & (count <= begin + rows.value.shape[1])).flatten()
             moments, moment = (count[due] - 1 - begin).unique(return_inverse=True)
-            reading = parts.model.read(
+            reading, trust = read_rows(
+                parts.model,
                 parts.network,
                 state,
                 rows,
@@ -142,7 +150,8 @@ class MemorySource:
             state = reading.state
             if reading.snapshot is not None:
                 there = moment * len(streams.series) + streams.owner[due]
-                yield due, Snapshot(*(one[there] for one in reading.snapshot))
+                look = Snapshot(*(one[there] for one in reading.snapshot))
+                yield Look(due, look, None if trust is None else trust[there])
 
     def _pieces(
         self, panel: Panel, streams: Streams, width: int

@@ -93,7 +93,6 @@ def fit_stream(
     config = stream_config(network, preprocess, seed)
     model = StreamModel(config).eval()
     network.eval()
-    device = next(network.parameters()).device
     chosen, begins, ends = choose_rows(panel, most_rows)
     rows = side_by_side(panel, preprocess, begins, ends)
     static, codes = panel.static[chosen], panel.static_codes[chosen]
@@ -116,10 +115,9 @@ def fit_stream(
         _train_gate(model.mixture, joined, main.moments.take(check), source)
         _settle_away(model, main.moments.take(check if check.sum() >= ENOUGH else learn))
         if calibrate:
-            rows_held_out = (torch.tensor(ends) - borders).clamp(min=0)
-            model.calibration = _calibration(model, main.moments.take(check), rows_held_out)
+            later = torch.tensor(ends) - borders
+            model.calibration = _calibration(model, main.moments.take(check), later)
     _settle_tail(model, network, late, rows)
-    network.to(device)
     return model
 
 
@@ -206,8 +204,9 @@ def _error(mixture: Mixture, moments: Moments, forecasts: Tensor) -> Tensor:
 @torch.no_grad()
 def _settle_away(model: StreamModel, moments: Moments) -> None:
     """Note how far from the point each quantile lies, in units of the errors of late."""
+    weights = model.mixture.weights(moments.look)
     point = model.mixture(moments.look, moments.base)
-    missed = (moments.target - point) / model.mixture.spread(moments.look)[:, None]
+    missed = (moments.target - point) / model.mixture.spread(moments.look, weights)[:, None]
     missed = torch.where(moments.came, missed, torch.nan)
     levels = torch.tensor(model.config.levels)
     model.away.copy_(missed.nanquantile(levels, dim=0).mT.nan_to_num())

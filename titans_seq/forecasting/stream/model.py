@@ -24,6 +24,7 @@ from titans_seq.forecasting.stream.mixture import Mixture, Snapshot
 from titans_seq.forecasting.stream.phases import PhaseMemory
 from titans_seq.forecasting.stream.reader import Reader
 from titans_seq.forecasting.stream.state import Errors, Rows, StreamState
+from titans_seq.forecasting.stream.trust import trusting
 from titans_seq.forecasting.stream.windows import (
     followed,
     known_pairs,
@@ -228,12 +229,18 @@ class StreamModel(nn.Module):
         _, _, scale = look_backs(state.rows, context, slice(-1, None))
         remembered = self.association.believed(state.reads[:, -1]) * scale[:, 0]
         reader.take(-1)
-        return self.mixed(reader.snapshot(remembered[None]), base)
+        trust = None if state.adapted is None else torch.from_numpy(state.adapted.trust)
+        return self.mixed(reader.snapshot(remembered[None]), base, trust)
 
-    def mixed(self, look: Snapshot, base: Tensor) -> tuple[Tensor, Tensor]:
-        """Return point forecast and quantiles of every moment."""
-        point = self.mixture(look, base)
-        return point, point[..., None] + self.mixture.spread(look)[:, None, None] * self.away
+    def mixed(
+        self, look: Snapshot, base: Tensor, trust: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return point forecast and quantiles of every moment; ``trust`` was adapted."""
+        weights = self.mixture.weights(look)
+        weights = weights if trust is None else trusting(weights, trust)
+        point = (weights * self.mixture.forecasts(look, base)).sum(1)
+        spread = self.mixture.spread(look, weights)[:, None, None]
+        return point, point[..., None] + spread * self.away
 
     def p_value(self, surprise: Tensor) -> Tensor:
         """Return the share of the training tail that was at least as surprising."""

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -20,10 +21,11 @@ from titans_seq.forecasting.fitting import RawForecasts
 from titans_seq.forecasting.predictor import told
 from titans_seq.forecasting.prepare import Data, read_again
 from titans_seq.forecasting.results import forecast_frame, joined_times, time_name
+from titans_seq.forecasting.stream.adapting import read_rows
 from titans_seq.forecasting.stream.carried import MemorySource
 from titans_seq.forecasting.stream.files import read_stream, write_stream
 from titans_seq.forecasting.stream.parts import StreamParts
-from titans_seq.forecasting.stream.rows import side_by_side
+from titans_seq.forecasting.stream.rows import side_by_side, slots_onward
 from titans_seq.forecasting.stream.series import StreamSeries
 from titans_seq.forecasting.stream.state import Rows, StreamState
 from titans_seq.forecasting.table import Table
@@ -60,10 +62,10 @@ class ForecastStream:
         series = StreamSeries.of(table, parts.preprocess, parts.columns, panel.scales)
         starts = table.starts.tolist()
         rows = side_by_side(panel, parts.preprocess, starts[:-1], starts[1:])
-        state = parts.model.first(panel.static, panel.static_codes, rows)
+        state = parts.first(panel.static, panel.static_codes, rows)
         stream = cls(parts, series, state)
         everything = np.arange(len(table.ids))
-        found = stream._learn(everything, rows)
+        found = stream._learn(everything, rows, series)
         times = [table.times(one, 0, int(count)) for one, count in enumerate(table.lengths())]
         ids = np.repeat(np.array(table.ids, dtype=object), table.lengths()).tolist()
         stream._note(ids, joined_times(times), rows, found)
@@ -86,8 +88,9 @@ class ForecastStream:
             If a row cannot be used; the stream then stays as it was.
         """
         new = self._series.follow(rows)
-        found = self._learn(new.places, new.rows)
-        self._series = self._series.moved(new)
+        series = self._series.moved(new)
+        found = self._learn(new.places, new.rows, series)
+        self._series = series
         self._note(new.ids, new.times, new.rows, found)
         return self
 
@@ -211,6 +214,7 @@ class ForecastStream:
         """
         if snapshot._parts.model is not self._parts.model:
             raise DataError("the snapshot is of a stream of another forecaster")
+        self._parts = snapshot._parts
         self._series, self._state = snapshot._series, snapshot._state.copy()
         self._read = snapshot._read
         return self
@@ -227,7 +231,7 @@ class ForecastStream:
         places = self._series.find(chosen)
         state = self._state
         like = state.rows
-        empty = self._parts.model.first(state.static[places], state.static_codes[places], like)
+        empty = self._parts.first(state.static[places], state.static_codes[places], like)
         self._state = state.copy().put(places, empty)
         return self
 
@@ -248,18 +252,30 @@ class ForecastStream:
             If the file is none or damaged, or belongs to another forecaster.
         """
         series, state = read_stream(parts, path)
-        stream = cls(parts, series, state)
+        stream = cls(replace(parts, adapt=state.adapted is not None), series, state)
         stream._note([], pd.Index(series.last[:0]), None, torch.zeros(0))
         return stream
 
-    def _learn(self, places: npt.NDArray[np.int64], rows: Rows) -> Tensor:
-        """Learn rows of some series, and return the surprise of each."""
+    def _learn(self, places: npt.NDArray[np.int64], rows: Rows, series: StreamSeries) -> Tensor:
+        """Learn rows of some series; return the surprise of each. ``series`` is after them."""
         parts, whole = self._parts, len(places) == len(self._state.count)
         state = self._state if whole and (places == np.arange(len(places))).all() else None
         own = state or self._state.take(places)
+        horizon, width = parts.model.config.horizon, rows.value.shape[1]
+        slots = None
+        if parts.adapt:
+            slots = slots_onward(rows, series.some(places).slots_ahead(horizon))
+            rows = rows._replace(slots=slots[:, :width])
         found, step = [], max(1, PIECE // len(places))
-        for begin in range(0, rows.value.shape[1], step):
-            reading = parts.model.read(parts.network, own, rows.span(begin, begin + step))
+        for begin in range(0, width, step):
+            end = min(begin + step, width)
+            reading, _ = read_rows(
+                parts.model,
+                parts.network,
+                own,
+                rows.span(begin, end),
+                following=None if slots is None else slots[:, end : end + horizon],
+            )
             own = reading.state
             found.append(reading.surprise)
         self._state = own if state is not None else self._state.copy().put(places, own)
