@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
 from memory_cells.machine import environment
@@ -39,8 +40,6 @@ from titans_seq.evaluation.streams import (
 )
 from titans_seq.files import write_json
 from titans_seq.forecasting import TitansForecaster
-from titans_seq.forecasting.results import Predictor
-from titans_seq.forecasting.stream.honest import carried_forecasts, reset_forecasts
 
 TRAIN_ROWS = 7_200
 STRIDE = 13
@@ -49,79 +48,84 @@ STRIDE = 13
 RESET_STRIDE = 4
 """Of those, every how many-th is forecast with a reset memory too."""
 
+RESET_STRIDE_REAL = 97
+"""The same for the real series, where every row is a cutoff."""
+
 STREAMS: dict[str, Callable[[int], KnownStream]] = {
     "recall": lambda seed: recall_stream(3 * ERA, 7_680, seed),
     "drift": lambda seed: drift_stream(TRAIN_ROWS, 4_800, seed),
     "jumps": lambda seed: drift_stream(TRAIN_ROWS, 9_600, seed, walk=0.05, jump=0.02),
 }
 
+REAL = {
+    "vic_elec": (["demand_mwh"], 48, "time_utc"),
+    "bike_sharing_hourly": (["casual", "registered"], 24, "ds"),
+}
+"""Targets, horizon and column of the times of the real series."""
+
+Floats = npt.NDArray[np.float64]
+
 GOALS = {"recall": 0.7, "drift": 0.6, "jumps": 0.4, "vic_elec": 0.10, "bike_sharing_hourly": 0.45}
 
 
-def measure_skill(name: str, seed: int) -> dict[str, float]:
+def measure_skill(name: str, seed: int, **settings: Any) -> dict[str, float]:
     """Return the skill with the memory carried, and with it reset, at the same cutoffs."""
     stream = STREAMS[name](seed)
     frame, begin = stream.frame(), stream.test_begin
-    forecaster = TitansForecaster(
-        horizon=HORIZON, context_length=None, quantiles=(), max_epochs=2, random_state=seed
-    )
-    forecaster.fit(frame[:begin], val_size=int(0.15 * begin))
-    parts = forecaster._parts()
+    forecaster = TitansForecaster(horizon=HORIZON, context_length=None, random_state=seed)
+    forecaster.set_params(**settings).fit(frame[:begin], val_size=int(0.15 * begin))
     # Nothing of the training part helps in the test part, so the stream begins there.
-    table = forecaster._read(frame[begin:], parts.columns, "stream")
     start = stream.score_begin - begin
-    carried = carried_forecasts(parts, table, start=start, stride=STRIDE)
-    some = carried._replace(
-        **{field: one[::RESET_STRIDE] for field, one in carried._asdict().items()}
-    )
-    reset = reset_forecasts(parts, table, some)
-    mean, deviation = forecaster.scale_mean_["y"], forecaster.scale_std_["y"]
-
-    def skill(forecasts: Any) -> float:
-        point = forecasts.point.double().numpy() * deviation + mean
-        return stream.skill(forecasts.cutoff.numpy() + begin, point)
-
-    return {"carried": skill(carried), "carried_some": skill(some), "reset_some": skill(reset)}
+    carried = forecaster.forecast_windows(frame[begin:], start=start, stride=STRIDE).point
+    cutoffs = stream.score_begin + STRIDE * np.arange(len(carried))
+    reset = _reset_points(forecaster, frame, cutoffs[::RESET_STRIDE])
+    return {
+        "carried": stream.skill(cutoffs, carried),
+        "carried_some": stream.skill(cutoffs[::RESET_STRIDE], carried[::RESET_STRIDE]),
+        "reset_some": stream.skill(cutoffs[::RESET_STRIDE], reset[:, 0]),
+    }
 
 
-def measure_real(name: str, folder: Path, epochs: int) -> dict[str, float]:
-    """Return the scaled error on the last fifth: window alone, memory carried, memory reset."""
-    frame = pd.read_csv(next(folder.rglob(f"{name}.csv.gz")))
-    if name == "vic_elec":
-        targets, horizon, time_col = ["demand_mwh"], 48, "time_utc"
-    else:
-        targets, horizon, time_col = ["casual", "registered"], 24, "ds"
-    rows = len(frame)
-    train, test = int(0.7 * rows), rows - int(0.2 * rows)
+def measure_real(name: str, folder: Path, seed: int, **settings: Any) -> dict[str, float]:
+    """Return the scaled error on the last fifth: memory carried, and reset at some windows."""
+    targets, horizon, time_col = REAL[name]
+    frame = pd.read_csv(next(folder.rglob(f"{name}.csv.gz")))[[time_col, *targets]]
+    train, test = int(0.7 * len(frame)), len(frame) - int(0.2 * len(frame))
     forecaster = TitansForecaster(
         horizon=horizon,
         context_length=None,
         time_col=time_col,
         target_col=targets,
-        quantiles=(),
-        max_epochs=epochs,
-        random_state=0,
+        random_state=seed,
     )
-    forecaster.fit(frame[[time_col, *targets]][:test], val_size=test - train)
-    parts = forecaster._parts()
-    table = forecaster._read(frame[[time_col, *targets]], parts.columns, name)
-    carried = carried_forecasts(parts, table, start=test)
-    some = carried._replace(**{field: one[::97] for field, one in carried._asdict().items()})
-    reset = reset_forecasts(parts, table, some)
-    alone = Predictor(parts.network, parts.preprocess, None, parts.columns)
-    window = alone.between(table, (), stride=1, start=test, end=None)
-    scale = np.array([forecaster.scale_std_[series] for series in window.ids])[:, None]
+    forecaster.set_params(**settings).fit(frame[:test], val_size=test - train)
+    windows = forecaster.forecast_windows(frame, start=test)
+    # (windows, series, horizon): the windows come series after series.
+    point, actual = (
+        one.reshape(len(targets), -1, horizon).swapaxes(0, 1)
+        for one in (windows.point, windows.actual)
+    )
+    some = np.arange(0, len(point), RESET_STRIDE_REAL)
+    reset = _reset_points(forecaster, frame, test + some)
+    scale = np.array([forecaster.scale_std_[series] for series in targets])[:, None]
 
-    def error(forecasts: Any) -> float:
-        return float((forecasts.point - forecasts.target).square().mean())
+    def error(point: Floats, actual: Floats) -> float:
+        return float(np.mean(((point - actual) / scale) ** 2))
 
     return {
-        "window": float(np.mean(((window.point - window.actual) / scale) ** 2)),
-        "carried": error(carried),
-        "carried_some": error(some),
-        "reset_some": error(reset),
-        "windows": len(carried.cutoff),
+        "carried": error(point, actual),
+        "carried_some": error(point[some], actual[some]),
+        "reset_some": error(reset, actual[some]),
+        "windows": actual.shape[0] * actual.shape[1],
     }
+
+
+def _reset_points(
+    forecaster: TitansForecaster, frame: pd.DataFrame, cutoffs: npt.NDArray[np.int64]
+) -> Floats:
+    """Return (cutoffs, series, horizon): forecasts of memories that read one look-back each."""
+    made = [forecaster.predict(frame[cutoff - WINDOW : cutoff]) for cutoff in cutoffs]
+    return np.stack([one["y_pred"].to_numpy().reshape(-1, forecaster.horizon) for one in made])
 
 
 def measure_surprise(seed: int) -> dict[str, float]:
