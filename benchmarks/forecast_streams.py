@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -40,6 +41,7 @@ from titans_seq.evaluation.streams import (
 )
 from titans_seq.files import write_json
 from titans_seq.forecasting import TitansForecaster
+from titans_seq.forecasting.stream import ForecastStream
 
 TRAIN_ROWS = 7_200
 STRIDE = 13
@@ -62,6 +64,12 @@ REAL = {
     "bike_sharing_hourly": (["casual", "registered"], 24, "ds"),
 }
 """Targets, horizon and column of the times of the real series."""
+
+ROWS_AT_ONCE = 256
+"""Rows of one update when the cost of many at once is measured."""
+
+TURNS_A_PIECE = 10
+"""Single rows between two such updates."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -128,14 +136,13 @@ def _reset_points(
     return np.stack([one["y_pred"].to_numpy().reshape(-1, forecaster.horizon) for one in made])
 
 
-def measure_surprise(seed: int) -> dict[str, float]:
+def measure_surprise(seed: int, **settings: Any) -> dict[str, float]:
     """Return the AUROC of the surprise, and of the window's error one row ahead."""
     begin, rows = 4_200, 7_200
     series = anomalous_series(rows, begin, seed)
     frame = series.frame()
-    forecaster = TitansForecaster(
-        horizon=HORIZON, context_length=WINDOW, quantiles=(), max_epochs=2, random_state=seed
-    ).fit(frame[:begin])
+    forecaster = TitansForecaster(horizon=HORIZON, context_length=WINDOW, random_state=seed)
+    forecaster.set_params(**settings).fit(frame[:begin])
     stream = forecaster.stream(frame[:begin]).update(frame[begin:])
     found = stream.surprise
     windows = forecaster.forecast_windows(frame, start=begin)
@@ -152,31 +159,56 @@ def measure_surprise(seed: int) -> dict[str, float]:
     return scores
 
 
-def measure_cost(rows: int) -> dict[str, float]:
+def measure_cost(rows: int, turns: int = 200) -> dict[str, float]:
     """Return bytes of state and CPU seconds of a row, early in a stream and after ``rows``."""
-    series = anomalous_series(rows + 3_000, rows + 3_000, 0)
-    frame = series.frame()
+    early_rows = min(1_000, rows)
+    ahead = turns * (1 + ROWS_AT_ONCE // TURNS_A_PIECE) + ROWS_AT_ONCE
+    frame = anomalous_series(rows + ahead, rows + ahead, 0).frame()
     forecaster = TitansForecaster(
-        horizon=HORIZON, context_length=WINDOW, quantiles=(), max_epochs=1, random_state=0
-    ).fit(frame[:2_000])
-    early = forecaster.stream(frame[:1_000])
+        horizon=HORIZON, context_length=WINDOW, max_epochs=1, random_state=0
+    ).fit(frame[: min(2_000, rows)])
+    early = forecaster.stream(frame[:early_rows])  # the first stream trains its surroundings
+    before = time.process_time()
     late = forecaster.stream(frame[:rows])
-    seconds: dict[str, list[float]] = {"early": [], "late": []}
-    for turn in range(60):  # in turns, so that a slow moment of the machine hits both
-        for name, stream, begin in (("early", early, 1_000), ("late", late, rows)):
-            row = frame[begin + turn : begin + turn + 1]
+    whole = time.process_time() - before
+    streams = {"early": early, "late": late}
+    figures = {"rows_early": early_rows, "rows_late": rows, "ms_a_row_read": 1e3 * whole / rows}
+    figures |= {f"bytes_{name}": stream.nbytes for name, stream in streams.items()}
+    figures |= _cost_ratios(streams, frame, turns)
+    return figures | {"restored_equal": float(_restored_equal(forecaster, late, frame))}
+
+
+def _cost_ratios(
+    streams: dict[str, ForecastStream], frame: pd.DataFrame, turns: int
+) -> dict[str, float]:
+    """Return the median CPU of a row and of many at once, in turns: noise hits both streams."""
+    seconds: dict[str, list[float]] = {}
+    for turn in range(turns):
+        for name, stream in streams.items():
+            place = sum(stream.rows.values())
             before = time.process_time()
-            stream.update(row)
+            stream.update(frame[place : place + 1])
             stream.forecast()
-            seconds[name].append(time.process_time() - before)
-    return {
-        "rows_early": 1_000,
-        "rows_late": rows,
-        "bytes_early": early.nbytes,
-        "bytes_late": late.nbytes,
-        "ms_early": 1e3 * statistics.median(seconds["early"]),
-        "ms_late": 1e3 * statistics.median(seconds["late"]),
-    }
+            after = time.process_time()
+            seconds.setdefault(f"ms_row_{name}", []).append(after - before)
+            if turn % TURNS_A_PIECE == 0:
+                stream.update(frame[place + 1 : place + 1 + ROWS_AT_ONCE])
+                each = (time.process_time() - after) / ROWS_AT_ONCE
+                seconds.setdefault(f"ms_of_many_{name}", []).append(each)
+    return {name: 1e3 * statistics.median(found) for name, found in seconds.items()}
+
+
+def _restored_equal(
+    forecaster: TitansForecaster, stream: ForecastStream, frame: pd.DataFrame
+) -> bool:
+    """Return whether a stream that was saved and loaded goes on bit for bit."""
+    place = sum(stream.rows.values())
+    with tempfile.TemporaryDirectory() as folder:
+        stream.save(Path(folder) / "state")
+        twin = forecaster.load_stream(Path(folder) / "state")
+    more = frame[place : place + ROWS_AT_ONCE]
+    same = stream.update(more).digest() == twin.update(more).digest()
+    return same and stream.forecast().equals(twin.forecast())
 
 
 def main() -> None:
@@ -187,7 +219,7 @@ def main() -> None:
     parser.add_argument("--streams", nargs="+", choices=list(STREAMS), default=list(STREAMS))
     parser.add_argument("--sets", nargs="+", default=["vic_elec", "bike_sharing_hourly"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--epochs", type=int, default=4, help="of the window's network, real data")
+    parser.add_argument("--epochs", type=int, help="of the networks, at most; else the default")
     parser.add_argument("--data", type=Path, help="folder with vic_elec.csv.gz and the other")
     parser.add_argument("--rows", type=int, default=1_000_000, help="of the stream of `cost`")
     parser.add_argument(
@@ -197,6 +229,7 @@ def main() -> None:
     if "real" in given.parts and given.data is None:
         parser.error("--parts real needs --data")
     torch.set_num_threads(1)
+    settings = {} if given.epochs is None else {"max_epochs": given.epochs}
     results = json.loads(given.out.read_text()) if given.out.exists() else {}
 
     def keep(part: str, name: str, figures: dict[str, float]) -> None:
@@ -207,18 +240,18 @@ def main() -> None:
         print(part, name, {key: round(value, 4) for key, value in figures.items()}, flush=True)
 
     for part in given.parts:
-        if part == "skill":
-            for seed in given.seeds:
-                for name in given.streams:
-                    keep(part, f"{name}/{seed}", measure_skill(name, seed))
-        elif part == "real":
-            for name in given.sets:
-                keep(part, name, measure_real(name, given.data, given.epochs))
-        elif part == "surprise":
-            for seed in given.seeds:
-                keep(part, f"anomalies/{seed}", measure_surprise(seed))
-        else:
+        if part == "cost":
             keep(part, f"{given.rows} rows", measure_cost(given.rows))
+            continue
+        for seed in given.seeds:
+            if part == "skill":
+                for name in given.streams:
+                    keep(part, f"{name}/{seed}", measure_skill(name, seed, **settings))
+            elif part == "real":
+                for name in given.sets:
+                    keep(part, f"{name}/{seed}", measure_real(name, given.data, seed, **settings))
+            else:
+                keep(part, f"anomalies/{seed}", measure_surprise(seed, **settings))
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ BATCH = 256
 RATE = 1e-2
 
 ENOUGH = 100
-"""Moments of the validation rows that can calibrate by themselves."""
+"""Moments of the validation rows that can calibrate by themselves, and be compared with."""
 
 
 def stream_config(network: ForecastNetwork, preprocess: Preprocess, seed: int = 0) -> StreamConfig:
@@ -100,11 +100,13 @@ def fit_stream(
     if learn.any():
         warm = learn & (main.row >= main.row.max() // 10)
         _solve(model.mixture, main.moments.take(warm), main.moments.take(check))
+        own, held_out = main.moments.take(learn), main.moments.take(check)
         young = young_moments(model, network, (static, codes), rows, trained, source)
-        joined = main.moments.take(learn).then(young)
-        _settle_usual(model.mixture, main.moments.take(learn))
-        _train_gate(model.mixture, joined, main.moments.take(check), source)
-        _calibrate(model, main.moments.take(check if check.sum() >= 100 else learn))
+        flattery = _flattery(model.mixture, own, held_out)
+        own, young = _as_unseen(own, flattery), _as_unseen(young, flattery)
+        _settle_usual(model.mixture, own)
+        _train_gate(model.mixture, own.then(young), held_out, source)
+        _calibrate(model, held_out if len(held_out.base) >= ENOUGH else own)
     _settle_tail(model, network, late, rows)
     network.to(device)
     return model
@@ -146,6 +148,43 @@ def _ridge(given: Tensor, wanted: Tensor, penalty: float) -> tuple[Tensor, Tenso
     product.diagonal().add_(penalty * len(given) + FEW_RIDGE)
     slope = torch.linalg.solve(product, given.mT @ wanted)
     return slope.float(), (aim - mean @ slope).float()
+
+
+@torch.no_grad()
+def _flattery(mixture: Mixture, moments: Moments, held_out: Moments) -> float:
+    """Return how much larger the network's squared error is where it was not trained, at least 1.
+
+    Held-out rows may be harder or easier for everyone; how much, the bare levels tell, which
+    were trained nowhere.
+    """
+    if len(held_out.base) < ENOUGH:
+        return 1.0
+    network, levels = (
+        _squared_error(later, held_out) / _squared_error(before, moments)
+        for later, before in (
+            (held_out.base[:, None], moments.base[:, None]),
+            (mixture.centred(held_out.look)[0], mixture.centred(moments.look)[0]),
+        )
+    )
+    return max(1.0, float(network / levels.median()))
+
+
+def _squared_error(forecasts: Tensor, moments: Moments) -> Tensor:
+    """Return the mean squared error of each expert where the target came, (experts,)."""
+    squares = (forecasts - moments.target[:, None]).square() * moments.came[:, None]
+    return squares.sum((0, 2)) / moments.came.sum() + SMALLEST_ERROR
+
+
+def _as_unseen(moments: Moments, flattery: float) -> Moments:
+    """Return moments with the network as wrong as it would be had it not been trained on them.
+
+    Else the mixture learns to trust it as far as it fits its own training rows.
+    """
+    base = moments.target + (moments.base - moments.target) * flattery**0.5
+    errors = moments.look.errors.clone()
+    errors[:, 0] *= flattery
+    look = moments.look._replace(errors=errors)
+    return moments._replace(base=torch.where(moments.came, base, moments.base), look=look)
 
 
 @torch.no_grad()
