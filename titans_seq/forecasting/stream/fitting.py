@@ -8,6 +8,8 @@ steps.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -27,6 +29,7 @@ from titans_seq.forecasting.stream.moments import (
     training_moments,
     young_moments,
 )
+from titans_seq.forecasting.stream.periods import find_periods
 from titans_seq.forecasting.stream.rows import side_by_side, table_sizes
 from titans_seq.forecasting.stream.state import Rows
 
@@ -80,8 +83,6 @@ def fit_stream(
     seed
         Of everything random.
     """
-    config = stream_config(network, preprocess, seed)
-    model = StreamModel(config).eval()
     network.eval()
     device = next(network.parameters()).device
     chosen, begins, ends = choose_rows(panel, most_rows)
@@ -90,6 +91,11 @@ def fit_stream(
     borders = panel.starts[chosen] + torch.from_numpy(train_rows)[chosen]
     trained = (borders - torch.tensor(begins)).clamp(min=0)
 
+    config = stream_config(network, preprocess, seed)
+    if not config.slots:
+        known = rows.seen & (torch.arange(rows.seen.shape[1]) < trained[:, None])
+        config = replace(config, slots=find_periods(rows.value, known), counted=True)
+    model = StreamModel(config).eval()
     first = model.first(static, codes, rows)
     wanted = training_moments(rows, config.horizon)
     main, late = carried_moments(model, network, first, rows, wanted)

@@ -1,9 +1,4 @@
-"""Honest streaming forecasts: a value is read only once it has been forecast and has come.
-
-``carried_forecasts`` goes through long series once, with the memory carried along;
-``reset_forecasts`` gives the same forecasts from memories that began anew one look-back before,
-so that the difference is the memory's.
-"""
+"""Honest streaming forecasts: a value is read only once it has been forecast and has come."""
 
 from __future__ import annotations
 
@@ -16,14 +11,11 @@ from torch import Tensor
 
 from titans_seq.forecasting.fitting import RawForecasts
 from titans_seq.forecasting.results import WindowForecasts, real_units, window_forecasts
-from titans_seq.forecasting.stream.moments import carried_moments, later_moments
+from titans_seq.forecasting.stream.moments import carried_moments
 from titans_seq.forecasting.stream.parts import StreamParts
 from titans_seq.forecasting.stream.rows import side_by_side
 from titans_seq.forecasting.table import Table
 from titans_seq.forecasting.windows import WindowIndex
-
-RESET_BATCH = 32
-"""Memories that begin anew at once."""
 
 
 class HonestForecasts(NamedTuple):
@@ -62,28 +54,6 @@ def forecasts_at(parts: StreamParts, table: Table, index: WindowIndex) -> Window
     return window_forecasts(table, index, real_units(panel, index, raw))
 
 
-def carried_forecasts(
-    parts: StreamParts, table: Table, *, start: int, stride: int = 1
-) -> HonestForecasts:
-    """Forecast at every ``stride``-th row from ``start`` on, the memory carried from the first.
-
-    Parameters
-    ----------
-    parts
-        The trained forecaster.
-    table
-        Whole series; their horizons lie in them.
-    start
-        First cutoff of each series, counted from its first row.
-    stride
-        Rows from one cutoff to the next.
-    """
-    last = int(table.lengths().max()) - parts.model.config.horizon
-    whole = _forecasts(parts, table, torch.arange(max(1, start), last + 1, stride))
-    real = whole.came.any(-1)
-    return HonestForecasts(*(one[real] for one in whole))
-
-
 def _forecasts(parts: StreamParts, table: Table, cutoffs: Tensor) -> HonestForecasts:
     """Forecast at the same rising cutoffs of every series."""
     panel = parts.preprocess.panel(table, parts.columns)
@@ -102,25 +72,3 @@ def _forecasts(parts: StreamParts, table: Table, cutoffs: Tensor) -> HonestForec
         moments.target,
         moments.came,
     )
-
-
-def reset_forecasts(parts: StreamParts, table: Table, like: HonestForecasts) -> HonestForecasts:
-    """Forecast the same moments from memories that have read one look-back and nothing else."""
-    panel = parts.preprocess.panel(table, parts.columns)
-    starts = table.starts.tolist()
-    rows = side_by_side(panel, parts.preprocess, starts[:-1], starts[1:])
-    points, quantiles = [], []
-    for part in torch.arange(len(like.series)).split(RESET_BATCH):
-        moments = later_moments(
-            parts.model,
-            parts.network,
-            (panel.static, panel.static_codes),
-            rows,
-            like.series[part],
-            like.cutoff[part] - parts.model.config.context,
-            parts.model.config.context,
-        )
-        point, away = parts.model.mixed(moments.look, moments.base)
-        points.append(point.detach())
-        quantiles.append(away.detach())
-    return like._replace(point=torch.cat(points), quantiles=torch.cat(quantiles))
