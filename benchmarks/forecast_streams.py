@@ -73,6 +73,8 @@ TURNS_A_PIECE = 10
 
 Floats = npt.NDArray[np.float64]
 
+PARTS = ["skill", "real", "surprise", "cost"]
+
 GOALS = {"recall": 0.7, "drift": 0.6, "jumps": 0.4, "vic_elec": 0.10, "bike_sharing_hourly": 0.45}
 
 
@@ -81,7 +83,7 @@ def measure_skill(name: str, seed: int, **settings: Any) -> dict[str, float]:
     stream = STREAMS[name](seed)
     frame, begin = stream.frame(), stream.test_begin
     forecaster = TitansForecaster(horizon=HORIZON, context_length=None, random_state=seed)
-    forecaster.set_params(**settings).fit(frame[:begin], val_size=int(0.15 * begin))
+    forecaster.set_params(**settings).fit(frame[:begin])
     # Nothing of the training part helps in the test part, so the stream begins there.
     start = stream.score_begin - begin
     carried = forecaster.forecast_windows(frame[begin:], start=start, stride=STRIDE).point
@@ -98,7 +100,7 @@ def measure_real(name: str, folder: Path, seed: int, **settings: Any) -> dict[st
     """Return the scaled error on the last fifth: memory carried, and reset at some windows."""
     targets, horizon, time_col = REAL[name]
     frame = pd.read_csv(next(folder.rglob(f"{name}.csv.gz")))[[time_col, *targets]]
-    train, test = int(0.7 * len(frame)), len(frame) - int(0.2 * len(frame))
+    test = len(frame) - int(0.2 * len(frame))
     forecaster = TitansForecaster(
         horizon=horizon,
         context_length=None,
@@ -106,7 +108,7 @@ def measure_real(name: str, folder: Path, seed: int, **settings: Any) -> dict[st
         target_col=targets,
         random_state=seed,
     )
-    forecaster.set_params(**settings).fit(frame[:test], val_size=test - train)
+    forecaster.set_params(**settings).fit(frame[:test])
     windows = forecaster.forecast_windows(frame, start=test)
     # (windows, series, horizon): the windows come series after series.
     point, actual = (
@@ -211,11 +213,21 @@ def _restored_equal(
     return same and stream.forecast().equals(twin.forecast())
 
 
+def medians(measured: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """Return the median over the seeds of each figure of what was ``measured`` as name/seed."""
+    together: dict[str, list[dict[str, float]]] = {}
+    for name, figures in measured.items():
+        together.setdefault(name.split("/")[0], []).append(figures)
+    return {
+        name: {key: statistics.median(one[key] for one in found) for key in found[0]}
+        for name, found in together.items()
+    }
+
+
 def main() -> None:
     """Measure the parts asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    whole = ["skill", "real", "surprise", "cost"]
-    parser.add_argument("--parts", nargs="+", choices=whole, default=whole)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--streams", nargs="+", choices=list(STREAMS), default=list(STREAMS))
     parser.add_argument("--sets", nargs="+", default=["vic_elec", "bike_sharing_hourly"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
@@ -236,6 +248,7 @@ def main() -> None:
         again = json.loads(given.out.read_text()) if given.out.exists() else results
         again.setdefault(part, {})[name] = figures
         again["environment"], again["goals"] = environment(), GOALS
+        again["medians"] = {part: medians(again[part]) for part in PARTS if part in again}
         write_json(given.out, again)
         print(part, name, {key: round(value, 4) for key, value in figures.items()}, flush=True)
 

@@ -31,6 +31,11 @@ def test_cost_is_told_early_and_late() -> None:
         assert found[f"ms_{name}_late"] > 0
 
 
+def test_seeds_are_summed_up_by_their_median() -> None:
+    found = {"jumps/0": {"carried": 0.1}, "jumps/1": {"carried": 0.7}, "jumps/2": {"carried": 0.6}}
+    assert forecast_streams.medians(found) == {"jumps": {"carried": 0.6}}
+
+
 def test_it_is_measured_through_what_a_user_has() -> None:
     source = Path(forecast_streams.__file__).read_text("utf-8")
     assert not re.search(r"(forecaster|stream|early|late)\._", source)
