@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -90,6 +91,20 @@ SINKS: Mapping[str, Callable[[Path, str], Sink]] = {
 
 
 @contextmanager
+def _ended_tidily() -> Iterator[None]:
+    """Let SIGTERM, which batch systems send, end the work as Ctrl-C does: nothing stays behind."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
 def whole_file(out: Path) -> Iterator[Path]:
     """Give a temporary file; what was written to it comes to ``out`` at the end, or never.
 
@@ -98,10 +113,10 @@ def whole_file(out: Path) -> Iterator[Path]:
     from titans_seq.files import write_whole
 
     if str(out) != "-":
-        with write_whole(out) as temporary:
+        with _ended_tidily(), write_whole(out) as temporary:
             yield temporary
         return
-    with tempfile.TemporaryDirectory(prefix="titans-seq-") as folder:
+    with _ended_tidily(), tempfile.TemporaryDirectory(prefix="titans-seq-") as folder:
         temporary = Path(folder) / "output"
         yield temporary
         with temporary.open("rb") as source:
