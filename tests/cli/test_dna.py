@@ -125,7 +125,8 @@ def test_evaluate_shows_simple_classifiers_beside(
     assert "majority" in answer.stdout
     assert "95% intervals" in answer.stdout
     assert "60 of 60 rows share a 24-letter word with a training row" in answer.stderr
-    assert "Warning: nearest training row reaches mcc 1.000" in answer.stderr
+    assert "Warning: simple models come within" in answer.stderr
+    assert "nearest training row (1.000)" in answer.stderr
     titles = [table["title"] for table in json.loads(out.read_text())["more"]]
     assert titles == ["95% intervals", "strands"]
 
@@ -160,6 +161,10 @@ def test_several_labels_and_values_go_from_table_to_scores(run: Run, tmp_path: P
         found = json.loads(answer.stdout)["scores"]
         wanted = {"labels": {"titans-seq: gc", "titans-seq: tata", "majority"}, "values": {"mean"}}
         assert wanted[task] < set(found)
+        answer = run("dna", "predict", table, "--model", model)
+        titles = {"labels": ["id", "label", "p(gc)", "p(tata)"], "values": ["id", "value"]}
+        assert answer.stdout.splitlines()[0].split("\t") == titles[task]
+        assert len(answer.stdout.splitlines()) == 41
     bad = tmp_path / "bad.csv"
     bad.write_text("sequence,label\nACGT,1.5\nACGT,high\n")
     answer = run("dna", "fit", bad, "--task", "values", "--model", tmp_path / "other")
@@ -266,3 +271,17 @@ def test_explain_writes_a_row_a_base_and_draws_a_logo(
     for bad in (("--plot", logo), ("--record", "none"), ("--region", "20")):
         assert run(*words, *bad).exit_code == 2
     assert run(*words, "--target", "exon").exit_code == 3
+
+
+def test_what_is_short_or_unsure_is_unclassified(run: Run, fasta: Path, tmp_path: Path) -> None:
+    model, path = tmp_path / "model", tmp_path / "mixed.fa"
+    words = ("dna", "fit", fasta, "--max-epochs", "1", "-s", "dim=8", "-s", "layers=1")
+    assert run(*words, "--min-length", "40", "--model", model).exit_code == 0
+    path.write_text(">long\n" + "ACGGT" * 10 + "\n>short\nACGT\n")
+    for more in ((), ("--window", "50")):
+        answer = run("dna", "predict", path, "--model", model, *more)
+        assert answer.exit_code == 0, answer.output
+        column = answer.stdout.splitlines()[0].split("\t").index("label")
+        first, second = (line.split("\t")[column] for line in answer.stdout.splitlines()[1:])
+        assert first in {"tata", "none"}
+        assert second == "unclassified"

@@ -290,7 +290,9 @@ def test_training_goes_on_where_it_stopped() -> None:
         classifier.fit(sequences, labels).fit(sequences, labels)
     assert (len(plain.loss_curve_), len(warm.loss_curve_)) == (1, 2)
     assert warm.loss_curve_[1] < warm.loss_curve_[0] == plain.loss_curve_[0]
-    with pytest.raises(DataError, match="trained for 2 classes, not for 3 classes"):
+    with pytest.raises(
+        DataError, match=r"trained for classes \['motif', 'other'\], not for classes"
+    ):
         warm.fit(sequences, ["third", *labels[1:]])
 
 

@@ -45,7 +45,7 @@ def test_averaging_over_strands_fails_on_labels_of_the_strand_and_that_is_said()
     assert control.other < 0.05
     (said,) = [one for one in found.warnings if "cannot tell" in one]
     assert "averaging over strands cannot tell them; train with reverse_complement=none" in said
-    assert any("4-letter words reaches mcc" in one for one in found.warnings)
+    assert any("4-letter words (1.000)" in one for one in found.warnings)
 
     seeing = TitansDNAClassifier(**TINY).fit(*train)
     found = assess_classifier(seeing, test, train)
@@ -125,7 +125,7 @@ def test_values_are_scored_beside_controls():
     found = assess_values(regressor, (texts, values), (texts, values))
     assert found.scores["length"]["r2"] > 0.95
     assert found.scores["mean"]["r2"] == pytest.approx(0)
-    assert any(one.startswith("length reaches r2") for one in found.warnings)
+    assert any("r2" in one and "length (" in one for one in found.warnings)
 
 
 def test_values_without_a_prediction_are_left_out():

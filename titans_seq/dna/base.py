@@ -46,6 +46,7 @@ class TitansDNAEstimator(StreamMixin, BaseEstimator):
     """
 
     _kind = ""
+    _seed: int | None = None
 
     def __init__(
         self,
@@ -99,7 +100,16 @@ class TitansDNAEstimator(StreamMixin, BaseEstimator):
     n_iter_: int
 
     def _long_enough(self, rows: Sequence[Codes]) -> npt.NDArray[np.bool_]:
-        """Return which sequences have ``min_length`` letters; some must."""
+        """Return which sequences have ``min_length`` letters; some must.
+
+        Raises
+        ------
+        ConfigError
+            If a setting is outside its range.
+        DataError
+            If all are shorter.
+        """
+        check_settings(self)
         kept = np.array([len(row) >= self.min_length for row in rows])
         if not kept.any():
             longest = max(map(len, rows))
@@ -120,31 +130,28 @@ class TitansDNAEstimator(StreamMixin, BaseEstimator):
         partial
             One pass over all rows, none held out, from where the last training ended.
         """
-        check_settings(self)
-        seed = int(check_random_state(self.random_state).randint(2**31))
         going_on = hasattr(self, "network_") and (partial or self.warm_start)
         before = self.loss_curve_ if going_on else []
+        if not going_on or self._seed is None:
+            self._seed = int(check_random_state(self.random_state).randint(2**31))
         if going_on:
             self._check_same(target)
-            seed = (seed + len(before)) % 2**31
         else:
-            with seeded(seed):
+            with seeded(self._seed):
                 self.network_ = self._new_network(rows, target)
         settings = train_settings(self, rows)
         share = 0.0 if partial else held_out_share(self.validation_fraction, len(rows))
-        learn, held = hold_out(rows, target.strata, share, seed)
-        data = Labelled(rows, target.values, weights)
-        if not weights[held].sum() or not weights[learn].sum():
-            learn, held = np.arange(len(rows)), np.arange(0)
+        # The same rows are held out each time, so that none of them was ever learnt from.
+        learn, held = _part(Labelled(rows, target.values, weights), target, share, self._seed)
         fitted = fit_network(
             self.network_,
-            data.at(learn),
-            data.at(held),
+            learn,
+            held,
             one_pass(settings) if partial else settings,
             batch_size=self.batch_size,
             augment=self.reverse_complement in ("augment", "average"),
             average=self.reverse_complement == "average",
-            seed=seed,
+            seed=(self._seed + len(before)) % 2**31,
         )
         self.network_.cpu()
         self.history_ = fitted.history.to_table()
@@ -162,11 +169,12 @@ class TitansDNAEstimator(StreamMixin, BaseEstimator):
 
     def _check_same(self, target: Target) -> None:
         """Refuse to go on training with other outputs than before."""
-        config = self.network_.config
-        if (config.task, config.outputs) != (target.task, len(target.names)):
+        task = self.network_.config.task
+        known: Any = getattr(self, "names_", getattr(self, "classes_", None))
+        if task != target.task or not np.array_equal(known, target.names):
             raise DataError(
-                f"the network was trained for {config.outputs} {config.task}, not for "
-                f"{len(target.names)} {target.task}; fit a new one (warm_start=False)"
+                f"the network was trained for {task} {np.asarray(known).tolist()}, not for "
+                f"{target.task} {target.names.tolist()}; fit a new one (warm_start=False)"
             )
 
     def _answers(self, X: Any) -> tuple[torch.Tensor, list[Codes]]:
@@ -268,3 +276,11 @@ class TitansDNAEstimator(StreamMixin, BaseEstimator):
         tags.input_tags.one_d_array = True
         tags.input_tags.two_d_array = False
         return tags
+
+
+def _part(data: Labelled, target: Target, share: float, seed: int) -> tuple[Labelled, Labelled]:
+    """Return rows to learn from and rows held out, both of some weight, or all and none."""
+    learn, held = hold_out(data.rows, target.strata, share, seed)
+    if not data.weights[held].sum() or not data.weights[learn].sum():
+        learn, held = np.arange(len(data.rows)), np.arange(0)
+    return data.at(learn), data.at(held)

@@ -12,7 +12,8 @@ from sklearn.base import ClassifierMixin
 from titans_seq.config import Variant
 from titans_seq.dna.base import Strands, TitansDNAEstimator
 from titans_seq.dna.inputs import encode_all
-from titans_seq.dna.targets import check_classes, read_target, row_weights, with_unclassified
+from titans_seq.dna.naming import name_classes, name_labels
+from titans_seq.dna.targets import check_classes, read_target, row_weights
 from titans_seq.dna.tasks import probabilities
 from titans_seq.exceptions import ConfigError
 
@@ -89,7 +90,7 @@ class TitansDNAClassifier(ClassifierMixin, TitansDNAEstimator):
     device
         ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
     verbose
-        1 shows a progress bar on standard error, if that is a terminal.
+        1 shows a progress bar, if standard error is a terminal.
 
     Attributes
     ----------
@@ -210,13 +211,13 @@ class TitansDNAClassifier(ClassifierMixin, TitansDNAEstimator):
         target = read_target(y, len(rows), known)
         weights = row_weights(target, self._class_weight(partial), sample_weight)
         kept = self._long_enough(rows)
-        self.classes_ = target.names
         self._learn(
             [row for row, keep in zip(rows, kept, strict=True) if keep],
             target._replace(values=target.values[kept]),
             weights[kept],
             partial=partial,
         )
+        self.classes_ = target.names
         return self
 
     def _known_classes(self, classes: Any) -> npt.NDArray[Any] | None:
@@ -237,8 +238,6 @@ class TitansDNAClassifier(ClassifierMixin, TitansDNAEstimator):
 
         Raises
         ------
-        NotFittedError
-            Before ``fit``.
         DataError
             If a sequence is no DNA.
         """
@@ -260,25 +259,17 @@ class TitansDNAClassifier(ClassifierMixin, TitansDNAEstimator):
         return self.decide(chances, lengths)
 
     def decide(self, chances: Chances, lengths: Sequence[int] | None = None) -> npt.NDArray[Any]:
-        """Return the labels that probabilities come to.
+        """Return the labels that probabilities come to, as :meth:`predict` does.
 
-        Parameters
-        ----------
-        chances
-            As of :meth:`predict_proba`.
-        lengths
-            Letters of each sequence; None: all are long enough.
+        ``lengths`` are the letters of each sequence; None: all are long enough.
         """
-        short = np.zeros(len(chances), dtype=bool)
-        if lengths is not None:
-            short = np.asarray(lengths) < self.min_length
+        short = np.asarray(self.min_length if lengths is None else lengths) < self.min_length
+        short = np.broadcast_to(short, (len(chances),))
         if self.network_.config.task == "labels":
-            given = chances >= (0.5 if self.threshold is None else self.threshold)
-            return np.asarray((given & ~short[:, None]).astype(np.int64))
-        labels = self.classes_[chances.argmax(axis=-1)]
-        if self.threshold is not None:
-            short = short | (chances.max(axis=-1) < self.threshold)
-        return with_unclassified(labels, short, self.unclassified) if short.any() else labels
+            return name_labels(chances, short, self.threshold)
+        return name_classes(
+            chances, self.classes_, short, threshold=self.threshold, unclassified=self.unclassified
+        )
 
     def _chances(self, X: Any) -> tuple[Chances, list[int]]:
         """Return probabilities, and the letters of each sequence."""

@@ -6,8 +6,6 @@ one label, or a value in its own units.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -24,7 +22,7 @@ from titans_seq.dna.network import Strand, TitansDNANetwork
 from titans_seq.dna.tasks import mix, settle
 from titans_seq.dna.windows import pad
 from titans_seq.exceptions import ConfigError, DataError
-from titans_seq.nn.memory import NeuralMemory
+from titans_seq.nn.surprise import listening
 
 Method = Literal["mutagenesis", "gradient", "surprise"]
 METHODS: tuple[str, ...] = get_args(Method)
@@ -97,26 +95,21 @@ def explain(
     check_is_fitted(estimator)
     if method not in METHODS:
         raise ConfigError(f"method={method!r}: choose one of {', '.join(METHODS)}")
-    if method == "surprise":
-        names: list[Any] = [None]
-    else:
-        names = list(getattr(estimator, "classes_", getattr(estimator, "names_", [])))
-    wanted = None if method == "surprise" else _column(target, names)
+    names = list(getattr(estimator, "classes_", getattr(estimator, "names_", [])))
+    wanted = _column(target, names)
     found = []
     for index, row in enumerate(encode_all(sequences)):
         start, stop = _bounds(region, len(row), index)
-        if method == "surprise":
-            importance, changes, column = _surprise(estimator, row), None, 0
-        else:
-            column = _likeliest(estimator, row) if wanted is None else wanted
-            read = _mutations if method == "mutagenesis" else _slopes
-            changes = read(estimator, row, column, start, stop)
-            importance = _importance(row[start:stop], changes)
-        if method == "surprise":
-            importance = importance[start:stop]
         letters = decode(row[start:stop])
-        name = names[column]
-        found.append(Explanation(letters, start, name, method, importance, changes))
+        if method == "surprise":
+            worth = _surprise(estimator, row)[start:stop]
+            found.append(Explanation(letters, start, None, method, worth, None))
+            continue
+        column = _likeliest(estimator, row) if wanted is None else wanted
+        measure = _mutations if method == "mutagenesis" else _slopes
+        changes = measure(estimator, row, column, start, stop)
+        worth = _importance(row[start:stop], changes)
+        found.append(Explanation(letters, start, names[column], method, worth, changes))
     return found
 
 
@@ -227,35 +220,12 @@ def _raw_with_words(
 def _surprise(estimator: TitansDNAEstimator, row: Codes) -> Array:
     """Return the inner loss of the memories at each base, a mean over layers."""
     network = estimator.network_.eval()
-    memories = [one for one in network.modules() if isinstance(one, NeuralMemory)]
-    if not memories:
-        raise ConfigError(f"variant={estimator.variant!r} has no memory that could be surprised")
     given = network.strand(**pad([row]))
     tokens, real, _ = network.titans.tokens(given.bases, given.mask)
-    with _entering(memories) as seen:
+    with listening(network.titans.backbone) as heard:
         network.titans.backbone(tokens, mask=real, keep_state=False)
-    losses = []
-    for memory, parts in zip(memories, seen, strict=True):
-        _, _, loss = memory.read_packed(torch.cat(parts, dim=1), None, None, keep_state=False)
-        losses.append(loss[0, -tokens.shape[1] :])  # persistent tokens stand before
-    each = torch.stack(losses).mean(dim=0).double().numpy()
+        losses = heard.take(tokens.shape[1])
+    if losses is None:
+        raise ConfigError(f"variant={estimator.variant!r} has no memory that could be surprised")
+    each = losses[0].double().numpy()
     return np.asarray(np.repeat(each, network.titans.tokens.stride)[: len(row)])
-
-
-@contextmanager
-def _entering(memories: list[NeuralMemory]) -> Iterator[list[list[Tensor]]]:
-    """Note the tokens that enter each memory while the context lasts."""
-    seen: list[list[Tensor]] = [[] for _ in memories]
-
-    def note_in(parts: list[Tensor]) -> Any:
-        return lambda _module, args: parts.append(args[0])
-
-    handles = [
-        memory.gates.register_forward_pre_hook(note_in(parts))
-        for memory, parts in zip(memories, seen, strict=True)
-    ]
-    try:
-        yield seen
-    finally:
-        for handle in handles:
-            handle.remove()

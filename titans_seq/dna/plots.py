@@ -62,13 +62,9 @@ def plot_scores(
     MissingExtraError
         If matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("matplotlib", extra="dna") from error
     truth = _indices(labels, chances, classes)
     names = [str(name) for name in classes]
-    figure = Figure(figsize=(13, 4.2), layout="constrained")
+    figure = _figure(4.2)
     scores, curves, confusion = figure.subplots(1, 3)
     _draw_scores(scores, truth, chances, names)
     _draw_curves(curves, truth, chances, names)
@@ -103,13 +99,9 @@ def plot_logo(
     MissingExtraError
         If matplotlib or logomaker is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("matplotlib", extra="dna") from error
     count = len(explanation.sequence)
     lines = -(-count // _LETTERS_A_LINE) if count <= _MAX_LETTERS else 1
-    figure = Figure(figsize=(13, 0.6 + 1.5 * lines), layout="constrained")
+    figure = _figure(0.6 + 1.5 * lines)
     axes = figure.subplots(lines, 1, sharey=True, squeeze=False)[:, 0]
     if count > _MAX_LETTERS:
         places = explanation.start + 1 + np.arange(count)
@@ -124,6 +116,15 @@ def plot_logo(
     if path is not None:
         figure.savefig(Path(path), dpi=150)
     return figure
+
+
+def _figure(height: float) -> Figure:
+    """Return an empty figure, 13 inches wide."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtraError("matplotlib", extra="dna") from error
+    return Figure(figsize=(13, height), layout="constrained")
 
 
 def _draw_letters(axes: Axes, explanation: Explanation, begin: int) -> None:

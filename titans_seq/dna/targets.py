@@ -218,12 +218,3 @@ def hold_out(
             held[together] = True
             quota[stratum] -= len(together)
     return np.flatnonzero(~held), np.flatnonzero(held)
-
-
-def with_unclassified(labels: Array, doubtful: npt.NDArray[np.bool_], name: Any) -> Array:
-    """Return labels with a name in place of some; words and numbers do not mix in one type."""
-    kind = np.asarray(name).dtype
-    same = kind.kind == labels.dtype.kind or {kind.kind, labels.dtype.kind} <= set("iuf")
-    mixed = labels.astype(np.result_type(kind, labels.dtype) if same else object)
-    mixed[doubtful] = name
-    return mixed

@@ -110,14 +110,19 @@ def assess_grouped(
 
 
 def near_controls(scores: Mapping[str, Metrics], headline: str = HEADLINE) -> list[str]:
-    """Return a warning for every control that reaches the interval of the model's score."""
+    """Return a warning if controls come within the interval of the model's score."""
     own = scores[MODEL]
     low, high = own[f"{headline}_low"], own[f"{headline}_high"]
-    return [
-        f"{name} reaches {headline} {found[headline]:.3f}, within or above the interval of "
-        f"{MODEL} ({low:.3f} to {high:.3f}): these data do not show that the model is better"
+    near = [
+        f"{name} ({found[headline]:.3f})"
         for name, found in scores.items()
         if name != MODEL and found[headline] >= low
+    ]
+    if not near:
+        return []
+    return [
+        f"simple models come within or above the interval of {MODEL}, {headline} {low:.3f} to "
+        f"{high:.3f}: {', '.join(near)}; these data do not show that it is better than they are"
     ]
 
 

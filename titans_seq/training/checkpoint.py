@@ -94,24 +94,21 @@ class Checkpoint:
             tensors = load_file(self.folder / _TENSORS)
             self._check(table["identity"])
             self._apply(task, table, tensors)
-        except (KeyError, TypeError, OSError, json.JSONDecodeError, SafetensorError,
+        except (AttributeError, KeyError, TypeError, OSError, json.JSONDecodeError, SafetensorError,
                 RuntimeError) as error:  # fmt: skip
             raise ConfigError(f"{self.folder} is damaged: {error}; begin anew") from error
 
     def _check(self, found: Mapping[str, Any]) -> None:
         """Refuse the state of another training."""
-        if found == self.identity:
-            return
-        names = sorted(
-            f"{part}.{name}" if isinstance(values, dict) else part
-            for part, values in self.identity.items()
-            for name in (values if isinstance(values, dict) else [part])
-            if (values[name] if isinstance(values, dict) else values)
-            != (found.get(part, {}).get(name) if isinstance(values, dict) else found.get(part))
+        mine, theirs = _flat(self.identity), _flat(found)
+        other = sorted(
+            name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name)
         )
-        raise ConfigError(
-            f"{self.folder} was written with other {', '.join(names)}: give the same, or begin anew"
-        )
+        if other:
+            raise ConfigError(
+                f"{self.folder} was written with other {', '.join(other)}: give the same, or "
+                "begin anew"
+            )
 
     def _apply(self, task: Task, table: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         """Give a task the state that was read."""
@@ -133,3 +130,12 @@ class Checkpoint:
             for group, values in groups.items()
             if group.startswith("optimizer.")
         }
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a table of tables as one, names joined by dots."""
+    flat: dict[str, Any] = {}
+    for name, value in table.items():
+        inner = _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {}
+        flat |= inner or {f"{prefix}{name}": value}
+    return flat

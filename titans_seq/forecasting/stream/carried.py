@@ -17,12 +17,12 @@ from torch import Tensor
 
 from titans_seq.forecasting.conformal import Calibration
 from titans_seq.forecasting.fitting import RawForecasts, forecast_index
-from titans_seq.forecasting.panel import Panel
 from titans_seq.forecasting.stream.adapting import read_rows
 from titans_seq.forecasting.stream.mixture import Snapshot
 from titans_seq.forecasting.stream.parts import StreamParts
 from titans_seq.forecasting.stream.rows import LARGEST, side_by_side, table_slots
 from titans_seq.forecasting.stream.state import Rows
+from titans_seq.forecasting.tables.panel import Panel
 from titans_seq.forecasting.windows import WindowIndex
 
 TOGETHER = 64
@@ -111,6 +111,8 @@ class MemorySource:
         count = index.cutoffs - streams.first[streams.owner]
         reach = torch.zeros_like(streams.first).scatter_reduce(0, streams.owner, count, "amax")
         for group in reach.argsort(stable=True).split(TOGETHER):  # those of like length together
+            if not len(group):
+                continue
             place = torch.full_like(reach, -1).scatter(0, group, torch.arange(len(group)))
             own = torch.nonzero(place[streams.owner] >= 0).flatten()
             some = Streams(streams.series[group], streams.first[group], place[streams.owner[own]])

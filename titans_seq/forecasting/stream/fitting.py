@@ -15,7 +15,6 @@ from torch import Tensor
 
 from titans_seq.forecasting.conformal import Calibration
 from titans_seq.forecasting.network import ForecastNetwork
-from titans_seq.forecasting.panel import Panel, Preprocess
 from titans_seq.forecasting.stream.mixture import SMALLEST_ERROR, Mixture
 from titans_seq.forecasting.stream.model import TAIL, StreamConfig, StreamModel
 from titans_seq.forecasting.stream.moments import (
@@ -30,6 +29,7 @@ from titans_seq.forecasting.stream.moments import (
 )
 from titans_seq.forecasting.stream.rows import side_by_side, table_sizes
 from titans_seq.forecasting.stream.state import Rows
+from titans_seq.forecasting.tables.panel import Panel, Preprocess
 
 RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Penalties of the linear experts to choose from, a moment, in units of a series' variance."""
@@ -204,8 +204,9 @@ def _error(mixture: Mixture, moments: Moments, forecasts: Tensor) -> Tensor:
 @torch.no_grad()
 def _settle_away(model: StreamModel, moments: Moments) -> None:
     """Note how far from the point each quantile lies, in units of the errors of late."""
+    weights = model.mixture.weights(moments.look)
     point = model.mixture(moments.look, moments.base)
-    missed = (moments.target - point) / model.mixture.spread(moments.look)[:, None]
+    missed = (moments.target - point) / model.mixture.spread(moments.look, weights)[:, None]
     missed = torch.where(moments.came, missed, torch.nan)
     levels = torch.tensor(model.config.levels)
     model.away.copy_(missed.nanquantile(levels, dim=0).mT.nan_to_num())

@@ -15,11 +15,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from titans_seq.forecasting.network import ForecastNetwork
-from titans_seq.forecasting.panel import Panel
 from titans_seq.forecasting.stream.mixture import Snapshot
 from titans_seq.forecasting.stream.model import TAIL, StreamModel
 from titans_seq.forecasting.stream.state import Rows, StreamState
 from titans_seq.forecasting.stream.windows import window_forecasts
+from titans_seq.forecasting.tables.panel import Panel
 
 MOMENTS = 6_000
 """Moments of the carried stream that are trained on, at most."""
