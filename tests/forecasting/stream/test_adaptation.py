@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from itertools import pairwise
 from pathlib import Path
 
@@ -219,10 +220,10 @@ def test_intervals_are_as_wide_as_the_errors_of_those_believed(
     assert widths[0] < widths[1]
 
 
-def test_the_setting_holds_for_forecasts_of_every_kind(frame: pd.DataFrame) -> None:
-    small = TitansForecaster(
-        horizon=HORIZON, context_length=None, dim=8, max_epochs=1, adapt=True, random_state=0
-    ).fit(frame.groupby("unique_id").head(120))
+def test_the_setting_holds_for_forecasts_of_every_kind(
+    remembering: TitansForecaster, frame: pd.DataFrame
+) -> None:
+    small = copy(remembering).set_params(adapt=True)
     found = small.predict(frame)
     pd.testing.assert_frame_equal(found, small.stream(frame).forecast(), **LAW)
     assert not np.allclose(found["y_pred"], small.stream(frame, adapt=False).forecast()["y_pred"])
