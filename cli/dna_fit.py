@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import DATA, DATA_OR_STDIN, FOLDER, FORCE, MODEL_OUT, gathered
-from .training import MORE, RANDOM_STATE, build, check_model_out, progress, report_training
+from .training import (
+    MORE,
+    RANDOM_STATE,
+    build,
+    check_model_out,
+    progress,
+    report_training,
+    variant_option,
+)
 
 if TYPE_CHECKING:
     from titans_seq.dna import LabelledSequences
@@ -53,13 +61,7 @@ SETTINGS = (
         help="What the other strand is worth: nothing, more training sequences, or the same "
         "answer always (by the mean over both strands, or by the network's own symmetry).",
     ),
-    click.option(
-        "--variant",
-        type=click.Choice(["mac", "mag", "mal", "lmm", "attention"]),
-        default="mag",
-        show_default=True,
-        help="How memory and attention are joined.",
-    ),
+    variant_option("mag"),
     click.option(
         "--tokens",
         default="motif",

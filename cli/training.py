@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,18 @@ RANDOM_STATE = (
     ),
 )
 """Options of everything that is trained."""
+
+
+def variant_option(default: str) -> Callable[[Any], Any]:
+    """Return the option that names a backbone."""
+    return click.option(
+        "--variant",
+        type=click.Choice(["mac", "mag", "mal", "lmm", "attention"]),
+        default=default,
+        show_default=True,
+        help="How memory and attention are joined.",
+    )
+
 
 MORE = click.option(
     "-s",
