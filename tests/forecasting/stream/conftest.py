@@ -41,6 +41,13 @@ def forecaster(frame: pd.DataFrame) -> TitansForecaster:
     return small
 
 
+@pytest.fixture(scope="session")
+def remembering(frame: pd.DataFrame) -> TitansForecaster:
+    """One that remembers whatever was before its look-back."""
+    small = TitansForecaster(horizon=6, context_length=None, dim=8, max_epochs=1, random_state=0)
+    return small.fit(frame[frame["ds"] < frame["ds"].iloc[300]])
+
+
 @pytest.fixture
 def later(frame: pd.DataFrame) -> pd.DataFrame:
     """Rows that follow those of ``fit``, of both series."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from itertools import pairwise
 from pathlib import Path
 
@@ -219,10 +220,10 @@ def test_intervals_are_as_wide_as_the_errors_of_those_believed(
     assert widths[0] < widths[1]
 
 
-def test_the_setting_holds_for_forecasts_of_every_kind(frame: pd.DataFrame) -> None:
-    small = TitansForecaster(
-        horizon=HORIZON, context_length=None, dim=8, max_epochs=1, adapt=True, random_state=0
-    ).fit(frame.groupby("unique_id").head(120))
+def test_the_setting_holds_for_forecasts_of_every_kind(
+    remembering: TitansForecaster, frame: pd.DataFrame
+) -> None:
+    small = copy(remembering).set_params(adapt=True)
     found = small.predict(frame)
     pd.testing.assert_frame_equal(found, small.stream(frame).forecast(), **LAW)
     assert not np.allclose(found["y_pred"], small.stream(frame, adapt=False).forecast()["y_pred"])
@@ -250,3 +251,18 @@ def test_covariates_known_ahead_are_taken_from_the_rows_that_came() -> None:
     for row in range(120, 180):
         parts.update(rows[row : row + 1])
     _assert_alike(whole, parts)
+
+
+def test_cycles_that_are_counted_adapt_alike_in_any_split() -> None:
+    source = np.random.default_rng(0)
+    values = np.sin(2 * np.pi * np.arange(260) / 13)[None] + 0.2 * source.standard_normal((2, 260))
+    small = TitansForecaster(
+        horizon=HORIZON, context_length=24, dim=8, max_epochs=1, random_state=0
+    ).fit(values[:, :200])
+    whole, parts = (small.stream(values[:, :200], adapt=True) for _ in range(2))
+    whole.update(values[:, 200:])
+    for row in range(200, 260):
+        parts.update(values[:, row : row + 1])
+    _assert_alike(whole, parts)
+    assert whole._state.adapted is not None
+    assert (whole._state.adapted.lessons >= 20).all()

@@ -231,16 +231,6 @@ def test_a_forecaster_saved_before_any_stream_says_so(frame: pd.DataFrame, tmp_p
         loaded.stream(frame)
 
 
-def test_a_forecaster_without_a_window_reads_all_of_the_past(frame: pd.DataFrame) -> None:
-    whole = TitansForecaster(
-        horizon=6, context_length=None, dim=8, max_epochs=1, quantiles=(0.5,), random_state=0
-    )
-    found = whole.fit(frame).predict(frame)
-    pd.testing.assert_frame_equal(found, whole.stream(frame).forecast())
-    cut = whole.predict(frame.groupby("unique_id").tail(96))
-    assert not np.allclose(found["y_pred"], cut["y_pred"])
-
-
 def test_arrays_go_on_with_their_rows_and_need_no_calendar(tmp_path: Path) -> None:
     waves = np.sin(np.arange(90) / 3)[None] + np.arange(2)[:, None]
     small = TitansForecaster(horizon=4, context_length=12, dim=8, max_epochs=1, random_state=0)

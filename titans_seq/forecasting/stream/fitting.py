@@ -117,20 +117,27 @@ def fit_stream(
     learn = whole & (main.row + 1 + config.horizon <= trained[main.series])
     check = whole & (main.row + 1 >= trained[main.series])
     if learn.any():
-        warm = learn & (main.row >= main.row.max() // 10)
-        _solve(model.mixture, main.moments.take(warm), main.moments.take(check))
         own, held_out = main.moments.take(learn), main.moments.take(check)
+        warm = main.moments.take(learn & (main.row >= main.row.max() // 10))
+        _solve(model.mixture, warm, held_out)
         young = young_moments(model, network, (static, codes), rows, trained, source)
-        flattery = _flattery(model.mixture, own, held_out)
-        own, young = _as_unseen(own, flattery), _as_unseen(young, flattery)
-        _settle_usual(model.mixture, own)
-        _train_gate(model.mixture, own.then(held_out).then(young), source)
-        _settle_away(model, held_out if len(held_out.base) >= ENOUGH else own)
+        _train_mixture(model, own, young, held_out, source)
         if calibrate:
             later = torch.tensor(ends) - borders
             model.calibration = _calibration(model, held_out, later)
     _settle_tail(model, network, late, rows)
     return model
+
+
+def _train_mixture(
+    model: StreamModel, own: Moments, young: Moments, held_out: Moments, source: torch.Generator
+) -> None:
+    """Train the weights of the mixture, and note how far from it the quantiles lie."""
+    flattery = _flattery(model.mixture, own, held_out)
+    own, young = _as_unseen(own, flattery), _as_unseen(young, flattery)
+    _settle_usual(model.mixture, own)
+    _train_gate(model.mixture, own.then(held_out).then(young), source)
+    _settle_away(model, held_out if len(held_out.base) >= ENOUGH else own)
 
 
 @torch.no_grad()
