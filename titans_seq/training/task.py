@@ -158,7 +158,7 @@ class Task(LightningModule):
         """Take the step into the mean of the weights; stop after the last one."""
         self.steps += 1
         if self.mean is not None:
-            self.mean.update(self.network)
+            self.mean.update()
         if self._done() < 1:
             return
         if self.steps < self.total_steps:
@@ -180,7 +180,7 @@ class Task(LightningModule):
         """Score the mean of the weights, if there is one."""
         self._validation = Mean()
         if self.mean is not None:
-            self.mean.swap(self.network)
+            self.mean.swap()
 
     def on_validation_end(self) -> None:
         """Close the epoch with its score, and go on with the weights that are trained."""
@@ -188,16 +188,16 @@ class Task(LightningModule):
             raise self._diverged("validation loss")
         self._close_epoch(self._validation.value)
         if self.mean is not None:
-            self.mean.swap(self.network)
+            self.mean.swap()
 
     def on_train_epoch_end(self) -> None:
         """Close the epoch if no validation has done so."""
         if len(self.records) <= self.epoch:
             if self.mean is not None:
-                self.mean.swap(self.network)
+                self.mean.swap()
             self._close_epoch(None)
             if self.mean is not None:
-                self.mean.swap(self.network)
+                self.mean.swap()
         if self.checkpoint is not None:
             optimizer = self.optimizers()
             assert isinstance(optimizer, LightningOptimizer)
