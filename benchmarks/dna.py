@@ -8,7 +8,8 @@ encodes each letter, too. ``windows``: one record of each length, checked, encod
 windows, all of it, without a network. ``predict``: the same record through the network of a
 default classifier, with windows at such a stride that about ``--most`` letters reach the network
 (all of a shorter record); once more with the memory carried along a record of that many letters.
-``genomes``: E. coli and yeast from ``--data``, every letter through the network. Cells of the
+``genomes``: E. coli and yeast from ``--data``, every letter through the network unless
+``--stride`` says otherwise. Cells of the
 last three parts run in a process each, so that peak memory is theirs alone. Figures are added to
 those in FILE. The other readers come with ``pip install 'titans-seq[bench]'``.
 """
@@ -93,7 +94,7 @@ def cells(given: argparse.Namespace, folder: Path) -> Any:
         yield (
             "genomes",
             name,
-            along.apart(__file__, cell | {"stride": given.window, "carry": False}),
+            along.apart(__file__, cell | {"stride": given.stride or given.window, "carry": False}),
         )
 
 
@@ -106,6 +107,7 @@ def main() -> None:
     add("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     add("--lengths", type=int, nargs="+", default=[10**k for k in range(4, 9)])
     add("--window", type=int, default=200)
+    add("--stride", type=int, help="of `genomes`; the window if left out")
     add("--most", type=int, default=2_000_000, help="letters of a record through the network")
     add("--megabases", type=int, default=48, help="letters of a file of `reading`")
     add("--rounds", type=int, default=3)
