@@ -9,7 +9,16 @@ import click
 
 from .options import DATA, DATA_OR_STDIN, FORCE, MODEL_IN, MODEL_OUT, SCORES_OUT, OutFile, gathered
 from .tables import WRITERS, show_scores, write_table
-from .training import MORE, RANDOM_STATE, build, check_model_out, progress, report_training
+from .training import (
+    MORE,
+    RANDOM_STATE,
+    RESUME,
+    build,
+    check_model_out,
+    progress,
+    report_training,
+    surviving,
+)
 
 COLUMNS = ("accuracy", "f1", "mcc", "auroc", "auprc", "log_loss", "records")
 
@@ -76,6 +85,7 @@ def dna() -> None:
 @LABELS
 @MODEL_OUT
 @FORCE
+@RESUME
 @gathered("settings", Settings, *SETTINGS)
 @MORE
 @click.pass_context
@@ -85,10 +95,13 @@ def fit(
     labels: Path | None,
     model: Path,
     force: bool,
+    resume: bool,
     settings: Settings,
     more: tuple[str, ...],
 ) -> None:
     """Train a classifier on FASTA and write it to a model folder.
+
+    Stopped by Ctrl-C, or killed, the same command with --resume goes on.
 
     \b
     Example:
@@ -99,9 +112,10 @@ def fit(
 
     classifier = build(TitansDNAClassifier, asdict(settings), more)
     data = read_labelled(fasta, labels)
-    with progress(ctx):
-        classifier.fit(data.sequences, data.labels)
-    classifier.save(model, force=force)
+    with surviving(model, classifier, [fasta, labels], resume=resume, force=force):
+        with progress(ctx):
+            classifier.fit(data.sequences, data.labels)
+        classifier.save(model, force=force)
     what = f"{len(data.sequences)} sequences, classes {', '.join(map(str, classifier.classes_))}"
     report_training(model, what, classifier.history_)
 

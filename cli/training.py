@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import tomllib
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,11 @@ MORE = click.option(
     multiple=True,
     metavar="NAME=VALUE",
     help="Any other parameter of the Python class, such as dim=64; may be repeated.",
+)
+
+
+RESUME = click.option(
+    "--resume", is_flag=True, help="Go on with a training that was interrupted, if there is one."
 )
 
 
@@ -88,6 +94,47 @@ def progress(ctx: click.Context) -> AbstractContextManager[None]:
 
     quiet = int(ctx.find_root().meta.get("verbosity", 0)) < 0
     return nullcontext() if quiet else showing_progress()
+
+
+@contextmanager
+def surviving(
+    model: Path, estimator: Any, data: Sequence[Path | None], *, resume: bool, force: bool
+) -> Iterator[None]:
+    """Keep checkpoints beside the model folder until it is written.
+
+    Parameters
+    ----------
+    model
+        The model folder; checkpoints lie in one of the same name with ``.checkpoints``.
+    estimator
+        What is trained: its parameters must be the same to go on.
+    data
+        Files that it is trained on: they must be the same to go on.
+    resume, force
+        Go on with what lies there, or begin anew; without either it must not be there.
+    """
+    from titans_seq.exceptions import ConfigError
+    from titans_seq.files import file_digest, plain_values
+    from titans_seq.training import checkpointing
+
+    folder = model.with_name(f"{model.name}.checkpoints")
+    if folder.is_dir() and any(folder.iterdir()) and not (resume or force):
+        raise ConfigError(
+            f"{folder} holds a training that was interrupted: --resume goes on with it, "
+            "--force begins anew"
+        )
+    parameters = estimator.get_params()
+    about = {name: parameters[name] for name in parameters if name not in ("device", "verbose")}
+    files = {f"data {path}": file_digest(path) for path in data if path and str(path) != "-"}
+    try:
+        with checkpointing(folder, resume=resume, about=plain_values({**about, **files})):
+            yield
+    except KeyboardInterrupt as interruption:
+        if not interruption.args:
+            raise
+        (words,) = interruption.args
+        raise KeyboardInterrupt(f"{words}; the same command with --resume goes on") from None
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def report_training(model: Path, data: str, history: Mapping[str, Any]) -> None:

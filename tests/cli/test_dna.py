@@ -2,15 +2,18 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from click.testing import Result
 
-from titans_seq.dna import TitansDNAClassifier
+from titans_seq.dna import TitansDNAClassifier, fitting
 
 Run = Callable[..., Result]
 Sequences = dict[str, tuple[str, str]]
@@ -179,3 +182,41 @@ def test_a_model_is_replaced_only_by_force(run: Run, fasta: Path, tmp_path: Path
     answer = run(*words[:-1], tmp_path, "--force")
     assert answer.exit_code == 3
     assert (tmp_path / "letter.txt").exists()
+
+
+def test_an_interrupted_fit_goes_on_and_comes_to_the_same_model(
+    run: Run, fasta: Path, dna_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, kept = tmp_path / "model", tmp_path / "model.checkpoints"
+    words = ("-q", "dna", "fit", fasta, "--max-epochs", "1", "--model", model)
+    loss, calls = fitting.readers_loss, 0
+
+    def signalled(*values: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        os.kill(os.getpid(), signal.SIGTERM)
+        return loss(*values)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fitting, "readers_loss", signalled)
+        answer = run(*words)
+    assert answer.exit_code == 130
+    assert answer.stderr == (
+        f"Interrupted: a checkpoint was written to {kept}; the same command with --resume goes on\n"
+    )
+    assert calls == 1
+    assert not model.exists()
+
+    answer = run(*words)
+    assert answer.exit_code == 3
+    assert "--resume goes on with it, --force begins anew" in answer.stderr
+
+    answer = run(*words, "-s", "dim=32", "--resume")
+    assert answer.exit_code == 3
+    assert "dim was 64, now it is 32" in answer.stderr
+
+    answer = run(*words, "--resume")
+    assert answer.exit_code == 0, answer.output
+    assert not kept.exists()
+    name = "model.safetensors"
+    assert (model / name).read_bytes() == (dna_model / name).read_bytes()

@@ -6,8 +6,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from titans_seq.training.checkpoints import checkpointing
     from titans_seq.training.device import pick_device
-    from titans_seq.training.fit import showing_progress, train
+    from titans_seq.training.fit import at_most, showing_progress, train
     from titans_seq.training.history import EpochRecord, History
     from titans_seq.training.randomness import seeded
     from titans_seq.training.settings import TrainSettings
@@ -16,6 +17,8 @@ __all__ = [
     "EpochRecord",
     "History",
     "TrainSettings",
+    "at_most",
+    "checkpointing",
     "pick_device",
     "seeded",
     "showing_progress",
@@ -26,6 +29,8 @@ _HOME = {
     "EpochRecord": "history",
     "History": "history",
     "TrainSettings": "settings",
+    "at_most": "fit",
+    "checkpointing": "checkpoints",
     "pick_device": "device",
     "seeded": "randomness",
     "showing_progress": "fit",

@@ -23,6 +23,7 @@ ValidationLoss = Callable[[Any, Any], tuple[Any, Any]]
 
 
 _SHOWN = ContextVar("shown", default=False)
+_MOST_STEPS: ContextVar[int | None] = ContextVar("most_steps", default=None)
 
 
 @contextmanager
@@ -35,8 +36,22 @@ def showing_progress() -> Iterator[None]:
         _SHOWN.reset(before)
 
 
+@contextmanager
+def at_most(steps: int | None) -> Iterator[None]:
+    """Let no training inside take more optimizer steps than that; None sets no bound."""
+    before = _MOST_STEPS.set(steps)
+    try:
+        yield
+    finally:
+        _MOST_STEPS.reset(before)
+
+
 class Batches(Protocol):
-    """Batches of one epoch; every ``iter()`` begins a new one, shuffled by its owner."""
+    """Batches of one epoch; every ``iter()`` begins a new one, shuffled by its owner.
+
+    An attribute ``generator``, if there is one, is the numpy generator that shuffles them: a
+    checkpoint keeps its state.
+    """
 
     def __len__(self) -> int:
         """Return how many batches an epoch has."""
@@ -94,6 +109,8 @@ def train(
 
     if _SHOWN.get():
         settings = dataclasses.replace(settings, progress=True)
+    if _MOST_STEPS.get() is not None:
+        settings = dataclasses.replace(settings, max_steps=_MOST_STEPS.get())
     total_steps = len(batches) * settings.max_epochs
     if settings.max_steps is not None:
         total_steps = min(total_steps, settings.max_steps)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -63,10 +64,23 @@ class Task(LightningModule):
         self.stopped_by = ""
         self.kept = snapshot(network)
         self.mean: RunningMean | None = None
-        self._train = Mean()
+        self.train_mean = Mean()
+        self.epochs_before = 0
+        self.seconds_before = 0.0
+        self.resume: Callable[[], None] | None = None
         self._validation = Mean()
         self._began = time.monotonic()
         self._rate = 0.0
+
+    @property
+    def epoch(self) -> int:
+        """Epochs that lie behind, those of an earlier run too."""
+        return self.epochs_before + self.current_epoch
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of training so far, that of an earlier run too."""
+        return self.seconds_before + time.monotonic() - self._began
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return AdamW over the network's parameter groups."""
@@ -79,13 +93,16 @@ class Task(LightningModule):
             self.mean = RunningMean(self.network)
 
     def on_train_epoch_start(self) -> None:
-        """Forget the last epoch's mean."""
-        self._train = Mean()
+        """Forget the last epoch's mean; where a checkpoint says how it stood, take that."""
+        self.train_mean = Mean()
+        if self.resume is not None:
+            self.resume()
+            self.resume = None
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Set the rate of the step to come."""
         self._rate = self.settings.learning_rate * rate_factor(
-            self.settings, min(self._done(), 1.0), self.current_epoch
+            self.settings, min(self._done(), 1.0), self.epoch
         )
         optimizer = self.optimizers()
         assert not isinstance(optimizer, list)
@@ -103,7 +120,7 @@ class Task(LightningModule):
         if not torch.isfinite(loss.detach()):
             raise self._diverged("loss")
         size = batch_size(batch)
-        self._train.add(loss.detach() * size, size)
+        self.train_mean.add(loss.detach() * size, size)
         return loss
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
@@ -157,7 +174,7 @@ class Task(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Close the epoch if no validation has done so."""
-        if len(self.records) > self.current_epoch:
+        if len(self.records) > self.epoch:
             return
         if self.mean is not None:
             self.mean.swap(self.network)
@@ -167,14 +184,13 @@ class Task(LightningModule):
 
     def _close_epoch(self, validation_loss: float | None) -> None:
         """Record the epoch that ends; keep the weights as they stand if none were better."""
-        epoch = self.current_epoch + 1
+        epoch = self.epoch + 1
         best = self.records[self.best_epoch - 1].validation_loss if self.best_epoch else None
         if best is None or validation_loss is None or validation_loss < best:
             self.best_epoch = epoch
             self.kept = snapshot(self.network)
-        seconds = time.monotonic() - self._began
         self.records.append(
-            EpochRecord(epoch, self._train.value, validation_loss, self._rate, seconds)
+            EpochRecord(epoch, self.train_mean.value, validation_loss, self._rate, self.seconds)
         )
         patience = self.settings.patience
         waited = epoch - self.best_epoch
@@ -185,7 +201,7 @@ class Task(LightningModule):
         """Return the share of training that lies behind, by steps or by the clock."""
         done = self.steps / self.total_steps
         if self.settings.max_seconds is not None:
-            done = max(done, (time.monotonic() - self._began) / self.settings.max_seconds)
+            done = max(done, self.seconds / self.settings.max_seconds)
         return done
 
     def _stop(self, reason: str) -> None:
@@ -194,7 +210,7 @@ class Task(LightningModule):
 
     def _diverged(self, what: str) -> DivergedError:
         return DivergedError(
-            f"training diverged: the {what} is not finite in epoch {self.current_epoch + 1}, "
+            f"training diverged: the {what} is not finite in epoch {self.epoch + 1}, "
             f"step {self.steps + 1}; try a learning rate below {self.settings.learning_rate:g}"
         )
 
