@@ -48,6 +48,8 @@ def verbosity(ctx: click.Context) -> int:
         "demo": (".demo:demo", "Train and score both heads on the embedded data."),
         "forecast": (".forecast:forecast", "Forecast time series: fit, predict, backtest, plot."),
         "dna": (".dna:dna", "Classify DNA sequences: fit, predict, evaluate."),
+        "dataset": (".dataset:dataset", "Data sets: list, show, fetch, verify."),
+        "recipe": (".recipe:recipe", "Benchmark runs: list, show, copy, run, compare."),
         "doctor": (".doctor:doctor", "Show versions, devices, the data folder, and what works."),
     },
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -52,29 +51,11 @@ def build(estimator: type[Any], values: Mapping[str, Any], more: Sequence[str]) 
     ConfigError
         If a name is none of the estimator's, or a value is of another type than its default.
     """
-    from titans_seq.config import unknown_key_error
-    from titans_seq.exceptions import ConfigError
+    from titans_seq.evaluation.overrides import read_settings
 
     built = estimator(**values)
-    known = built.get_params()
-    for setting in more:
-        name, _, text = (part.strip() for part in setting.partition("="))
-        if name not in known:
-            raise unknown_key_error(name, known, f"-s {setting}")
-        value, default = _read_value(text), known[name]
-        kinds = (int, float) if isinstance(default, float) else (type(default),)
-        if default is not None and not isinstance(value, kinds):
-            raise ConfigError(f"-s {setting}: {name} is of type {type(default).__name__}")
-        built.set_params(**{name: value})
+    built.set_params(**read_settings(more, built.get_params()))
     return built
-
-
-def _read_value(text: str) -> Any:
-    """Return a value as TOML writes it; what is no TOML is a word."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
 
 
 def check_model_out(model: Path, *, force: bool) -> None:
@@ -126,15 +107,22 @@ def surviving(
     parameters = estimator.get_params()
     about = {name: parameters[name] for name in parameters if name not in ("device", "verbose")}
     files = {f"data {path}": file_digest(path) for path in data if path and str(path) != "-"}
+    everything = plain_values({**about, **files})
+    with hinting_at_resume(), checkpointing(folder, resume=resume, about=everything):
+        yield
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def hinting_at_resume() -> Iterator[None]:
+    """Let an interruption that left a checkpoint say how to go on."""
     try:
-        with checkpointing(folder, resume=resume, about=plain_values({**about, **files})):
-            yield
+        yield
     except KeyboardInterrupt as interruption:
         if not interruption.args:
             raise
         (words,) = interruption.args
         raise KeyboardInterrupt(f"{words}; the same command with --resume goes on") from None
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def report_training(model: Path, data: str, history: Mapping[str, Any]) -> None:
