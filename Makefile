@@ -6,11 +6,12 @@ STAMP := .venv/torch-$(TORCH).installed
 DEMO ?= demo-out
 PYTEST_ARGS ?=
 
-.PHONY: help install demo test lint check
+.PHONY: help install demo test coverage lint check
 
 help:
 	@echo "make demo    train and score both heads on the embedded data, into $(DEMO)/"
 	@echo "make test    run the tests; PYTEST_ARGS=... is handed on"
+	@echo "make coverage    the same, and which lines they reach"
 	@echo "make lint    ruff, mypy --strict, import-linter"
 	@echo "make check   lint and test"
 	@echo "TORCH=$(TORCH) is the version of torch that is installed"
@@ -28,6 +29,9 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
+
+coverage: $(STAMP)
+	$(MAKE) test PYTEST_ARGS="--cov --cov-report=term $(PYTEST_ARGS)"
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -20,8 +20,8 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from copy import copy
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -39,8 +39,6 @@ from titans_seq.evaluation.streams import (
 )
 from titans_seq.files import write_json
 from titans_seq.forecasting import TitansForecaster
-from titans_seq.forecasting.results import Predictor
-from titans_seq.forecasting.stream.honest import carried_forecasts, reset_forecasts
 
 TRAIN_ROWS = 7_200
 STRIDE = 13
@@ -48,6 +46,9 @@ STRIDE = 13
 
 RESET_STRIDE = 4
 """Of those, every how many-th is forecast with a reset memory too."""
+
+REAL_STRIDE = 97
+"""Rows from one such cutoff to the next in real data."""
 
 STREAMS: dict[str, Callable[[int], KnownStream]] = {
     "recall": lambda seed: recall_stream(3 * ERA, 7_680, seed),
@@ -66,22 +67,19 @@ def measure_skill(name: str, seed: int) -> dict[str, float]:
         horizon=HORIZON, context_length=None, quantiles=(), max_epochs=2, random_state=seed
     )
     forecaster.fit(frame[:begin], val_size=int(0.15 * begin))
-    parts = forecaster._parts()
     # Nothing of the training part helps in the test part, so the stream begins there.
-    table = forecaster._read(frame[begin:], parts.columns, "stream")
     start = stream.score_begin - begin
-    carried = carried_forecasts(parts, table, start=start, stride=STRIDE)
-    some = carried._replace(
-        **{field: one[::RESET_STRIDE] for field, one in carried._asdict().items()}
-    )
-    reset = reset_forecasts(parts, table, some)
-    mean, deviation = forecaster.scale_mean_["y"], forecaster.scale_std_["y"]
 
-    def skill(forecasts: Any) -> float:
-        point = forecasts.point.double().numpy() * deviation + mean
-        return stream.skill(forecasts.cutoff.numpy() + begin, point)
+    def skill(stride: int, *, reset: bool = False) -> float:
+        found = forecaster.forecast_windows(frame[begin:], start=start, stride=stride, reset=reset)
+        cutoffs = stream.score_begin + stride * np.arange(len(found.point))
+        return stream.skill(cutoffs, found.point)
 
-    return {"carried": skill(carried), "carried_some": skill(some), "reset_some": skill(reset)}
+    return {
+        "carried": skill(STRIDE),
+        "carried_some": skill(STRIDE * RESET_STRIDE),
+        "reset_some": skill(STRIDE * RESET_STRIDE, reset=True),
+    }
 
 
 def measure_real(name: str, folder: Path, epochs: int) -> dict[str, float]:
@@ -103,24 +101,20 @@ def measure_real(name: str, folder: Path, epochs: int) -> dict[str, float]:
         random_state=0,
     )
     forecaster.fit(frame[[time_col, *targets]][:test], val_size=test - train)
-    parts = forecaster._parts()
-    table = forecaster._read(frame[[time_col, *targets]], parts.columns, name)
-    carried = carried_forecasts(parts, table, start=test)
-    some = carried._replace(**{field: one[::97] for field, one in carried._asdict().items()})
-    reset = reset_forecasts(parts, table, some)
-    alone = Predictor(parts.network, parts.preprocess, None, parts.columns)
-    window = alone.between(table, (), stride=1, start=test, end=None)
-    scale = np.array([forecaster.scale_std_[series] for series in window.ids])[:, None]
+    whole = frame[[time_col, *targets]]
 
-    def error(forecasts: Any) -> float:
-        return float((forecasts.point - forecasts.target).square().mean())
+    def error(own: TitansForecaster, stride: int, *, reset: bool = False) -> float:
+        found = own.forecast_windows(whole, start=test, stride=stride, reset=reset)
+        scale = np.array([forecaster.scale_std_[series] for series in found.ids])[:, None]
+        return float(np.nanmean(((found.point - found.actual) / scale) ** 2))
 
+    # The same network without the memories around it.
+    window = copy(forecaster).set_params(context_length=WINDOW)
     return {
-        "window": float(np.mean(((window.point - window.actual) / scale) ** 2)),
-        "carried": error(carried),
-        "carried_some": error(some),
-        "reset_some": error(reset),
-        "windows": len(carried.cutoff),
+        "window": error(window, 1),
+        "carried": error(forecaster, 1),
+        "carried_some": error(forecaster, REAL_STRIDE),
+        "reset_some": error(forecaster, REAL_STRIDE, reset=True),
     }
 
 

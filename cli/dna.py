@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
-from .options import DATA, DATA_OR_STDIN, FORCE, MODEL_IN, MODEL_OUT, SCORES_OUT, OutFile, gathered
-from .tables import WRITERS, show_scores, write_table
+from .dna_predict import predict
+from .options import DATA, DATA_OR_STDIN, FORCE, MODEL_IN, MODEL_OUT, SCORES_OUT, gathered
+from .tables import show_scores
 from .training import (
     MORE,
     RANDOM_STATE,
@@ -120,37 +121,7 @@ def fit(
     report_training(model, what, classifier.history_)
 
 
-@dna.command()
-@click.argument("fasta", type=DATA_OR_STDIN)
-@MODEL_IN
-@click.option(
-    "--out",
-    type=OutFile(*WRITERS),
-    default="-",
-    help="Table .tsv, .csv, .jsonl or .parquet; by default TSV on standard output.",
-)
-def predict(fasta: Path, model: Path, out: Path) -> None:
-    """Label every record of FASTA.
-
-    Writes one row a record: its name, its label, and the probability of each class.
-
-    \b
-    Example:
-      titans-seq dna predict contigs.fa.gz --model promoters --out labels.tsv
-    """
-    import pandas as pd
-
-    from titans_seq.dna import TitansDNAClassifier, read_sequences
-
-    classifier = TitansDNAClassifier.load(model)
-    data = read_sequences(fasta)
-    chances = classifier.predict_proba(data.sequences)
-    table = {
-        "id": data.names,
-        "label": classifier.classes_[chances.argmax(axis=1)],
-        **{f"p({name})": chances[:, i] for i, name in enumerate(classifier.classes_)},
-    }
-    write_table(pd.DataFrame(table), out, plain=".tsv")
+dna.add_command(predict)
 
 
 @dna.command()

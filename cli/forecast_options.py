@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from .options import DATA, Function, Numbers, Words, joined
+from .options import DATA, Function, Numbers, RowsOrNone, Words, joined
 from .training import RANDOM_STATE
 
 
@@ -80,7 +80,7 @@ class Settings:
     """Settings of the forecaster, as the command takes them."""
 
     horizon: int
-    context_length: int
+    context_length: int | None
     variant: str
     quantiles: tuple[float, ...]
     max_epochs: int
@@ -92,10 +92,10 @@ SETTINGS = (
     click.option("--horizon", type=click.IntRange(min=1), required=True, help="Rows to forecast."),
     click.option(
         "--context-length",
-        type=click.IntRange(min=1),
+        type=RowsOrNone(),
         default=168,
         show_default=True,
-        help="Rows to look back.",
+        help="Rows to look back; none remembers all of them, as `stream` does.",
     ),
     click.option(
         "--variant",

@@ -36,7 +36,12 @@ AHEAD = "future"
     help="File NAME.state to go on from, if it is there, and to save to at the end.",
 )
 @click.option("--history", type=DATA, help="Table of earlier rows to begin with.")
-def stream(model: Path, state: Path | None, history: Path | None) -> None:
+@click.option(
+    "--adapt",
+    is_flag=True,
+    help="Let the trust in the memories' experts move, too; a state goes on as it began.",
+)
+def stream(model: Path, state: Path | None, history: Path | None, adapt: bool) -> None:
     """Learn from rows as they come, and forecast after each.
 
     Standard input has a JSON object a line: the id, the time, the value (null if missing) and
@@ -54,6 +59,8 @@ def stream(model: Path, state: Path | None, history: Path | None) -> None:
     from titans_seq.forecasting import TitansForecaster, read_frame
 
     forecaster = TitansForecaster.load(model)
+    if adapt:
+        forecaster.set_params(adapt=True)
     running = None
     if state is not None and state.exists():
         if history is not None:

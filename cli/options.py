@@ -79,6 +79,22 @@ class Numbers(Words):
             self.fail(f"{value!r} are not numbers parted by commas", param, ctx)
 
 
+class RowsOrNone(click.ParamType):  # type: ignore[type-arg]
+    """A number of rows, or ``none``."""
+
+    name = "rows"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | None:
+        """Return the number."""
+        if str(value).lower() == "none":
+            return None
+        if not str(value).isdigit() or int(value) < 1:
+            self.fail(f"{value!r} is neither a number of rows from 1 on nor none", param, ctx)
+        return int(value)
+
+
 def joined(
     ctx: click.Context, param: click.Parameter, value: tuple[tuple[str, ...], ...]
 ) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -14,10 +14,13 @@ from sklearn.utils.validation import check_is_fitted
 
 from titans_seq.config import Variant, record_from_table, table_from_record
 from titans_seq.dna.alphabet import Codes
+from titans_seq.dna.checked import OnError
 from titans_seq.dna.fitting import fit_network, read
 from titans_seq.dna.inputs import check_labels, encode_all, hold_out, row_weights
 from titans_seq.dna.network import DNANetworkConfig, TitansDNANetwork, mix
 from titans_seq.dna.settings import check_settings, describe, epochs_for, held_out_share
+from titans_seq.dna.stream import WindowPrediction, stream_rows
+from titans_seq.dna.tiles import Grid
 from titans_seq.dna.windows import Labelled
 from titans_seq.exceptions import BundleError
 from titans_seq.files import load_bundle, save_bundle
@@ -195,6 +198,50 @@ class TitansDNAClassifier(ClassifierMixin, BaseEstimator):
         best = self.predict_proba(X).argmax(axis=-1)
         labels: npt.NDArray[Any] = self.classes_[best]
         return labels
+
+    def predict_stream(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        window: int | None = None,
+        stride: int | None = None,
+        carry: bool = False,
+        on_error: OnError = "stop",
+        refused: str | os.PathLike[str] | None = None,
+    ) -> Iterator[WindowPrediction]:
+        """Yield a prediction for each window of each record of a FASTA file.
+
+        Memory does not grow with the length of a record. The whole file is read, and refused
+        if need be, before the first row comes.
+
+        Parameters
+        ----------
+        path
+            File, packed by gzip or bgzip or not; ``-`` is standard input.
+        window
+            Letters of a window; None: each record is one, of 200,000 letters at most.
+        stride
+            Letters from one window's begin to the next's; None: the window's own length. Every
+            window that begins before the last reaches the record's end is read; the last may
+            be shorter.
+        carry
+            Carry the memory along a record, from window to window, instead of beginning anew
+            in each. Windows may not overlap, so there is no stride.
+        on_error
+            ``stop`` at a record that is refused, or ``skip`` it.
+        refused
+            FASTA file for skipped records, see :func:`titans_seq.dna.checked.checked_fasta`.
+
+        Raises
+        ------
+        DataError
+            If the file is refused, or a record of it and ``on_error`` is ``stop``.
+        ConfigError
+            If the windows cannot be as asked for.
+        """
+        check_is_fitted(self)
+        grid = Grid.of(window, stride, carry=carry)
+        return stream_rows(self, path, grid, on_error=on_error, refused=refused)
 
     def save(self, folder: str | os.PathLike[str], *, force: bool = False) -> None:
         """Write the fitted classifier as a folder of five files, none of them a pickle.

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
-from titans_seq.dna.alphabet import Codes, encode, reverse_complement
+from titans_seq.dna.alphabet import MARK, PAD, Codes, encode, reverse_complement
 from titans_seq.exceptions import ConfigError, DataError
 
 Indices = npt.NDArray[np.int64]
@@ -36,7 +36,10 @@ def encode_all(X: Any) -> list[Codes]:
         X = _one_column(X)
     if not isinstance(X, Iterable):
         raise DataError(f"X is a {type(X).__name__}; it must be a list of sequences")
-    codes = [encode(_letters(item, i), _name(item, i)) for i, item in enumerate(X)]
+    codes = [
+        _checked_codes(item, i) if _is_codes(item) else encode(_letters(item, i), _name(item, i))
+        for i, item in enumerate(X)
+    ]
     if not codes:
         raise DataError("X holds 0 sequences; at least 1 is needed")
     return codes
@@ -58,6 +61,18 @@ def _is_sequence(item: Any) -> bool:
     return (
         named or isinstance(item, str | bytes) or hasattr(item, "seq") or hasattr(item, "sequence")
     )
+
+
+def _is_codes(item: Any) -> bool:
+    """Tell whether an item is an array of codes rather than letters."""
+    return isinstance(item, np.ndarray) and item.dtype == np.uint8 and item.ndim == 1
+
+
+def _checked_codes(codes: Codes, index: int) -> Codes:
+    """Return codes that stand for letters; see :mod:`titans_seq.dna.alphabet`."""
+    if not len(codes) or codes.min() == PAD or codes.max() >= MARK:
+        raise DataError(f"sequence {index}: codes are numbers from 1 to {MARK - 1}, at least one")
+    return codes
 
 
 def _letters(item: Any, index: int) -> str:

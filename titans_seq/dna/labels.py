@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from titans_seq.dna.alphabet import encode
-from titans_seq.dna.fasta import FastaRecord, open_text, read_fasta, source_name, text_lines
+from titans_seq.dna.fasta import FastaRecord, read_fasta
+from titans_seq.dna.sources import open_text, source_name, text_lines
 from titans_seq.exceptions import DataError
 
 _ID_TITLES = {"id", "name", "record", "record_id", "seq_id", "sequence_id", "seqid", "sequence"}

@@ -10,18 +10,16 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from titans_seq.exceptions import DataError
 from titans_seq.forecasting.backtest import Backtest
 from titans_seq.forecasting.distribution import Wanted
 from titans_seq.forecasting.fitted import FittedForecaster
-from titans_seq.forecasting.fitting import forecast_index
-from titans_seq.forecasting.frames import Columns
 from titans_seq.forecasting.joining import join
+from titans_seq.forecasting.predictor import Predictor
 from titans_seq.forecasting.prepare import Data, as_frame
-from titans_seq.forecasting.results import Predictor, rows_of
+from titans_seq.forecasting.results import rows_of
 from titans_seq.forecasting.rolling import Plan, run_backtest
+from titans_seq.forecasting.scoring import mean_score
 from titans_seq.forecasting.table import Table, read_table
-from titans_seq.forecasting.windows import index_windows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
 class AssessedForecaster(FittedForecaster):
     """What tells of a forecaster how well it does."""
 
-    context_length: int | None
     freq: str | int | None
 
     def backtest(
@@ -89,7 +86,7 @@ class AssessedForecaster(FittedForecaster):
             table = read_table(frame, columns, freq=self.freq, what="df")
             return run_backtest(table, columns, self.horizon, plan, self._trained_on)
         predictor = self._predictor()
-        table = self._read(df, columns, "df")
+        table = self._read(df, "df")
         return run_backtest(table, columns, self.horizon, plan, predictor)
 
     def score(self, df: Data, y: None = None) -> float:
@@ -114,21 +111,8 @@ class AssessedForecaster(FittedForecaster):
             If the data cannot be used, or nowhere a whole horizon is left.
         """
         predictor = self._predictor()
-        table, begins = self._after_fit(df, predictor.columns)
-        context = predictor.network.config.context_length
-        first = np.where(begins > 0, begins, np.minimum(context, table.lengths() // 2))
-        panel = predictor.preprocess.panel(table, predictor.columns, np.maximum(first, 1))
-        lengths = table.lengths().tolist()
-        index = index_windows(
-            panel, first.tolist(), lengths, horizon=self.horizon, stride=self.horizon
-        )
-        raw = forecast_index(predictor.network, panel, index)
-        error = (raw.point - raw.actual) ** 2
-        if not np.isfinite(error).any():
-            raise DataError(
-                f"score: no series has {self.horizon} rows with values to forecast, a whole horizon"
-            )
-        return -float(np.nanmean(error))
+        table, begins = self._after_fit(df)
+        return mean_score(predictor, table, begins)
 
     def plot(
         self,
@@ -176,19 +160,19 @@ class AssessedForecaster(FittedForecaster):
         past = rows_of(table, columns)
         came = None
         if actual is not None:
-            came = rows_of(self._read(actual, columns, "actual"), columns)
+            came = rows_of(self._read(actual, "actual"), columns)
         return plot_forecast(
             past, forecast, path, actual=came, id_col=columns.id, time_col=str(past.columns[1]),
             target_col=str(past.columns[2]), series=series, rows=rows, title=title,
         )  # fmt: skip
 
-    def _after_fit(self, df: Data, columns: Columns) -> tuple[Table, npt.NDArray[np.int64]]:
+    def _after_fit(self, df: Data) -> tuple[Table, npt.NDArray[np.int64]]:
         """Return the rows of fit and those that follow, and where these begin."""
-        table = self._read(df, columns, "df")
+        table = self._read(df, "df")
         array = not isinstance(df, pd.DataFrame)
         if self._table is None or (array and np.ndim(np.asarray(df)) > 1):
             return table, np.zeros(len(table.ids), dtype=np.int64)
-        return join(self._table, table, counted=array or columns.time is None)
+        return join(self._table, table, counted=array or self._columns().time is None)
 
     def _trained_on(self, table: Table) -> Predictor:
         """Return the predictor of a clone that was trained on a table."""

@@ -11,24 +11,25 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import clone
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
 
 from titans_seq.config import Variant
-from titans_seq.forecasting.bundle import load_forecaster
+from titans_seq.forecasting.assessed import AssessedForecaster
+from titans_seq.forecasting.bundle import load_forecaster, save_forecaster
 from titans_seq.forecasting.conformal import Calibration
 from titans_seq.forecasting.fitting import calibrate_network, fit_network
 from titans_seq.forecasting.frames import DEFAULT_ID
 from titans_seq.forecasting.heads import Normalisation
 from titans_seq.forecasting.network import ForecastNetwork
 from titans_seq.forecasting.panel import Preprocess
+from titans_seq.forecasting.predictor import Predictor
 from titans_seq.forecasting.prepare import Data, held_out_rows, training_table
-from titans_seq.forecasting.results import Predictor
 from titans_seq.forecasting.stream.model import StreamModel
-from titans_seq.forecasting.streaming import StreamingForecaster
 from titans_seq.forecasting.table import Table
 from titans_seq.training import showing_progress
 
 
-class TitansForecaster(StreamingForecaster):
+class TitansForecaster(AssessedForecaster):
     """Forecast one or many series, with intervals.
 
     Parameters
@@ -55,6 +56,9 @@ class TitansForecaster(StreamingForecaster):
         Pandas' name of the frequency, or the step of whole-number times; None infers it.
     normalise
         Centre each look-back on its ``mean`` or its ``last`` value, or ``none``.
+    adapt
+        Let the trust in the memories' experts move on while rows are read
+        (:mod:`titans_seq.forecasting.stream.trust`); a window has none.
     dim, layers
         Width and depth of the backbone.
     max_epochs
@@ -113,6 +117,7 @@ class TitansForecaster(StreamingForecaster):
         future: Sequence[str] = (),
         freq: str | int | None = None,
         normalise: Normalisation = "mean",
+        adapt: bool = False,
         dim: int = 32,
         layers: int = 1,
         max_epochs: int = 20,
@@ -133,6 +138,7 @@ class TitansForecaster(StreamingForecaster):
         self.future = future
         self.freq = freq
         self.normalise = normalise
+        self.adapt = adapt
         self.dim = dim
         self.layers = layers
         self.max_epochs = max_epochs
@@ -188,6 +194,33 @@ class TitansForecaster(StreamingForecaster):
         with showing_progress() if progress else nullcontext():
             return self._learn(table, train_rows, calibrate=calibrate)
 
+    def save(self, folder: str | os.PathLike[str], *, force: bool = False) -> None:
+        """Write the forecaster to a model folder: JSON, safetensors and a card, no pickle.
+
+        Parameters
+        ----------
+        folder
+            A new or empty folder.
+        force
+            Replace the model that is there.
+
+        Raises
+        ------
+        BundleError
+            If the folder holds something that may not be replaced.
+        """
+        check_is_fitted(self, "network_")
+        save_forecaster(
+            folder,
+            self.get_params(deep=False),
+            self.network_,
+            self.preprocess_,
+            self.history_,
+            self.calibration_,
+            self.memories_,
+            force=force,
+        )
+
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Self:
         """Read a forecaster that :meth:`save` wrote; it computes on the CPU.
@@ -200,8 +233,8 @@ class TitansForecaster(StreamingForecaster):
         known = cls().get_params(deep=False)
         settings, network, preprocess, calibration, memories = load_forecaster(folder, known)
         forecaster = cls(**settings)
-        forecaster._keep(network, preprocess, calibration)
-        forecaster.memories_ = memories
+        forecaster._keep(network, preprocess)
+        forecaster.calibration_, forecaster.memories_ = calibration, memories
         return forecaster
 
     def _learn(
@@ -213,14 +246,14 @@ class TitansForecaster(StreamingForecaster):
         panel = preprocess.panel(table, columns)
         seed = int(check_random_state(self.random_state).randint(2**31))
         trained = fit_network(self.get_params(deep=False), preprocess, panel, train_rows, seed)
-        calibration = None
-        if calibrate:
-            calibration = calibrate_network(trained.network, panel, trained.held_out)
-        self._keep(trained.network, preprocess, calibration)
+        self._keep(trained.network, preprocess)
         self._table, self._train_rows = table, train_rows
         self.history_ = trained.history
         if self.context_length is None:
-            self.memories_ = self._fit_memories(table, train_rows)
+            self.memories_ = self._fit_memories(table, train_rows, calibrate=calibrate)
+            self.calibration_ = self.memories_.calibration
+        elif calibrate:
+            self.calibration_ = calibrate_network(trained.network, panel, trained.held_out)
         return self
 
     def _trained_on(self, table: Table) -> Predictor:
@@ -229,16 +262,12 @@ class TitansForecaster(StreamingForecaster):
         fresh: Self = clone(self)
         return fresh._learn(table, train_rows)._predictor()
 
-    def _keep(
-        self, network: ForecastNetwork, preprocess: Preprocess, calibration: Calibration | None
-    ) -> None:
-        self._table = None
-        self._train_rows = None
+    def _keep(self, network: ForecastNetwork, preprocess: Preprocess) -> None:
+        self.network_, self.preprocess_ = network, preprocess
+        self.calibration_: Calibration | None = None
         self.memories_: StreamModel | None = None
         self.history_ = None
-        self.network_ = network
-        self.preprocess_ = preprocess
-        self.calibration_ = calibration
+        self._table = self._train_rows = None
         pairs = dict(zip(preprocess.ids, preprocess.scales, strict=True))
         self.scale_mean_: dict[Any, float] = {name: pair[0] for name, pair in pairs.items()}
         self.scale_std_: dict[Any, float] = {name: pair[1] for name, pair in pairs.items()}

@@ -1,41 +1,51 @@
-"""What a trained forecaster can do; :class:`TitansForecaster` adds how it comes to be."""
+"""What a trained forecaster makes of rows: forecasts, paths, windows, streams."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from titans_seq.exceptions import ConfigError, DataError
-from titans_seq.forecasting.bundle import save_forecaster
 from titans_seq.forecasting.conformal import Calibration
 from titans_seq.forecasting.distribution import Wanted
 from titans_seq.forecasting.frames import Columns
 from titans_seq.forecasting.network import ForecastNetwork
 from titans_seq.forecasting.panel import Preprocess
+from titans_seq.forecasting.predictor import Predictor, WindowSource
 from titans_seq.forecasting.prepare import Data, column_roles, read_again
-from titans_seq.forecasting.results import Predictor, WindowForecasts, future_frame
+from titans_seq.forecasting.results import WindowForecasts, future_frame
+from titans_seq.forecasting.stream.carried import MemorySource
+from titans_seq.forecasting.stream.fitting import fit_stream
 from titans_seq.forecasting.stream.model import StreamModel
+from titans_seq.forecasting.stream.parts import StreamParts
+from titans_seq.forecasting.stream.stream import ForecastStream
 from titans_seq.forecasting.table import Table
-from titans_seq.training import History
+from titans_seq.training import History, seeded
 
 
 class FittedForecaster(BaseEstimator):
-    """Everything that needs a trained network and the settings, but no training."""
+    """Everything that a trained network, and perhaps its memories, can forecast."""
 
     horizon: int
+    context_length: int | None
     quantiles: Sequence[float]
+    adapt: bool
+    random_state: int | np.random.RandomState | None
     network_: ForecastNetwork
     preprocess_: Preprocess
     calibration_: Calibration | None
     memories_: StreamModel | None
     history_: History | None
     _table: Table | None
+    _train_rows: npt.NDArray[np.int64] | None
 
     def predict(
         self,
@@ -50,7 +60,8 @@ class FittedForecaster(BaseEstimator):
         Parameters
         ----------
         df
-            History up to now, of any series; None goes on from the rows of ``fit``.
+            History up to now, of any series; None goes on from the rows of ``fit``. With
+            ``context_length=None`` all of it is read, at constant memory.
         future_df
             Covariates known ahead at the times to forecast, with the id and the time. Needed
             only if ``future`` names any; it has no target and no past covariates.
@@ -123,8 +134,12 @@ class FittedForecaster(BaseEstimator):
         stride: int = 1,
         start: int | None = None,
         end: int | None = None,
+        reset: bool = False,
     ) -> WindowForecasts:
         """Forecast every window whose target rows lie in [start, end) of each series.
+
+        A window knows only what came before it: with ``context_length=None`` every row since the
+        first of ``frame``, by the memories that are carried along.
 
         Parameters
         ----------
@@ -134,10 +149,20 @@ class FittedForecaster(BaseEstimator):
             Rows from one window to the next.
         start, end
             Positions among the rows of each series, from 0; None for its first or last.
+        reset
+            Begin with an empty memory one look-back before each window instead: what the
+            difference is worth, the memories are. A window has nothing to reset.
+
+        Raises
+        ------
+        DataError
+            If the data cannot be used.
         """
         predictor = self._predictor()
-        table = self._read(frame, predictor.columns, "frame")
-        return predictor.between(table, tuple(self.quantiles), stride=stride, start=start, end=end)
+        return predictor.between(
+            self._read(frame, "frame"), tuple(self.quantiles),
+            stride=stride, start=start, end=end, reset=reset,
+        )  # fmt: skip
 
     def make_future_frame(self, df: Data | None = None) -> pd.DataFrame:
         """Return the ids and times that :meth:`predict` will forecast.
@@ -162,48 +187,93 @@ class FittedForecaster(BaseEstimator):
         check_is_fitted(self, "network_")
         return future_frame(self._history(df, "make_future_frame"), self.horizon, self._columns())
 
-    def save(self, folder: str | os.PathLike[str], *, force: bool = False) -> None:
-        """Write the forecaster to a model folder: JSON, safetensors and a card, no pickle.
+    def stream(self, df: Data | None = None, *, adapt: bool | None = None) -> ForecastStream:
+        """Begin a stream: memories of constant size that learn from every further row.
 
         Parameters
         ----------
-        folder
-            A new or empty folder.
-        force
-            Replace the model that is there.
+        df
+            History of the series up to now, to read first; None reads the rows of ``fit``.
+
+        adapt
+            Let the trust in the experts move too; None does as the forecaster's setting says.
+
+        Returns
+        -------
+        ForecastStream
+            With ``update``, ``forecast``, ``surprise``, ``save``, ``copy`` and ``reset``.
+
+        Raises
+        ------
+        DataError
+            If the data cannot be used.
+        ConfigError
+            If this forecaster was saved without memories.
+
+        Notes
+        -----
+        With ``context_length=None`` the memories' surroundings were trained in ``fit``; else the
+        first stream trains them, on the rows of ``fit``, with the network as it is.
+        """
+        parts = self._parts()
+        parts = parts if adapt is None else replace(parts, adapt=adapt)
+        return ForecastStream.begin(parts, self._history(df, "stream"))
+
+    def load_stream(self, path: str | os.PathLike[str]) -> ForecastStream:
+        """Go on with a stream that :meth:`ForecastStream.save` wrote.
 
         Raises
         ------
         BundleError
-            If the folder holds something that may not be replaced.
+            If the file is none or damaged, or belongs to another forecaster.
         """
-        check_is_fitted(self, "network_")
-        save_forecaster(
-            folder,
-            self.get_params(deep=False),
-            self.network_,
-            self.preprocess_,
-            self.history_,
-            self.calibration_,
-            self.memories_,
-            force=force,
-        )
+        return ForecastStream.load(self._parts(), path)
 
     def _columns(self) -> Columns:
         return column_roles(self.get_params(deep=False))
 
     def _predictor(self) -> Predictor:
+        """Return what forecasts: from the window alone, or with the memories carried."""
         check_is_fitted(self, "network_")
-        return Predictor(self.network_, self.preprocess_, self.calibration_, self._columns())
+        if self.context_length is None:
+            return Predictor(MemorySource(self._parts()), self.preprocess_, self._columns())
+        source = WindowSource(self.network_, self.calibration_)
+        return Predictor(source, self.preprocess_, self._columns())
 
-    def _read(self, data: Data, columns: Columns, what: str) -> Table:
+    def _parts(self) -> StreamParts:
+        """Return what streams need, trained now if it was not before."""
+        check_is_fitted(self, "network_")
+        if self.memories_ is None:
+            if self._table is None or self._train_rows is None:
+                raise ConfigError(
+                    "this forecaster was saved without memories: fit it with "
+                    "context_length=None, or begin a stream before it is saved"
+                )
+            calibrate = self.calibration_ is not None
+            self.memories_ = self._fit_memories(self._table, self._train_rows, calibrate=calibrate)
+        told = tuple(self.quantiles)
+        return StreamParts(
+            self.network_, self.memories_, self.preprocess_, self._columns(), told, self.adapt
+        )
+
+    def _fit_memories(
+        self, table: Table, train_rows: npt.NDArray[np.int64], *, calibrate: bool
+    ) -> StreamModel:
+        panel = self.preprocess_.panel(table, self._columns())
+        seed = self.random_state if isinstance(self.random_state, int) else 0
+        with seeded(seed):
+            return fit_stream(
+                self.network_, self.preprocess_, panel, train_rows, seed=seed, calibrate=calibrate
+            )
+
+    def _read(self, data: Data, what: str) -> Table:
         learnt = self.preprocess_
-        return read_again(data, columns, learnt.freq, list(learnt.categories), what)
+        return read_again(data, self._columns(), learnt.freq, list(learnt.categories), what)
 
     def _history(self, df: Data | None, method: str) -> Table:
         """Return the rows to go on from: those given, or those of ``fit``."""
         if df is not None:
-            return self._read(df, self._columns(), "df")
+            return self._read(df, "df")
         if self._table is None:
             raise DataError(f"{method} needs df: a loaded forecaster has no rows to go on from")
         return self._table

@@ -16,7 +16,8 @@ from titans_seq.exceptions import ConfigError, DataError
 from titans_seq.forecasting.backtest import NAIVE, OURS, SCORED_LEVELS, Backtest, collect
 from titans_seq.forecasting.distribution import Wanted
 from titans_seq.forecasting.frames import Columns
-from titans_seq.forecasting.results import ROW, Predictor, WindowForecasts
+from titans_seq.forecasting.predictor import Predictor
+from titans_seq.forecasting.results import WindowForecasts, joined_times, time_name
 from titans_seq.forecasting.seasons import SeasonalNaive, season_of
 from titans_seq.forecasting.table import Table
 from titans_seq.forecasting.windows import WindowIndex
@@ -164,13 +165,10 @@ def cut(table: Table, ends: Rows) -> Table:
 def _forecast(
     predictor: Predictor, table: Table, origins: Origins, levels: tuple[float, ...]
 ) -> WindowForecasts:
-    """Forecast from every origin; series that were not trained on are scaled by their past."""
-    first = table.lengths()
-    np.minimum.at(first, origins.series, origins.cutoffs)
-    panel = predictor.preprocess.panel(table, predictor.columns, scale_rows=first)
-    starts = origins.cutoffs + table.starts[origins.series]
-    index = WindowIndex(torch.from_numpy(origins.series), torch.from_numpy(starts))
-    return predictor.at(table, panel, index, levels)
+    """Forecast from every origin."""
+    cutoffs = origins.cutoffs + table.starts[origins.series]
+    index = WindowIndex(torch.from_numpy(origins.series), torch.from_numpy(cutoffs))
+    return predictor.at(table, index, levels)
 
 
 def _refit(
@@ -227,12 +225,12 @@ def _collected(
     known = np.isfinite(found.actual)
     if not known.any():
         raise DataError("no window to test: the target is missing in every one of them")
-    name = ROW if columns.time is None else columns.time
+    name = time_name(columns)
     index = pd.DataFrame(
         {
             columns.id: np.repeat(found.ids, horizon),
             "cutoff": pd.Index(list(found.cutoffs)).repeat(horizon),
-            name: times[0].append(times[1:]),
+            name: joined_times(times),
             "step": np.tile(np.arange(1, horizon + 1), len(found.ids)),
         }
     )

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from titans_seq.forecasting.network import Windows
 from titans_seq.forecasting.panel import Panel
+from titans_seq.forecasting.table import Table
 
 
 class WindowIndex(NamedTuple):
@@ -41,7 +42,7 @@ class WindowBatch(NamedTuple):
 
 
 def index_windows(
-    panel: Panel,
+    panel: Panel | Table,
     begins: Sequence[int],
     ends: Sequence[int],
     *,

@@ -239,18 +239,6 @@ def test_a_forecaster_without_a_window_reads_all_of_the_past(frame: pd.DataFrame
     pd.testing.assert_frame_equal(found, whole.stream(frame).forecast())
     cut = whole.predict(frame.groupby("unique_id").tail(96))
     assert not np.allclose(found["y_pred"], cut["y_pred"])
-    with pytest.raises(ConfigError, match="context_length=None"):
-        whole.predict(frame, levels=(80,))
-    for ask in (whole.backtest, whole.score, whole.sample, whole.plot):
-        with pytest.raises(ConfigError, match="leave the memories out"):
-            ask(frame)
-
-    windows = whole.forecast_windows(frame, start=350, stride=10)
-    assert len(windows.point) == 2 * 5
-    early = frame[frame["ds"] <= windows.cutoffs[2]]
-    expected = whole.predict(early[early["unique_id"] == "a"])
-    np.testing.assert_allclose(windows.point[2], expected["y_pred"], rtol=1e-3, atol=1e-3)
-    np.testing.assert_allclose(windows.quantiles[2, :, 0], expected["y_pred-q0.5"], rtol=1e-3)
 
 
 def test_arrays_go_on_with_their_rows_and_need_no_calendar(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from titans_seq.forecasting.conformal import Calibration
 from titans_seq.forecasting.network import ForecastNetwork
 from titans_seq.forecasting.panel import Panel, Preprocess
 from titans_seq.forecasting.stream.mixture import SMALLEST_ERROR, Mixture
@@ -39,12 +40,18 @@ FEWEST = 10
 FEW_RIDGE = 3.0
 """The same, for all moments together, so that a few say little."""
 
+MOST_ROWS = 40_000
+"""Rows that are trained on, over all series."""
+
 EPOCHS = 30
 BATCH = 256
 RATE = 1e-2
 
 ENOUGH = 100
 """Moments of the validation rows that can calibrate by themselves."""
+
+LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
+"""Quantiles to learn where the forecaster has too few to tell how wide errors are."""
 
 
 def stream_config(network: ForecastNetwork, preprocess: Preprocess, seed: int = 0) -> StreamConfig:
@@ -53,7 +60,7 @@ def stream_config(network: ForecastNetwork, preprocess: Preprocess, seed: int = 
         context=network.config.context_length,
         horizon=network.config.horizon,
         slots=table_sizes(preprocess),
-        levels=network.config.quantiles,
+        levels=network.config.quantiles if len(network.config.quantiles) > 1 else LEVELS,
         seed=seed,
     )
 
@@ -64,8 +71,9 @@ def fit_stream(
     panel: Panel,
     train_rows: npt.NDArray[np.int64],
     *,
-    most_rows: int,
     seed: int,
+    most_rows: int = MOST_ROWS,
+    calibrate: bool = True,
 ) -> StreamModel:
     """Train the mixture around a trained network.
 
@@ -75,15 +83,16 @@ def fit_stream(
         Of the window.
     preprocess, panel, train_rows
         Data; rows of each series beyond ``train_rows`` choose the epoch and calibrate.
-    most_rows
-        Rows to read, over all series; of longer ones the last are read.
     seed
         Of everything random.
+    most_rows
+        Rows to read, over all series; of longer ones the last are read.
+    calibrate
+        Correct the quantiles by the rows beyond ``train_rows``.
     """
     config = stream_config(network, preprocess, seed)
     model = StreamModel(config).eval()
     network.eval()
-    device = next(network.parameters()).device
     chosen, begins, ends = choose_rows(panel, most_rows)
     rows = side_by_side(panel, preprocess, begins, ends)
     static, codes = panel.static[chosen], panel.static_codes[chosen]
@@ -104,9 +113,11 @@ def fit_stream(
         joined = main.moments.take(learn).then(young)
         _settle_usual(model.mixture, main.moments.take(learn))
         _train_gate(model.mixture, joined, main.moments.take(check), source)
-        _calibrate(model, main.moments.take(check if check.sum() >= 100 else learn))
+        _settle_away(model, main.moments.take(check if check.sum() >= ENOUGH else learn))
+        if calibrate:
+            later = torch.tensor(ends) - borders
+            model.calibration = _calibration(model, main.moments.take(check), later)
     _settle_tail(model, network, late, rows)
-    network.to(device)
     return model
 
 
@@ -191,15 +202,26 @@ def _error(mixture: Mixture, moments: Moments, forecasts: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _calibrate(model: StreamModel, moments: Moments) -> None:
+def _settle_away(model: StreamModel, moments: Moments) -> None:
     """Note how far from the point each quantile lies, in units of the errors of late."""
-    if not model.config.levels:
-        return
     point = model.mixture(moments.look, moments.base)
     missed = (moments.target - point) / model.mixture.spread(moments.look)[:, None]
     missed = torch.where(moments.came, missed, torch.nan)
     levels = torch.tensor(model.config.levels)
     model.away.copy_(missed.nanquantile(levels, dim=0).mT.nan_to_num())
+
+
+@torch.no_grad()
+def _calibration(model: StreamModel, moments: Moments, rows: Tensor) -> Calibration | None:
+    """Return what moments of held-out rows, so many a series, say about the quantiles."""
+    point, quantiles = model.mixed(moments.look, moments.base)
+    actual = torch.where(moments.came, moments.target, torch.nan)
+    horizons = -(-(int(rows.max()) - model.config.horizon + 1) // model.config.horizon)
+    return Calibration.learn(
+        *(one.double().numpy() for one in (point, quantiles, actual)),
+        levels=model.config.levels,
+        blocks=max(1, horizons, int((rows > 0).sum())),
+    )
 
 
 def _settle_tail(model: StreamModel, network: ForecastNetwork, late: Late, rows: Rows) -> None:

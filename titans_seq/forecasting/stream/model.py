@@ -15,12 +15,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from titans_seq.forecasting.conformal import PREFIX as CALIBRATION
+from titans_seq.forecasting.conformal import Calibration
+from titans_seq.forecasting.distribution import normal_scores
 from titans_seq.forecasting.network import ForecastNetwork
 from titans_seq.forecasting.stream.association import DelayedAssociation
 from titans_seq.forecasting.stream.mixture import Mixture, Snapshot
 from titans_seq.forecasting.stream.phases import PhaseMemory
 from titans_seq.forecasting.stream.reader import Reader
 from titans_seq.forecasting.stream.state import Errors, Rows, StreamState
+from titans_seq.forecasting.stream.trust import trusting
 from titans_seq.forecasting.stream.windows import (
     followed,
     known_pairs,
@@ -77,17 +81,23 @@ class StreamModel(nn.Module):
     def __init__(self, config: StreamConfig) -> None:
         super().__init__()
         self.config = config
+        self.calibration: Calibration | None = None
         self.phases = PhaseMemory(config.slots)
         self.association = DelayedAssociation(config.context, config.horizon, config.seed)
         self.mixture = Mixture(config.context, config.horizon, self.phases.heads)
         self.away: Tensor
         self.tail: Tensor
-        self.register_buffer("away", torch.zeros(config.horizon, len(config.levels)))
+        # Until errors have been seen, they are taken for normal.
+        away = torch.from_numpy(normal_scores(config.levels)).float()
+        self.register_buffer("away", away.repeat(config.horizon, 1))
         self.register_buffer("tail", torch.full((TAIL,), torch.nan))
 
     def to_tensors(self) -> dict[str, Tensor]:
         """Return all that was settled, by the names it has in a model folder."""
-        return {f"{PREFIX}{name}": one for name, one in self.state_dict().items()}
+        settled = dict(self.state_dict())
+        if self.calibration is not None:
+            settled |= self.calibration.to_tensors()
+        return {f"{PREFIX}{name}": one for name, one in settled.items()}
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], config: StreamConfig) -> Self | None:
@@ -97,6 +107,8 @@ class StreamModel(nn.Module):
         ------
         RuntimeError
             If a part is missing, unknown or of another size.
+        BundleError
+            If the calibration is not whole.
         """
         own = {
             name.removeprefix(PREFIX): one
@@ -106,7 +118,9 @@ class StreamModel(nn.Module):
         if not own:
             return None
         model = cls(config)
-        model.load_state_dict(own)
+        model.calibration = Calibration.from_tensors(own, config.horizon)
+        weights = {name: one for name, one in own.items() if not name.startswith(CALIBRATION)}
+        model.load_state_dict(weights)
         return model.eval()
 
     def first(self, static: Tensor, static_codes: Tensor, like: Rows) -> StreamState:
@@ -215,11 +229,16 @@ class StreamModel(nn.Module):
         _, _, scale = look_backs(state.rows, context, slice(-1, None))
         remembered = self.association.believed(state.reads[:, -1]) * scale[:, 0]
         reader.take(-1)
-        return self.mixed(reader.snapshot(remembered[None]), base)
+        trust = None if state.adapted is None else torch.from_numpy(state.adapted.trust)
+        return self.mixed(reader.snapshot(remembered[None]), base, trust)
 
-    def mixed(self, look: Snapshot, base: Tensor) -> tuple[Tensor, Tensor]:
-        """Return point forecast and quantiles of every moment."""
-        point = self.mixture(look, base)
+    def mixed(
+        self, look: Snapshot, base: Tensor, trust: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return point forecast and quantiles of every moment; ``trust`` was adapted."""
+        weights = self.mixture.weights(look)
+        weights = weights if trust is None else trusting(weights, trust)
+        point = (weights * self.mixture.forecasts(look, base)).sum(1)
         return point, point[..., None] + self.mixture.spread(look)[:, None, None] * self.away
 
     def p_value(self, surprise: Tensor) -> Tensor:

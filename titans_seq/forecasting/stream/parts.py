@@ -5,10 +5,14 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from titans_seq.forecasting.frames import Columns
 from titans_seq.forecasting.network import ForecastNetwork
 from titans_seq.forecasting.panel import Preprocess
+from titans_seq.forecasting.stream.adapting import with_adaptation
 from titans_seq.forecasting.stream.model import StreamModel
+from titans_seq.forecasting.stream.state import Rows, StreamState
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +23,16 @@ class StreamParts:
     model: StreamModel
     preprocess: Preprocess
     columns: Columns
+    quantiles: tuple[float, ...] = ()
+    """Told of each step unless others are asked for."""
+
+    adapt: bool = False
+    """Whether the trust in the experts moves, too."""
+
+    def first(self, static: Tensor, static_codes: Tensor, like: Rows) -> StreamState:
+        """Return the state of series that have no row yet; see :meth:`StreamModel.first`."""
+        state = self.model.first(static, static_codes, like)
+        return with_adaptation(self.model, state) if self.adapt else state
 
     def fingerprint(self) -> str:
         """Return a hash of all weights, by which a saved stream knows its forecaster."""

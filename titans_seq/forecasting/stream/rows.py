@@ -75,3 +75,14 @@ def side_by_side(
         future_codes=panel.future_codes[places],
         slots=table_slots(learnt, panel.future_codes)[places],
     )
+
+
+def slots_onward(
+    rows: Rows, ahead: Int[Tensor, "series horizon tables"]
+) -> Int[Tensor, "series rows+horizon tables"]:
+    """Return the slots of rows, and behind the last real one of each series those ``ahead``."""
+    horizon = ahead.shape[1]
+    slots = torch.cat([rows.slots, ahead], dim=1)
+    places = rows.real.sum(1, keepdim=True) + torch.arange(horizon)
+    slots[torch.arange(len(slots))[:, None], places] = ahead
+    return slots

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from torch import Tensor
 
 from titans_seq.exceptions import DataError
 from titans_seq.forecasting.ahead import extend
@@ -115,14 +116,27 @@ class StreamSeries:
         DataError
             If ``future`` lacks a covariate known ahead.
         """
+        grown = extend(self._last_rows(self.columns), horizon, self.columns, future)
+        return self._behind_last(grown, self.columns), [
+            grown.times(one, 1, 1 + horizon) for one in range(len(self.ids))
+        ]
+
+    def slots_ahead(self, horizon: int) -> Tensor:
+        """Return the slots of the next rows of every series, (series, horizon, tables)."""
+        plain = replace(self.columns, past=(), future=())
+        grown = extend(self._last_rows(plain), horizon, plain, None)
+        return self._behind_last(grown, plain).slots
+
+    def _last_rows(self, columns: Columns) -> Table:
+        """Return a table of the last row of every series, without its values."""
         series = len(self.ids)
         blank: dict[str, npt.NDArray[Any]] = {
             name: np.full(series, None, dtype=object)
             if name in self.preprocess.categories
             else np.full(series, np.nan)
-            for name in self.columns.covariates
+            for name in columns.covariates
         }
-        table = Table(
+        return Table(
             ids=self.ids,
             keys=self.keys,
             grid=Grid(self.preprocess.freq),
@@ -133,11 +147,12 @@ class StreamSeries:
             varying=blank,
             static={},
         )
-        grown = extend(table, horizon, self.columns, future)
-        panel = self.preprocess.panel(grown, self.columns)
-        begins = (grown.starts[:-1] + 1).tolist()
-        rows = side_by_side(panel, self.preprocess, begins, grown.starts[1:].tolist())
-        return rows, [grown.times(one, 1, 1 + horizon) for one in range(series)]
+
+    def _behind_last(self, table: Table, columns: Columns) -> Rows:
+        """Return the rows after the first of every series of a table."""
+        panel = self.preprocess.panel(table, columns)
+        begins = (table.starts[:-1] + 1).tolist()
+        return side_by_side(panel, self.preprocess, begins, table.starts[1:].tolist())
 
     def some(self, places: npt.NDArray[np.int64]) -> StreamSeries:
         """Return some of the series."""

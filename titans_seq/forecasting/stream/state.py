@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from titans_seq.forecasting.stream.phases import Floats, PhaseState
+from titans_seq.forecasting.stream.trust import Adapted
 
 
 class Rows(NamedTuple):
@@ -118,6 +119,9 @@ class StreamState:
     count: npt.NDArray[np.int64]
     """Rows read so far, (series,)."""
 
+    adapted: Adapted | None = None
+    """How far the experts are trusted, where that is to move too."""
+
     def copy(self) -> Self:
         """Return a state of its own."""
         return replace(
@@ -132,6 +136,7 @@ class StreamState:
             step_errors=self.step_errors.copy(),
             residual=self.residual.copy(),
             count=self.count.copy(),
+            adapted=None if self.adapted is None else self.adapted.copy(),
         )
 
     def take(self, places: npt.NDArray[np.int64]) -> Self:
@@ -162,6 +167,9 @@ class StreamState:
             held: Errors = getattr(self, name)
             tensors[f"{name}.recent"] = torch.from_numpy(held.recent)
             tensors[f"{name}.known"] = torch.from_numpy(held.known)
+        if self.adapted is not None:
+            own = self.adapted.arrays().items()
+            tensors |= {f"{_ADAPTED}{name}": torch.from_numpy(one) for name, one in own}
         plain = ("static", "static_codes", "weights", "reads")
         tensors |= {name: getattr(self, name) for name in plain}
         return tensors | {"count": torch.from_numpy(self.count)}
@@ -182,7 +190,13 @@ class StreamState:
             name: Errors(tensors[f"{name}.recent"].numpy(), tensors[f"{name}.known"].numpy())
             for name in _ERRORS
         }
+        adapted = {
+            name.removeprefix(_ADAPTED): one.numpy()
+            for name, one in tensors.items()
+            if name.startswith(_ADAPTED)
+        }
         return cls(
+            adapted=Adapted.from_arrays(adapted) if adapted else None,
             rows=Rows(*(tensors[f"rows.{name}"] for name in Rows._fields)),
             static=tensors["static"],
             static_codes=tensors["static_codes"],
@@ -206,6 +220,8 @@ class StreamState:
             total.update(one.contiguous().numpy().tobytes())
         return total.hexdigest()
 
+
+_ADAPTED = "adapted."
 
 _ERRORS = ("errors", "step_errors", "residual")
 """Parts of a state that are averages of errors."""

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -15,11 +16,16 @@ import torch
 from torch import Tensor
 
 from titans_seq.exceptions import DataError
+from titans_seq.forecasting.distribution import Wanted
+from titans_seq.forecasting.fitting import RawForecasts
+from titans_seq.forecasting.predictor import told
 from titans_seq.forecasting.prepare import Data, read_again
-from titans_seq.forecasting.results import ROW
+from titans_seq.forecasting.results import forecast_frame, joined_times, time_name
+from titans_seq.forecasting.stream.adapting import read_rows
+from titans_seq.forecasting.stream.carried import MemorySource
 from titans_seq.forecasting.stream.files import read_stream, write_stream
 from titans_seq.forecasting.stream.parts import StreamParts
-from titans_seq.forecasting.stream.rows import side_by_side
+from titans_seq.forecasting.stream.rows import side_by_side, slots_onward
 from titans_seq.forecasting.stream.series import StreamSeries
 from titans_seq.forecasting.stream.state import Rows, StreamState
 from titans_seq.forecasting.table import Table
@@ -56,13 +62,13 @@ class ForecastStream:
         series = StreamSeries.of(table, parts.preprocess, parts.columns, panel.scales)
         starts = table.starts.tolist()
         rows = side_by_side(panel, parts.preprocess, starts[:-1], starts[1:])
-        state = parts.model.first(panel.static, panel.static_codes, rows)
+        state = parts.first(panel.static, panel.static_codes, rows)
         stream = cls(parts, series, state)
         everything = np.arange(len(table.ids))
-        found = stream._learn(everything, rows)
+        found = stream._learn(everything, rows, series)
         times = [table.times(one, 0, int(count)) for one, count in enumerate(table.lengths())]
         ids = np.repeat(np.array(table.ids, dtype=object), table.lengths()).tolist()
-        stream._note(ids, times[0].append(times[1:]) if len(times) > 1 else times[0], rows, found)
+        stream._note(ids, joined_times(times), rows, found)
         return stream
 
     def update(self, rows: Data) -> Self:
@@ -82,8 +88,9 @@ class ForecastStream:
             If a row cannot be used; the stream then stays as it was.
         """
         new = self._series.follow(rows)
-        found = self._learn(new.places, new.rows)
-        self._series = self._series.moved(new)
+        series = self._series.moved(new)
+        found = self._learn(new.places, new.rows, series)
+        self._series = series
         self._note(new.ids, new.times, new.rows, found)
         return self
 
@@ -109,7 +116,12 @@ class ForecastStream:
         return self
 
     def forecast(
-        self, future_df: pd.DataFrame | None = None, *, ids: Sequence[Any] | None = None
+        self,
+        future_df: pd.DataFrame | None = None,
+        *,
+        ids: Sequence[Any] | None = None,
+        quantiles: Sequence[float] | None = None,
+        levels: Sequence[float] | None = None,
     ) -> pd.DataFrame:
         """Forecast the rows that follow the last one of each series; nothing is written.
 
@@ -119,6 +131,8 @@ class ForecastStream:
             Covariates known ahead at the times to forecast, if the forecaster has any.
         ids
             Series to forecast; None forecasts all.
+        quantiles, levels
+            As in ``predict``.
 
         Returns
         -------
@@ -129,31 +143,21 @@ class ForecastStream:
         ------
         DataError
             If ``future_df`` lacks a series, time or value.
+        ConfigError
+            If a quantile or level is none.
         """
         parts = self._parts
+        wanted = Wanted.of(quantiles, levels, parts.quantiles)
         series, state = self._series, self._state
         if ids is not None:
             places = series.find(list(ids))
             series, state = series.some(places), state.take(places)
         ahead, times = series.ahead(parts.model.config.horizon, future_df)
-        point, quantiles = parts.model.forecast(parts.network, state, ahead)
-        scales = np.array(series.preprocess.scales)
-        mean, deviation = scales[:, :1], scales[:, 1:]
-        horizon = point.shape[1]
-        named = parts.columns.time
-        frame = pd.DataFrame(
-            {
-                parts.columns.id: pd.Index(series.ids).repeat(horizon),
-                ROW if named is None else named: times[0].append(times[1:])
-                if len(times) > 1
-                else times[0],
-                "y_pred": (point.double().numpy() * deviation + mean).reshape(-1),
-            }
-        )
-        for place, level in enumerate(parts.model.config.levels):
-            value = quantiles[..., place].double().numpy() * deviation + mean
-            frame[f"y_pred-q{level:g}"] = value.reshape(-1)
-        return frame
+        found = parts.model.forecast(parts.network, state, ahead)
+        point, spread = (one.double().numpy() for one in found)
+        raw = RawForecasts(point, spread, np.full_like(point, np.nan))
+        values = told(MemorySource(parts), raw, np.array(series.preprocess.scales), wanted)
+        return forecast_frame(parts.columns, series.ids, joined_times(times), values)
 
     @property
     def surprise(self) -> pd.DataFrame:
@@ -208,8 +212,9 @@ class ForecastStream:
         DataError
             If it belongs to another forecaster.
         """
-        if snapshot._parts is not self._parts:
+        if snapshot._parts.model is not self._parts.model:
             raise DataError("the snapshot is of a stream of another forecaster")
+        self._parts = snapshot._parts
         self._series, self._state = snapshot._series, snapshot._state.copy()
         self._read = snapshot._read
         return self
@@ -226,7 +231,7 @@ class ForecastStream:
         places = self._series.find(chosen)
         state = self._state
         like = state.rows
-        empty = self._parts.model.first(state.static[places], state.static_codes[places], like)
+        empty = self._parts.first(state.static[places], state.static_codes[places], like)
         self._state = state.copy().put(places, empty)
         return self
 
@@ -247,18 +252,30 @@ class ForecastStream:
             If the file is none or damaged, or belongs to another forecaster.
         """
         series, state = read_stream(parts, path)
-        stream = cls(parts, series, state)
+        stream = cls(replace(parts, adapt=state.adapted is not None), series, state)
         stream._note([], pd.Index(series.last[:0]), None, torch.zeros(0))
         return stream
 
-    def _learn(self, places: npt.NDArray[np.int64], rows: Rows) -> Tensor:
-        """Learn rows of some series, and return the surprise of each."""
+    def _learn(self, places: npt.NDArray[np.int64], rows: Rows, series: StreamSeries) -> Tensor:
+        """Learn rows of some series; return the surprise of each. ``series`` is after them."""
         parts, whole = self._parts, len(places) == len(self._state.count)
         state = self._state if whole and (places == np.arange(len(places))).all() else None
         own = state or self._state.take(places)
+        horizon, width = parts.model.config.horizon, rows.value.shape[1]
+        slots = None
+        if parts.adapt:
+            slots = slots_onward(rows, series.some(places).slots_ahead(horizon))
+            rows = rows._replace(slots=slots[:, :width])
         found, step = [], max(1, PIECE // len(places))
-        for begin in range(0, rows.value.shape[1], step):
-            reading = parts.model.read(parts.network, own, rows.span(begin, begin + step))
+        for begin in range(0, width, step):
+            end = min(begin + step, width)
+            reading, _ = read_rows(
+                parts.model,
+                parts.network,
+                own,
+                rows.span(begin, end),
+                following=None if slots is None else slots[:, end : end + horizon],
+            )
             own = reading.state
             found.append(reading.surprise)
         self._state = own if state is not None else self._state.copy().put(places, own)
@@ -267,11 +284,10 @@ class ForecastStream:
     def _note(self, ids: list[Any], times: pd.Index, rows: Rows | None, found: Tensor) -> None:
         """Keep the surprise of the rows just learnt."""
         own = found if rows is None else found[rows.real]
-        named = self._parts.columns.time
         self._read = pd.DataFrame(
             {
                 self._parts.columns.id: ids,
-                ROW if named is None else named: times,
+                time_name(self._parts.columns): times,
                 "surprise": own.double().numpy(),
                 "p_value": self._parts.model.p_value(own).double().numpy(),
             }

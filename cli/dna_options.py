@@ -1,0 +1,116 @@
+"""Words of ``titans-seq dna predict``, and which of them go together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from .options import DATA, OutFile
+from .rows import SINKS
+
+TRACKS = (".bed", ".bedgraph")
+"""Forms of output that name places of a genome, besides tables."""
+
+
+@dataclass(frozen=True)
+class Along:
+    """How records are read."""
+
+    window: int | None
+    stride: int | None
+    carry: bool
+    summary: Path | None
+    track: str | None
+
+
+@dataclass(frozen=True)
+class Instead:
+    """What is predicted instead of records."""
+
+    intervals: Path | None
+    variants: Path | None
+
+
+@dataclass(frozen=True)
+class Faults:
+    """What refused records do."""
+
+    on_error: str
+    refused: Path | None
+
+
+ALONG = (
+    click.option(
+        "--window",
+        type=click.IntRange(min=1),
+        help="Letters of a window: a row for each window of a record, at constant memory.",
+    ),
+    click.option(
+        "--stride",
+        type=click.IntRange(min=1),
+        help="Letters from one window to the next; by default the window's own length.",
+    ),
+    click.option(
+        "--carry", is_flag=True, help="Carry the memory along a record, from window to window."
+    ),
+    click.option("--summary", type=OutFile(*SINKS), help="Table with a row for each record, too."),
+    click.option(
+        "--track",
+        metavar="CLASS|surprise",
+        help="What a bedGraph draws: the probability of a class, by default of the last, or the "
+        "surprise of a carried memory.",
+    ),
+)
+INSTEAD = (
+    click.option(
+        "--intervals", type=DATA, help="BED file: predict these stretches of the FASTA's records."
+    ),
+    click.option(
+        "--variants",
+        type=DATA,
+        help="VCF file: predict the FASTA's records around each variant, without it and with it. "
+        "--window says how many letters; by default as many as the model tells apart by place.",
+    ),
+)
+FAULTS = (
+    click.option(
+        "--on-error",
+        type=click.Choice(["stop", "skip"]),
+        default="stop",
+        show_default=True,
+        help="What to do about a record that is refused; skip keeps it in --refused.",
+    ),
+    click.option(
+        "--refused",
+        type=OutFile(".fa", ".fasta", ".fna"),
+        help="FASTA file for skipped records, with reasons; by default OUT.refused.fa.",
+    ),
+)
+
+
+def check_words(out: Path, along: Along, instead: Instead, faults: Faults) -> None:
+    """Refuse options that do not go together."""
+    if instead.intervals is not None and instead.variants is not None:
+        raise click.UsageError("--intervals and --variants exclude each other")
+    if (instead.intervals or instead.variants) and (
+        along.stride or along.carry or along.summary or along.track
+    ):
+        raise click.UsageError(
+            "--stride, --carry, --summary and --track belong to windows along records"
+        )
+    if instead.intervals is not None and along.window is not None:
+        raise click.UsageError("--intervals have their own lengths: leave out --window")
+    if instead.variants is not None and out.suffix in TRACKS:
+        raise click.UsageError("variants are written as a table: .tsv, .csv, .jsonl or .parquet")
+    if instead.intervals is not None and out.suffix == ".bedgraph":
+        raise click.UsageError("intervals are written as a table, or .bed")
+    if along.track is not None and out.suffix != ".bedgraph":
+        raise click.UsageError("--track is what a .bedgraph draws: name one with --out")
+    if (along.stride or along.carry) and along.window is None:
+        raise click.UsageError("--stride and --carry need a --window")
+    if faults.on_error == "skip" and faults.refused is None and str(out) == "-":
+        raise click.UsageError("--on-error skip: name a file for the records with --refused")
+    if faults.refused is not None and faults.on_error == "stop":
+        raise click.UsageError("--refused belongs to --on-error skip")
