@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -96,21 +95,21 @@ def surviving(
     """
     from titans_seq.exceptions import ConfigError
     from titans_seq.files import file_digest, plain_values
-    from titans_seq.training import checkpointing
+    from titans_seq.training import checkpointing, has_checkpoints, remove_checkpoints
 
     folder = model.with_name(f"{model.name}.checkpoints")
-    if folder.is_dir() and any(folder.iterdir()) and not (resume or force):
+    if has_checkpoints(folder) and not (resume or force):
         raise ConfigError(
             f"{folder} holds a training that was interrupted: --resume goes on with it, "
             "--force begins anew"
         )
     parameters = estimator.get_params()
     about = {name: parameters[name] for name in parameters if name not in ("device", "verbose")}
-    files = {f"data {path}": file_digest(path) for path in data if path and str(path) != "-"}
-    everything = plain_values({**about, **files})
+    files = [file_digest(path) for path in data if path and str(path) != "-"]
+    everything = plain_values({**about, "sha256 of the data": files})
     with hinting_at_resume(), checkpointing(folder, resume=resume, about=everything):
         yield
-    shutil.rmtree(folder, ignore_errors=True)
+    remove_checkpoints(folder)
 
 
 @contextmanager

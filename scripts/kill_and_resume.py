@@ -20,18 +20,23 @@ import json
 import os
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import time
+from importlib.metadata import entry_points
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, NamedTuple
 
-PROGRAM = Path(sys.executable).with_name("titans-seq")
+CONTEXT = get_context("forkserver")
+LOADED = ["titans_seq.evaluation.run", "titans_seq.evaluation.forecast_head",
+          "titans_seq.evaluation.plots", "titans_seq.training.run"]  # fmt: skip
+"""What the processes need not load again."""
 
 SMALL = (
     "nyc13", "-s", "dim=8", "-s", "context_length=24", "-s", "batch_size=256", "--seeds", "0,1",
-    "--max-steps", "150",
+    "--max-steps", "100",
 )  # fmt: skip
 """Two short trainings on embedded data."""
 
@@ -58,6 +63,8 @@ def main() -> int:
     parser.add_argument("words", nargs="*", default=SMALL, help="words for `recipe run`")
     options = parser.parse_args()
     draw = random.Random(options.seed)
+    os.environ["OMP_NUM_THREADS"] = "1"
+    CONTEXT.set_forkserver_preload(LOADED)
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary)
         seconds, expected = _leave_alone(place / "whole", options.words)
@@ -84,8 +91,8 @@ def _leave_alone(folder: Path, words: Any) -> tuple[float, str]:
     process = _start(folder, words)
     _await_checkpoint(folder, process)
     began = time.monotonic()
-    if process.wait() != 0:
-        raise SystemExit(f"the run that was left alone failed with {process.returncode}")
+    if code := _wait(process):
+        raise SystemExit(f"the run that was left alone failed with {code}")
     return time.monotonic() - began, _result(folder)
 
 
@@ -94,27 +101,41 @@ def _stop(folder: Path, words: Any, fault: signal.Signals, after: float, expecte
     process = _start(folder, words)
     _await_checkpoint(folder, process)
     time.sleep(after)
-    process.send_signal(fault)
-    code = process.wait()
+    if process.is_alive() and process.pid is not None:
+        os.kill(process.pid, fault)
+    code = _wait(process)
     where = _where(folder)
-    resumed = _start(folder, words, "--resume").wait()
+    resumed = _wait(_start(folder, words, "--resume"))
     return Outcome(fault.name, round(after, 2), where, code, resumed, _result(folder) == expected)
 
 
-def _start(folder: Path, words: Any, *more: str) -> subprocess.Popen[bytes]:
-    """Start a run with one thread."""
-    command = [str(PROGRAM), "-q", "recipe", "run", *words, "--out", str(folder), *more]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    # A script run in the background hands down that SIGINT is to be ignored.
-    return subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
+def _start(folder: Path, words: Any, *more: str) -> BaseProcess:
+    """Start a run in a process of its own, forked where torch has been loaded already."""
+    command = ["-q", "recipe", "run", *words, "--out", str(folder), *more]
+    process = CONTEXT.Process(target=_run, args=(command,))
+    process.start()
+    return process
 
 
-def _await_checkpoint(folder: Path, process: subprocess.Popen[bytes]) -> None:
+def _run(command: list[str]) -> None:
+    """Run the installed command, as a shell would."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for stream in (1, 2):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+    (program,) = entry_points(group="console_scripts", name="titans-seq")
+    sys.exit(program.load()(command))
+
+
+def _wait(process: BaseProcess) -> int:
+    """Return the exit code; minus the signal that killed it."""
+    process.join()
+    assert process.exitcode is not None
+    return process.exitcode
+
+
+def _await_checkpoint(folder: Path, process: BaseProcess) -> None:
     """Wait until a training has begun."""
-    while process.poll() is None and not list(folder.glob("checkpoints/*/*.safetensors")):
+    while process.is_alive() and not list(folder.glob("checkpoints/*/*.safetensors")):
         time.sleep(0.02)
 
 

@@ -16,7 +16,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,7 +71,8 @@ def write_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     except OSError as error:
         raise _named(error, path, temporary) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # the failure above says more
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager

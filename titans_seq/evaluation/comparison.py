@@ -152,7 +152,8 @@ def _compare(card: DatasetCard, runs: Sequence[tuple[str, Mapping[str, Any]]]) -
         horizons = sorted(found, key=int)
         columns = (*horizons, *(("mean",) if len(horizons) > 1 else ()))
     else:
-        columns = tuple(dict.fromkeys(name for _, run in runs for name in run["columns"]))
+        names = (card.main_metric, *(name for _, run in runs for name in run["columns"]))
+        columns = tuple(dict.fromkeys(names))
     rows = [_ours(name, run, columns) for name, run in runs]
     controls = [row for _, run in runs for row in _controls(run, columns)]
     rows += {row.model: row for row in controls}.values()

@@ -6,7 +6,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from titans_seq.training.checkpoints import checkpointing
+    from titans_seq.training.checkpoints import (
+        checkpointing,
+        has_checkpoints,
+        remove_checkpoints,
+    )
     from titans_seq.training.device import pick_device
     from titans_seq.training.fit import at_most, showing_progress, train
     from titans_seq.training.history import EpochRecord, History
@@ -19,7 +23,9 @@ __all__ = [
     "TrainSettings",
     "at_most",
     "checkpointing",
+    "has_checkpoints",
     "pick_device",
+    "remove_checkpoints",
     "seeded",
     "showing_progress",
     "train",
@@ -31,7 +37,9 @@ _HOME = {
     "TrainSettings": "settings",
     "at_most": "fit",
     "checkpointing": "checkpoints",
+    "has_checkpoints": "checkpoints",
     "pick_device": "device",
+    "remove_checkpoints": "checkpoints",
     "seeded": "randomness",
     "showing_progress": "fit",
     "train": "fit",

@@ -25,6 +25,10 @@ from titans_seq.training.history import EpochRecord
 EVERY = 30.0
 """Seconds of an epoch after which a checkpoint is due."""
 
+CHECKPOINTS = "training-*.safetensors"
+HALF_WRITTEN = f".*.{CHECKPOINTS}"
+"""What a killed training leaves."""
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 Listener = Callable[[Sequence[EpochRecord]], None]
@@ -130,7 +134,10 @@ def checkpointing(
     place = Path(folder)
     if place.exists() and not place.is_dir():
         raise ConfigError(f"{folder} is a file, not a folder of checkpoints")
-    _clear(place, all_of_them=not resume)
+    if resume:
+        _remove(place, HALF_WRITTEN)
+    else:
+        remove_checkpoints(place)
     session = Session(place, every=every, resume=resume, about=about or {}, listen=listen)
     before = _SESSION.set(session)
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
@@ -144,9 +151,20 @@ def checkpointing(
                 signal.signal(number, handler)
 
 
-def _clear(folder: Path, *, all_of_them: bool) -> None:
-    """Remove what a killed training left half-written; all checkpoints, if one begins anew."""
-    pattern = "*training-*.safetensors" if all_of_them else ".*.training-*.safetensors"
-    for path in folder.glob(pattern):
-        with suppress(FileNotFoundError):
-            path.unlink()
+def has_checkpoints(folder: Path) -> bool:
+    """Tell whether trainings have left checkpoints in a folder."""
+    return any(folder.glob(CHECKPOINTS))
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Remove the checkpoints in a folder, and the folder if it holds nothing else."""
+    _remove(folder, HALF_WRITTEN, CHECKPOINTS)
+    with suppress(OSError):  # it holds other files, or is not there
+        folder.rmdir()
+
+
+def _remove(folder: Path, *patterns: str) -> None:
+    """Remove the files whose names are of these patterns."""
+    for pattern in patterns:
+        for path in folder.glob(pattern):
+            path.unlink(missing_ok=True)
