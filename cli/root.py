@@ -66,7 +66,7 @@ def verbosity(ctx: click.Context) -> int:
     lazy={
         "demo": (".demo:demo", "Train and score both heads on the embedded data."),
         "forecast": (".forecast:forecast", "Forecast time series: fit, predict, backtest, plot."),
-        "dna": (".dna:dna", "Classify DNA sequences: fit, predict, evaluate."),
+        "dna": (".dna:dna", "Classify DNA: fit, predict, evaluate, pretrain, explain."),
         "dataset": (".dataset:dataset", "Data sets: list, show, fetch, verify."),
         "recipe": (".recipe:recipe", "Benchmark runs: list, show, copy, run, compare."),
         "doctor": (".doctor:doctor", "Show versions, devices, the data folder, and what works."),

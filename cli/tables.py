@@ -12,6 +12,8 @@ import click
 if TYPE_CHECKING:
     import pandas as pd
 
+    from titans_seq.evaluation.report import ScoreTable
+
 FLOAT_FORMAT = "%.8g"
 
 
@@ -81,14 +83,30 @@ def show_scores(
     out
         JSON file; ``-`` prints the JSON instead of the table.
     """
-    from titans_seq.evaluation.report import ScoreTable, to_json
-    from titans_seq.files import write_json
+    from titans_seq.evaluation.report import ScoreTable
 
     shown = tuple(name for name in columns if any(name in one for one in scores.values()))
-    table = ScoreTable(title, shown, tuple(scores.items()))
+    show_tables([ScoreTable(title, shown, tuple(scores.items()))], out)
+
+
+def show_tables(tables: Sequence[ScoreTable], out: Path | None) -> None:
+    """Print tables one after another, and write all figures as JSON if asked to.
+
+    Parameters
+    ----------
+    tables
+        The first is what was asked for, the others stand under ``more`` in the JSON.
+    out
+        JSON file; ``-`` prints the JSON instead of the tables.
+    """
+    from titans_seq.evaluation.report import to_json
+    from titans_seq.files import write_json
+
+    first, *others = (table.to_record() for table in tables)
+    record = {**first, "more": others} if others else first
     if out is not None and str(out) == "-":
-        click.echo(to_json(table.to_record()), nl=False)
+        click.echo(to_json(record), nl=False)
         return
     if out is not None:
-        write_json(out, table.to_record())
-    click.echo(table.to_text())
+        write_json(out, record)
+    click.echo("\n\n".join(table.to_text() for table in tables))

@@ -35,8 +35,8 @@ LOADED = ["titans_seq.evaluation.run", "titans_seq.evaluation.forecast_head",
 """What the processes need not load again."""
 
 SMALL = (
-    "nyc13", "-s", "dim=8", "-s", "context_length=24", "-s", "batch_size=256", "--seeds", "0,1",
-    "--max-steps", "100",
+    "nyc13", "-s", "horizon=3", "-s", "context_length=6", "-s", "dim=8", "--seeds", "0,1",
+    "--max-steps", "400",
 )  # fmt: skip
 """Two short trainings on embedded data."""
 
@@ -144,7 +144,8 @@ def _where(folder: Path) -> str:
     if (folder / "DONE").exists():
         return "done"
     trials = json.loads((folder / "metrics.json").read_text())["trials"]
-    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    epochs = folder / "metrics.jsonl"
+    lines = epochs.read_text().splitlines() if epochs.exists() else []
     current = [line for line in map(json.loads, lines) if line["trial"] not in trials]
     return f"training {len(trials) + 1}, {len(current)} epochs ended"
 

@@ -257,6 +257,15 @@ def load_bundle(folder: str | os.PathLike[str], kind: str) -> Bundle:
     return Bundle(config=head["config"], tensors=tensors, preprocess=preprocess, metrics=metrics)
 
 
+def bundle_kind(folder: str | os.PathLike[str]) -> str | None:
+    """Return the kind of model that a folder holds; None if it is no model folder."""
+    try:
+        head = json.loads((Path(folder) / CONFIG).read_text("utf-8"))
+        return str(head["format"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text("utf-8"))

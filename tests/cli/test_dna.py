@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import random
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -33,12 +34,12 @@ def test_settings_reach_the_classifier(run: Run, fasta: Path, tmp_path: Path) ->
     run(
         "dna", "fit", fasta, "--max-epochs", "1", "--reverse-complement", "average",
         "--variant", "attention", "--class-weight", "balanced", "--seed", "7", "--model", model,
-        "-s", "dim=16", "-s", "dropout = 0", "--set", "patience=3",
+        "-s", "dim=16", "-s", "dropout = 0", "--set", "n_iter_no_change=3",
     )  # fmt: skip
     found = TitansDNAClassifier.load(model).get_params()
     wanted = {"reverse_complement": "average", "variant": "attention",
               "class_weight": "balanced", "random_state": 7, "max_epochs": 1,
-              "dim": 16, "dropout": 0, "patience": 3}  # fmt: skip
+              "dim": 16, "dropout": 0, "n_iter_no_change": 3}  # fmt: skip
     assert {name: found[name] for name in wanted} == wanted
 
 
@@ -121,8 +122,76 @@ def test_evaluate_shows_simple_classifiers_beside(
     answer = run(*words, "--train", fasta, "--out", out)
     scores = json.loads(out.read_text())["scores"]
     assert scores["majority"]["accuracy"] == 0.5
-    assert {"accuracy", "f1", "mcc", "auroc", "auprc", "log_loss"} < set(scores["titans-seq"])
+    assert {"accuracy", "f1", "mcc", "auroc", "auprc", "log_loss", "ece"} < set(
+        scores["titans-seq"]
+    )
     assert "majority" in answer.stdout
+    assert "95% intervals" in answer.stdout
+    assert "60 of 60 rows share a 24-letter word with a training row" in answer.stderr
+    assert "Warning: simple models come within" in answer.stderr
+    assert "nearest training row (1.000)" in answer.stderr
+    titles = [table["title"] for table in json.loads(out.read_text())["more"]]
+    assert titles == ["95% intervals", "strands"]
+
+
+def test_evaluate_trains_anew_where_rows_that_overlap_stay_together(
+    run: Run, fasta: Path, tmp_path: Path
+) -> None:
+    words = ("dna", "fit", fasta, "--max-epochs", "1", "--model", tmp_path / "model")
+    answer = run(*words, "-s", "dim=8", "-s", "layers=1")
+    assert answer.exit_code == 0, answer.output
+    words = ("dna", "evaluate", fasta, "--model", tmp_path / "model")
+    assert run(*words, "--grouped").exit_code == 2
+    answer = run(*words, "--train", fasta, "--grouped")
+    assert answer.exit_code == 0, answer.output
+    assert "kept on one side, trained anew" in answer.stdout
+    assert "0 of " in answer.stderr
+
+
+def test_several_labels_and_values_go_from_table_to_scores(run: Run, tmp_path: Path) -> None:
+    draw = random.Random(0)
+    texts = ["".join(draw.choices("ACGT", k=30 + i % 7)) for i in range(40)]
+    sets = ["tata;gc", "none", "gc", "tata"] * 10
+    for task, labels in (("labels", sets), ("values", [str(len(text)) for text in texts])):
+        table, model = tmp_path / f"{task}.csv", tmp_path / task
+        rows = "".join(f"{text},{label}\n" for text, label in zip(texts, labels, strict=True))
+        table.write_text("sequence,label\n" + rows)
+        answer = run("dna", "fit", table, "--task", task, "--max-epochs", "1", "--model", model)
+        assert answer.exit_code == 0, answer.output
+        words = ("dna", "evaluate", table, "--model", model, "--train", table, "--out", "-")
+        answer = run(*words)
+        assert answer.exit_code == 0, answer.output
+        found = json.loads(answer.stdout)["scores"]
+        wanted = {"labels": {"titans-seq: gc", "titans-seq: tata", "majority"}, "values": {"mean"}}
+        assert wanted[task] < set(found)
+        answer = run("dna", "predict", table, "--model", model)
+        titles = {"labels": ["id", "label", "p(gc)", "p(tata)"], "values": ["id", "value"]}
+        assert answer.stdout.splitlines()[0].split("\t") == titles[task]
+        assert len(answer.stdout.splitlines()) == 41
+    bad = tmp_path / "bad.csv"
+    bad.write_text("sequence,label\nACGT,1.5\nACGT,high\n")
+    answer = run("dna", "fit", bad, "--task", "values", "--model", tmp_path / "other")
+    assert answer.exit_code == 4
+    assert "record 2: value 'high' is not a number" in answer.stderr
+    words = ("dna", "fit", table, "--task", "values", "--threshold", "0.5")
+    assert run(*words, "--model", tmp_path / "other").exit_code == 2
+
+
+def test_pretraining_goes_before_few_labels(run: Run, fasta: Path, tmp_path: Path) -> None:
+    words = (
+        "dna", "pretrain", fasta, "--model", tmp_path / "begin", "--steps", "4", "--window", "40",
+        "--batch-size", "4", "--check-every", "2", "--dim", "8", "--layers", "1",
+    )  # fmt: skip
+    answer = run(*words)
+    assert answer.exit_code == 0, answer.output
+    assert "11-mers" in answer.stdout
+    assert run(*words).exit_code == 3
+    words = ("dna", "fit", fasta, "--init", tmp_path / "begin", "--max-epochs", "1")
+    answer = run(*words, "-s", "dim=8", "-s", "layers=1", "--model", tmp_path / "model")
+    assert answer.exit_code == 0, answer.output
+    answer = run(*words, "--model", tmp_path / "other")
+    assert answer.exit_code == 3
+    assert "pre-trained with dim=8, layers=1: set the same here" in answer.stderr
 
 
 @pytest.mark.parametrize(
@@ -220,3 +289,40 @@ def test_an_interrupted_fit_goes_on_and_comes_to_the_same_model(
     assert not kept.exists()
     name = "model.safetensors"
     assert (model / name).read_bytes() == (dna_model / name).read_bytes()
+
+
+def test_explain_writes_a_row_a_base_and_draws_a_logo(
+    run: Run, dna_model: Path, fasta: Path, tmp_path: Path
+) -> None:
+    words = ("dna", "explain", fasta, "--model", dna_model)
+    table, logo = tmp_path / "bases.tsv", tmp_path / "logo.png"
+    one = (*words, "--record", "seq1", "--region", "21-26", "--target", "tata")
+    answer = run(*one, "--out", table, "--plot", logo)
+    assert answer.exit_code == 0, answer.output
+    found = pd.read_table(table)
+    assert list(found.columns) == [
+        "id", "place", "base", "target", "importance", "to A", "to C", "to G", "to T",
+    ]  # fmt: skip
+    assert "".join(found["base"]) == "TATAAA"
+    assert list(found["place"]) == [21, 22, 23, 24, 25, 26]
+    assert logo.stat().st_size > 2000
+    answer = run(*words, "--method", "surprise")
+    assert answer.stdout.splitlines()[0] == "id\tplace\tbase\tsurprise"
+    assert len(answer.stdout.splitlines()) == 1 + 60 * 50
+    for bad in (("--plot", logo), ("--record", "none"), ("--region", "20")):
+        assert run(*words, *bad).exit_code == 2
+    assert run(*words, "--target", "exon").exit_code == 3
+
+
+def test_what_is_short_or_unsure_is_unclassified(run: Run, fasta: Path, tmp_path: Path) -> None:
+    model, path = tmp_path / "model", tmp_path / "mixed.fa"
+    words = ("dna", "fit", fasta, "--max-epochs", "1", "-s", "dim=8", "-s", "layers=1")
+    assert run(*words, "--min-length", "40", "--model", model).exit_code == 0
+    path.write_text(">long\n" + "ACGGT" * 10 + "\n>short\nACGT\n")
+    for more in ((), ("--window", "50")):
+        answer = run("dna", "predict", path, "--model", model, *more)
+        assert answer.exit_code == 0, answer.output
+        column = answer.stdout.splitlines()[0].split("\t").index("label")
+        first, second = (line.split("\t")[column] for line in answer.stdout.splitlines()[1:])
+        assert first in {"tata", "none"}
+        assert second == "unclassified"

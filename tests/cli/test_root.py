@@ -135,7 +135,7 @@ def test_every_command_has_help_of_at_most_80_columns_and_no_loose_ends(
     assert {" ".join(words) for words, _ in found} == {
         "", "demo", "doctor", "forecast", "forecast fit", "forecast predict",
         "forecast evaluate", "forecast backtest", "forecast plot", "forecast stream",
-        "dna", "dna fit", "dna predict", "dna evaluate",
+        "dna", "dna fit", "dna predict", "dna evaluate", "dna pretrain", "dna explain",
         "dataset", "dataset list", "dataset show", "dataset fetch", "dataset verify",
         "recipe", "recipe list", "recipe show", "recipe copy", "recipe run", "recipe compare",
     }  # fmt: skip

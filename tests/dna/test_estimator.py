@@ -7,6 +7,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,29 +15,18 @@ import torch
 from Bio.Seq import Seq
 from Bio.SeqRecord import SeqRecord
 from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
-from sklearn.utils import estimator_checks
 
 from titans_seq.dna import FastaRecord, TitansDNAClassifier
 from titans_seq.dna.alphabet import decode, encode, reverse_complement
+from titans_seq.dna.windows import pad
 from titans_seq.exceptions import BundleError, ConfigError, DataError
 
 TINY: dict[str, Any] = {"dim": 8, "layers": 1, "max_epochs": 1, "batch_size": 16, "random_state": 0}
-OWN_CHECKS = (
-    "check_estimator_cloneable",
-    "check_estimator_tags_renamed",
-    "check_valid_tag_types",
-    "check_estimator_repr",
-    "check_no_attributes_set_in_init",
-    "check_do_not_raise_errors_in_init_or_set_params",
-    "check_mixin_order",
-    "check_parameters_default_constructible",
-    "check_get_params_invariance",
-    "check_set_params",
-)
 
 
 def _sequences(count: int = 60, length: int = 40) -> tuple[list[str], list[str]]:
@@ -54,13 +44,6 @@ def _sequences(count: int = 60, length: int = 40) -> tuple[list[str], list[str]]
 @pytest.fixture(scope="module")
 def fitted() -> TitansDNAClassifier:
     return TitansDNAClassifier(**TINY).fit(*_sequences())
-
-
-@pytest.mark.parametrize("name", OWN_CHECKS)
-def test_scikit_learns_checks_pass(name: str) -> None:
-    check = getattr(estimator_checks, name)
-    estimator = TitansDNAClassifier(**TINY)
-    check("TitansDNAClassifier", estimator)
 
 
 def test_tags_say_that_inputs_are_strings() -> None:
@@ -197,6 +180,12 @@ def test_labels_that_do_not_fit_are_refused(y: Any, message: str) -> None:
         ({"dim": 9}, "dim=9 cannot be shared"),
         ({"class_weight": "fair"}, "class_weight='fair'"),
         ({"learning_rate": 0.0}, "learning_rate"),
+        ({"tokens": "codon"}, "tokens='codon': choose motif, base, or 2-mer"),
+        ({"tokens": "7-mer"}, "tokens='7-mer'"),
+        ({"n_iter_no_change": 0}, "n_iter_no_change=0: a whole number"),
+        ({"tol": -1e-4}, "tol=-0.0001: at least 0"),
+        ({"threshold": 1.5}, "threshold=1.5: None, or a probability"),
+        ({"min_length": True}, "min_length=True: a whole number"),
     ],
 )
 def test_settings_out_of_range_are_named(changes: dict[str, Any], message: str) -> None:
@@ -259,6 +248,8 @@ def test_it_works_inside_scikit_learns_tools() -> None:
     grid = GridSearchCV(pipeline, {"titansdnaclassifier__dim": [4, 8]}, cv=2)
     grid.fit(sequences, labels)
     assert set(grid.predict(sequences)) <= {"motif", "other"}
+    calibrated = CalibratedClassifierCV(TitansDNAClassifier(**TINY), cv=2).fit(sequences, labels)
+    np.testing.assert_allclose(calibrated.predict_proba(sequences).sum(axis=1), 1)
     proba = cross_val_predict(
         TitansDNAClassifier(**TINY), sequences, labels, cv=2, method="predict_proba"
     )
@@ -268,7 +259,8 @@ def test_it_works_inside_scikit_learns_tools() -> None:
 def test_both_strands_get_one_answer_if_averaged() -> None:
     sequences, labels = _sequences(20)
     others = [decode(reverse_complement(encode(sequence))) for sequence in sequences]
-    for way, same in (("average", True), ("augment", False), ("none", False)):
+    ways = {"average": True, "equivariant": True, "augment": False, "none": False}
+    for way, same in ways.items():
         classifier = TitansDNAClassifier(**TINY | {"reverse_complement": way, "max_epochs": 3})
         classifier.fit(sequences, labels)
         gap = np.abs(classifier.predict_proba(sequences) - classifier.predict_proba(others)).max()
@@ -288,3 +280,131 @@ def test_class_weights_move_the_answer_to_the_rare_class() -> None:
     assert sampled.predict_proba(X)[:, 0].mean() > plain
     with pytest.raises(DataError, match="sample_weight"):
         TitansDNAClassifier(**TINY).fit(X, y, sample_weight=given[:-1])
+
+
+def test_training_goes_on_where_it_stopped() -> None:
+    sequences, labels = _sequences(60)
+    plain = TitansDNAClassifier(**TINY)
+    warm = TitansDNAClassifier(**TINY | {"warm_start": True})
+    for classifier in (plain, warm):
+        classifier.fit(sequences, labels).fit(sequences, labels)
+    assert (len(plain.loss_curve_), len(warm.loss_curve_)) == (1, 2)
+    assert warm.loss_curve_[1] < warm.loss_curve_[0] == plain.loss_curve_[0]
+    with pytest.raises(
+        DataError, match=r"trained for classes \['motif', 'other'\], not for classes"
+    ):
+        warm.fit(sequences, ["third", *labels[1:]])
+
+
+def test_part_by_part_it_learns_every_class_it_was_told_of() -> None:
+    sequences, labels = _sequences(120)
+    classifier = TitansDNAClassifier(**TINY | {"dim": 16})
+    with pytest.raises(DataError, match="classes must be passed on the first call"):
+        classifier.partial_fit(sequences, labels)
+    for _ in range(5):
+        for part in (slice(0, 40), slice(40, 80)):
+            classifier.partial_fit(sequences[part], labels[part], classes=["other", "motif"])
+    assert classifier.classes_.tolist() == ["motif", "other"]
+    assert classifier.score(sequences[80:], labels[80:]) > 0.8
+    assert classifier.n_iter_ == len(classifier.loss_curve_) == 10
+    classifier.partial_fit(sequences[:1], labels[:1])
+    with pytest.raises(DataError, match="label 'third' of sequence 0 is none of the classes"):
+        classifier.partial_fit(sequences[:1], ["third"])
+    with pytest.raises(DataError, match=r"classes=\['a', 'b'\]: the call before had"):
+        classifier.partial_fit(sequences[:1], ["a"], classes=["a", "b"])
+    with pytest.raises(ConfigError, match="partial_fit needs a dict by label"):
+        classifier.set_params(class_weight="balanced").partial_fit(sequences, labels)
+
+
+@pytest.mark.parametrize("tokens", ["motif", "base", "3-mer"])
+@pytest.mark.parametrize("way", ["none", "equivariant"])
+def test_every_kind_of_token_learns(tokens: str, way: str) -> None:
+    sequences, labels = _sequences(160)
+    changes = {"tokens": tokens, "reverse_complement": way, "dim": 16, "max_epochs": 5}
+    classifier = TitansDNAClassifier(**TINY | changes).fit(sequences, labels)
+    assert classifier.network_.titans.tokens.stride == {"motif": 6, "base": 1, "3-mer": 3}[tokens]
+    titans = classifier.network_.readings(**pad([encode(one) for one in sequences]))[0]
+    called = classifier.classes_[titans.argmax(dim=-1).numpy()]
+    assert np.mean(called == labels) > 0.7
+
+
+def test_training_stops_when_held_out_rows_say_so() -> None:
+    sequences, labels = _sequences(220)
+    changes = {"max_epochs": 3, "n_iter_no_change": 1, "tol": 10.0}
+    stopped = TitansDNAClassifier(**TINY | changes).fit(sequences, labels)
+    assert stopped.n_iter_ == 2
+    assert stopped.history_["stopped_by"] == "patience"
+    through = TitansDNAClassifier(**TINY | changes | {"early_stopping": False})
+    assert through.fit(sequences, labels).n_iter_ == 3
+
+
+def test_answers_are_calibrated_on_rows_that_were_held_out() -> None:
+    sequences, labels = _sequences(240)
+    classifier = TitansDNAClassifier(**TINY | {"max_epochs": 4}).fit(sequences, labels)
+    found = classifier.calibration_
+    assert found["rows"] == 24
+    assert 0 <= found["ece"] <= 1
+    assert found["temperature"] == pytest.approx(1 / float(classifier.network_.mixing.sum()))
+    assert TitansDNAClassifier(**TINY).fit(sequences[:20], labels[:20]).calibration_ == {}
+
+
+def test_what_is_short_or_unsure_is_unclassified(fitted: TitansDNAClassifier) -> None:
+    sequences = [*_sequences(6)[0], "ACGT"]
+    strict = clone(fitted).set_params(min_length=30, threshold=0.0)
+    strict.fit([*_sequences()[0], "ACGT"], [*_sequences()[1], "other"])
+    plain = strict.set_params(min_length=1).predict(sequences)
+    found = strict.set_params(min_length=30).predict(sequences)
+    assert found[-1] == "unclassified"
+    np.testing.assert_array_equal(found[:-1], plain[:-1])
+    assert set(strict.set_params(threshold=1.0).predict(sequences)) == {"unclassified"}
+    with pytest.raises(DataError, match="no sequence has min_length=500 letters; the longest has"):
+        strict.set_params(min_length=500).fit(*_sequences())
+
+
+@pytest.mark.parametrize(("name", "kind"), [(-1, "i"), ("?", "O"), (None, "O")])
+def test_numbers_get_a_number_for_what_is_unclassified(name: Any, kind: str) -> None:
+    sequences, labels = _sequences(20)
+    numbers = [1 if label == "motif" else 2 for label in labels]
+    classifier = TitansDNAClassifier(**TINY | {"threshold": 1.0, "unclassified": name})
+    found = classifier.fit(sequences, numbers).predict(sequences)
+    assert found.dtype.kind == kind
+    assert set(found) == {name}
+
+
+def test_a_sequence_may_have_several_labels(tmp_path: Path) -> None:
+    draw = random.Random(0)
+    table = pd.DataFrame(
+        [(draw.random() < 0.5, draw.random() < 0.5) for _ in range(240)], columns=["tata", "gc"]
+    ).astype(int)
+    sequences = []
+    for tata, gc in table.to_numpy():
+        letters = draw.choices("ACGT", k=60)
+        letters[10:16] = "TATAAA" if tata else draw.choices("ACG", k=6)
+        letters[40:46] = "GGGCGG" if gc else draw.choices("AT", k=6)
+        sequences.append("".join(letters))
+    classifier = TitansDNAClassifier(**TINY | {"max_epochs": 8, "dim": 16})
+    classifier.fit(sequences[:180], table[:180])
+    assert classifier.classes_.tolist() == ["tata", "gc"]
+    found = classifier.predict(sequences[180:])
+    assert found.shape == (60, 2)
+    assert (found == table[180:]).to_numpy().mean() > 0.9
+    assert classifier.calibration_ == {}
+    classifier.save(tmp_path / "model")
+    again = TitansDNAClassifier.load(tmp_path / "model")
+    np.testing.assert_array_equal(again.predict(sequences[180:]), found)
+    with pytest.raises(ConfigError, match="None is right for several labels"):
+        classifier.set_params(class_weight="balanced").fit(sequences, table)
+    with pytest.raises(DataError, match="a table of several labels holds 0 and 1 only"):
+        classifier.set_params(class_weight=None).fit(sequences, table + 1)
+
+
+def test_joblib_and_searches_in_other_processes(
+    fitted: TitansDNAClassifier, tmp_path: Path
+) -> None:
+    sequences, labels = _sequences(12)
+    joblib.dump(fitted, tmp_path / "model.joblib")
+    again = joblib.load(tmp_path / "model.joblib")
+    np.testing.assert_array_equal(again.predict_proba(sequences), fitted.predict_proba(sequences))
+    search = GridSearchCV(TitansDNAClassifier(**TINY), {"dim": [4, 8]}, cv=2, n_jobs=2, refit=False)
+    search.fit(np.array(sequences), labels)
+    assert set(search.cv_results_["rank_test_score"]) <= {1, 2}

@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from titans_seq.dna import TitansDNAClassifier, read_fasta
+from titans_seq.dna import read_fasta
 from titans_seq.dna.alphabet import decode
 from titans_seq.dna.pieces import read_pieces, survey
 from titans_seq.exceptions import DataError
@@ -274,11 +274,14 @@ class Answers:
         share = np.array([np.isin(row, (2, 4)).mean() for row in rows])
         return np.stack([1 - share, share], axis=1)
 
+    def decide(self, chances: np.ndarray, _: list[int]) -> np.ndarray:
+        return self.classes_[chances.argmax(axis=1)]
+
 
 @pytest.fixture
 def predict(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """``titans-seq dna predict``."""
-    monkeypatch.setattr(TitansDNAClassifier, "load", Answers.load)
+    monkeypatch.setattr("titans_seq.dna.models.load_estimator", Answers.load)
     (found,) = entry_points(group="console_scripts", name="titans-seq")
     command = found.load()
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from titans_seq.dna.alphabet import decode, encode
-from titans_seq.dna.network import DNANetworkConfig, TitansDNANetwork, mix
+from titans_seq.dna.network import DNANetworkConfig, TitansDNANetwork
 from titans_seq.dna.pooling import (
     AttentionPool,
     PlaceLogits,
@@ -19,6 +19,7 @@ from titans_seq.dna.pooling import (
     masked_mean,
     words_of,
 )
+from titans_seq.dna.tasks import mix
 from titans_seq.dna.windows import pad
 from titans_seq.training import seeded
 
@@ -27,7 +28,7 @@ SEQUENCES = ["ACGTTGCANNRY" * 4, "A", "AC", "GATTACA", "TTTTTACGTAC" * 9]
 
 def _network(variant: str = "mag", **changes: object) -> TitansDNANetwork:
     config = DNANetworkConfig(
-        **{"classes": 3, "places": 40, "dim": 8, "layers": 1, "heads": 2, "motifs": 6}
+        **{"outputs": 3, "places": 40, "dim": 8, "layers": 1, "heads": 2, "motifs": 6}
         | {"variant": variant}
         | changes
     )

@@ -5,13 +5,8 @@ import pandas as pd
 import pytest
 
 from titans_seq.evaluation.cards import read_card
-from titans_seq.evaluation.dna_controls import (
-    NearestRow,
-    letters_by_place,
-    score_dna_controls,
-    usual_controls,
-    words,
-)
+from titans_seq.evaluation.dna_controls import NearestRow, score_dna_controls, usual_controls
+from titans_seq.evaluation.dna_words import letters_by_place, other_strand, word_numbers, words
 from titans_seq.evaluation.places import data_path
 
 
@@ -38,6 +33,15 @@ def test_both_strands_count_the_same():
     np.testing.assert_allclose(both[0], both[1])
     one = words([forward, backward], 3).toarray()
     assert not np.allclose(one[0], one[1])
+
+
+def test_long_words_have_one_number_on_both_strands():
+    text = "ACGTTGCAACGGTTACGATTACAGGTAC"
+    forward = word_numbers(text, 24, both_strands=True)
+    backward = word_numbers(other_strand(text), 24, both_strands=True)
+    assert forward.tolist() == backward.tolist()[::-1]
+    assert len(set(forward.tolist())) == 5
+    assert other_strand("acgtnRY") == "RYnacgt"
 
 
 def test_letters_by_place_mark_one_letter_each():

@@ -7,13 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from titans_seq.dna.estimator import TitansDNAClassifier
+    from titans_seq.dna.explaining import Explanation, explain
     from titans_seq.dna.fasta import FastaRecord, read_fasta
     from titans_seq.dna.labels import LabelledSequences, read_labelled, read_labels, read_sequences
+    from titans_seq.dna.language import LanguageConfig
+    from titans_seq.dna.pretraining import Pretrained, PretrainSettings, pretrain
+    from titans_seq.dna.regressor import TitansDNARegressor
 
 __all__ = [
+    "Explanation",
     "FastaRecord",
     "LabelledSequences",
+    "LanguageConfig",
+    "PretrainSettings",
+    "Pretrained",
     "TitansDNAClassifier",
+    "TitansDNARegressor",
+    "explain",
+    "pretrain",
     "read_fasta",
     "read_labelled",
     "read_labels",
@@ -21,9 +32,16 @@ __all__ = [
 ]
 
 _HOME = {
+    "Explanation": "explaining",
+    "explain": "explaining",
     "FastaRecord": "fasta",
     "LabelledSequences": "labels",
+    "LanguageConfig": "language",
+    "PretrainSettings": "pretraining",
+    "Pretrained": "pretraining",
     "TitansDNAClassifier": "estimator",
+    "TitansDNARegressor": "regressor",
+    "pretrain": "pretraining",
     "read_fasta": "fasta",
     "read_labelled": "labels",
     "read_labels": "labels",

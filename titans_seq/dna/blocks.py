@@ -15,23 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from titans_seq.dna.alphabet import BLANKS, LETTERS, MARK, PAD, Codes, encode_text, is_no_letter
+from titans_seq.dna.headers import Split, before_header, name_of, split_headers
 from titans_seq.dna.sources import BLOCK, not_text, text_blocks
 from titans_seq.exceptions import DataError
 
-MAX_HEADER = 1 << 20
-"""Bytes of the longest header; a longer one is a file without line ends."""
-
-LOOKS_LIKE = {
-    "@": "this looks like FASTQ; `seqtk seq -A` makes FASTA of it",
-    ";": "this is a comment", "#": "this is a comment", "<": "this looks like HTML",
-    "LOCUS": "this looks like GenBank; Bio.SeqIO.convert makes FASTA of it",
-    "ID ": "this looks like EMBL; Bio.SeqIO.convert makes FASTA of it",
-}  # fmt: skip
-"""What stands before the first header, by its start."""
-
-_LINE_END = 10
-_HEADER = re.compile(rb"\n>(.*)")
-_ODD_STARTS = tuple(b"\n%c" % blank for blank in BLANKS + bytes(range(0x1C, 0x20)))
+_ODD_START = re.compile(rb"\n[\s\x1c-\x1f]")
 """What a header without a name has behind a line end; one with a name, nearly never."""
 
 _NO_LETTER = re.compile(b"[^%sUu%s]" % (BLANKS, (LETTERS + LETTERS.lower()).encode()))
@@ -59,7 +47,7 @@ class Block(NamedTuple):
     number: int
     """Of the record of segment 0, from 1; 0 before the first."""
 
-    titles: list[str]
+    titles: list[bytes]
     """Headers that begin here, without their ``>``."""
 
     codes: Codes
@@ -104,69 +92,13 @@ def read_blocks(handle: BinaryIO, where: str, size: int = BLOCK) -> Iterator[Blo
         raise DataError(f"{where} is empty; FASTA needs at least one record, '>name' and letters")
 
 
-class Split(NamedTuple):
-    """One block of text, split at its headers."""
-
-    titles: list[bytes]
-    """Headers, without ``>`` and line end."""
-
-    bodies: list[bytes]
-    """What stands before the first header, and from the end of each one's line on."""
-
-    line: int
-    """Line ends before the block; one that is not there stands before the text."""
-
-    open_line: int
-    """Line of the last header, if there is one."""
-
-    last: bool
-    """Whether the text ends here."""
-
-    def line_of(self, index: int) -> int:
-        """Return the line of a header, counted from 1, or for 0 of the block's first byte."""
-        return self.line + index + sum(body.count(b"\n") for body in self.bodies[:index])
-
-
-def split_headers(blocks: Iterator[bytes], where: str) -> Iterator[Split]:
-    """Yield blocks of text split at their headers, each of which is seen whole.
-
-    A line end or an unfinished header at the end of a block waits for the next one.
-    """
-    held = b"\n"  # as if a line had ended before the text, so that headers always follow one
-    line = 0
-    begun = False
-    for block in blocks:
-        text = held + block
-        begun = begun or b"\n" in text.lstrip(BLANKS) or len(text) > MAX_HEADER
-        if not begun:  # the first line that is not blank is seen whole, too
-            held = text
-            continue
-        cut = len(text) - text.endswith(b"\n")
-        bodies = _HEADER.split(text[:cut]) if b">" in text else [text[:cut]]
-        if len(bodies) > 1 and not bodies[-1] and cut == len(text):
-            cut -= len(bodies[-2]) + 2  # a header that may go on
-            del bodies[-2:]
-        held = text[cut:]
-        if len(held) > MAX_HEADER:
-            raise DataError(
-                f"{where}, line {line + text.count(10, 0, cut + 1)}: a header of more than "
-                f"{MAX_HEADER} bytes; a line end is missing behind '>name'"
-            )
-        after = line + int(np.count_nonzero(np.frombuffer(text[:cut], np.uint8) == _LINE_END))
-        yield Split(bodies[1::2], bodies[::2], line, after - bodies[-1].count(b"\n"), False)
-        line = after
-    bodies = _HEADER.split(held)
-    open_line = line + held.count(b"\n") - bodies[-1].count(b"\n")
-    yield Split(bodies[1::2], bodies[::2], line, open_line, True)
-
-
 class _Reader:
     """Where the reading of one text stands, and what is open there."""
 
     def __init__(self, where: str) -> None:
         self.where = where
         self.number = 0
-        self.title = ""
+        self.title = b""
         self.line = 0
         self.letters = 0
         self.refused = False
@@ -178,41 +110,39 @@ class _Reader:
             self._refuse_start(text)
         if self.refused or not self.number:
             bodies = [b"", *bodies[1:]]
-        titles, faults = self._titles(text)
+        faults = self._refuse_titles(text)
         codes = encode_text(b">".join(bodies))
         array = np.frombuffer(codes, dtype=np.uint8)
         marks = np.flatnonzero(array == MARK)
         if faults or PAD in codes or len(marks) >= len(bodies):
-            bodies = self._refuse_letters(titles, bodies, text, faults)
+            bodies = self._refuse_letters(bodies, text, faults)
             array = np.frombuffer(encode_text(b">".join(bodies)), dtype=np.uint8)
             marks = np.flatnonzero(array == MARK)
         ends = np.append(marks, len(array))
-        self._refuse_empty(titles, ends, text, faults)
-        block = Block(self.number, titles, array, ends, sorted(faults), text.last)
+        self._refuse_empty(ends, text, faults)
+        block = Block(self.number, text.titles, array, ends, sorted(faults), text.last)
         self._go_on(block, text)
         return block
 
-    def _titles(self, text: Split) -> tuple[list[str], list[Fault]]:
-        """Return the headers as text; refuse what has no name, or is no UTF-8."""
+    def _refuse_titles(self, text: Split) -> list[Fault]:
+        """Tell of each header that has no name, or is no UTF-8."""
         joined = b"\n".join([b"", *text.titles, b""])
-        if joined.isascii() and not any(odd in joined for odd in _ODD_STARTS):
-            return joined.decode().split("\n")[1:-1], []
-        titles, faults = [], []
-        for index, raw in enumerate(text.titles, start=1):
-            title = raw.decode("utf-8", "replace")
-            titles.append(title)
-            message = f"{self.where}, line {text.line_of(index)}: a header without a name"
-            if not _is_text(raw):
+        if joined.isascii() and not _ODD_START.search(joined):
+            return []
+        faults = []
+        for index, title in enumerate(text.titles, start=1):
+            if not _is_text(title):
                 message = not_text(self.where, text.line_of(index))
-            elif title.strip():
-                continue
+            elif not name_of(title.decode()):
+                where = f"{self.where}, line {text.line_of(index)}"
+                message = f"{where}: a header without a name; write >name"
             else:
-                message += "; write >name"
-            faults.append(Fault(self.number + index, name_of(title), message))
-        return titles, faults
+                continue
+            faults.append(self._fault(index, text, message))
+        return faults
 
     def _refuse_letters(
-        self, titles: Sequence[str], bodies: Sequence[bytes], text: Split, faults: list[Fault]
+        self, bodies: Sequence[bytes], text: Split, faults: list[Fault]
     ) -> list[bytes]:
         """Tell of each segment with something that is no letter; return the others' text."""
         refused = {fault.number - self.number for fault in faults}
@@ -221,12 +151,11 @@ class _Reader:
             wrong = None if index in refused else _NO_LETTER.search(body)
             good.append(b"" if wrong or index in refused else body)
             if wrong:
-                name = self._name(index, titles)
-                message = self._no_letter(text, index, wrong.start(), name)
-                faults.append(Fault(self.number + index, name, message))
+                message = self._no_letter(text, index, wrong.start())
+                faults.append(self._fault(index, text, message))
         return good
 
-    def _no_letter(self, text: Split, index: int, place: int, name: str) -> str:
+    def _no_letter(self, text: Split, index: int, place: int) -> str:
         """Return the message for what stands at a place of a segment."""
         body = text.bodies[index]
         line = text.line_of(index) + body.count(b"\n", 0, place)
@@ -239,15 +168,9 @@ class _Reader:
             return not_text(self.where, line)
         letters = len(encode_text(body[:place])) + (0 if index else self.letters)
         found = f"letter {letter!r} at position {letters + 1} (line {line})"
-        return f"{self.where}, record {name}: {found} {is_no_letter(letter)}"
+        return f"{self.where}, record {self._name(index, text)}: {found} {is_no_letter(letter)}"
 
-    def _refuse_empty(
-        self,
-        titles: Sequence[str],
-        ends: npt.NDArray[np.int64],
-        text: Split,
-        faults: list[Fault],
-    ) -> None:
+    def _refuse_empty(self, ends: npt.NDArray[np.int64], text: Split, faults: list[Fault]) -> None:
         """Tell of records that ended without a letter."""
         letters = np.diff(ends, prepend=-1) - 1
         letters[0] += self.letters
@@ -258,9 +181,8 @@ class _Reader:
             if self.number + index in known:
                 continue
             line = text.line_of(index) if index else self.line
-            name = self._name(index, titles)
-            message = f"{self.where}, record {name} (line {line}): no sequence follows it"
-            faults.append(Fault(self.number + index, name, message))
+            place = f"{self.where}, record {self._name(index, text)} (line {line})"
+            faults.append(self._fault(index, text, f"{place}: no sequence follows it"))
 
     def _go_on(self, block: Block, text: Split) -> None:
         """Note which record is open behind a block."""
@@ -274,9 +196,14 @@ class _Reader:
         self.letters += len(block.segment(len(block.titles)))
         self.refused = self.refused or self.number in refused
 
-    def _name(self, index: int, titles: Sequence[str]) -> str:
+    def _name(self, index: int, text: Split) -> str:
         """Return the name of the record of a segment."""
-        return name_of(titles[index - 1] if index else self.title)
+        title = text.titles[index - 1] if index else self.title
+        return name_of(title.decode("utf-8", "replace"))
+
+    def _fault(self, index: int, text: Split, message: str) -> Fault:
+        """Return what is wrong with the record of a segment."""
+        return Fault(self.number + index, self._name(index, text), message)
 
     def _refuse_start(self, text: Split) -> None:
         """Refuse text before the first header."""
@@ -295,19 +222,3 @@ def _is_text(raw: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def name_of(title: str) -> str:
-    """Return the first word of a header; empty if it has none."""
-    return next(iter(title.split(maxsplit=1)), "")
-
-
-def before_header(line: str, number: int, where: str) -> str:
-    """Return the message for text before the first header."""
-    hints = (hint for start, hint in LOOKS_LIKE.items() if line.startswith(start))
-    hint = next(hints, "the sequence's header is missing")
-    shown = line.strip()[:30]
-    return (
-        f"{where}, line {number}: {shown!r} stands before the first header; {hint}: "
-        "FASTA begins with a line '>name'"
-    )

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TextIO
 
 from titans_seq.dna.alphabet import BLANKS, encode, is_no_letter
-from titans_seq.dna.blocks import before_header, name_of
+from titans_seq.dna.headers import before_header, name_of
 from titans_seq.dna.sources import open_text, source_name, text_lines
 from titans_seq.exceptions import DataError, MissingExtraError
 

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional as F
 
 from titans_seq.dna.alphabet import Codes, reverse_complement
-from titans_seq.dna.network import TitansDNANetwork, mix
+from titans_seq.dna.calibration import fit_mixing, judge_mixing
+from titans_seq.dna.network import TitansDNANetwork
+from titans_seq.dna.tasks import errors, settle
 from titans_seq.dna.windows import Labelled, LabelledBatches, pad, plan
 from titans_seq.training import History, TrainSettings, train
 
 _PREDICT_BATCH = 256
-_PRIOR = 2.0
-"""Sequences' worth of pull towards equal weights: few held-out rows change little."""
+
+
+class Fitted(NamedTuple):
+    """How a training went."""
+
+    history: History
+    """Losses and times of the epochs."""
+
+    calibration: dict[str, float]
+    """How good the joint answer is on held-out rows, see
+    :func:`titans_seq.dna.calibration.judge_mixing`; empty without such rows."""
 
 
 def fit_network(
@@ -29,7 +40,7 @@ def fit_network(
     augment: bool,
     average: bool,
     seed: int,
-) -> History:
+) -> Fitted:
     """Train every reader, then settle what each is worth.
 
     Parameters
@@ -62,35 +73,41 @@ def fit_network(
         validation_loss=mixed_loss,
         seed=seed,
     )
-    if held.rows:
-        readings = read(network, held.rows, average=average)
-        network.mixing.copy_(
-            fit_mixing(readings, torch.from_numpy(held.targets), torch.from_numpy(held.weights))
-        )
-    return history
+    calibration = settle_weights(network, held, average=average) if held.rows else {}
+    return Fitted(history, calibration)
+
+
+@torch.no_grad()
+def settle_weights(network: TitansDNANetwork, held: Labelled, *, average: bool) -> dict[str, float]:
+    """Weigh the readers by what they are worth on held-out rows; return how good that is."""
+    readings = read(network, held.rows, average=average)
+    targets, weights = torch.from_numpy(held.targets), torch.from_numpy(held.weights)
+    task = network.config.task
+    network.mixing.copy_(fit_mixing(readings, targets, weights, task))
+    judged = judge_mixing(readings, targets, weights, task)
+    return judged | {"temperature": 1 / float(network.mixing.sum())}
 
 
 def readers_loss(network: TitansDNANetwork, batch: dict[str, Tensor]) -> Tensor:
     """Return the sum of the readers' own losses: each learns as if it were alone."""
     readings = network.readings(batch["codes"], batch["mask"])
-    target = batch["target"].expand(len(readings), -1)
-    errors = F.nll_loss(readings.flatten(0, 1), target.flatten(), reduction="none")
-    loss: Tensor = (errors.unflatten(0, target.shape).sum(dim=0) * batch["weight"]).mean()
+    each = errors(readings, batch["target"], network.config.task)
+    loss: Tensor = (each.sum(dim=0) * batch["weight"]).mean()
     return loss
 
 
 def mixed_loss(network: TitansDNANetwork, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Return the summed loss of the joint answer, and the weight of the rows."""
     answer = network(batch["codes"], batch["mask"])
-    errors = F.nll_loss(answer, batch["target"], reduction="none")
-    return (errors * batch["weight"]).sum(), batch["weight"].sum()
+    each = errors(answer, batch["target"], network.config.task)
+    return (each * batch["weight"]).sum(), batch["weight"].sum()
 
 
 @torch.no_grad()
 def read(
     network: TitansDNANetwork, rows: Sequence[Codes], *, average: bool
-) -> Float[Tensor, "readers rows classes"]:
-    """Return each reader's log-probabilities of every sequence, on the CPU.
+) -> Float[Tensor, "readers rows outputs"]:
+    """Return each reader's answer for every sequence, on the CPU.
 
     Parameters
     ----------
@@ -112,41 +129,6 @@ def read(
         for strand in strands:
             tensors = {name: value.to(device) for name, value in pad(strand).items()}
             readings.append(network.readings(**tensors))
-        found.append(torch.stack(readings).mean(dim=0).log_softmax(dim=-1).cpu())
+        found.append(settle(torch.stack(readings).mean(dim=0), network.config.task).cpu())
     order = torch.cat([torch.from_numpy(index) for index in batches])
     return torch.cat(found, dim=1)[:, order.argsort()]
-
-
-def fit_mixing(
-    readings: Float[Tensor, "readers rows classes"],
-    targets: Int[Tensor, " rows"],
-    weights: Float[Tensor, " rows"],
-) -> Float[Tensor, " readers"]:
-    """Return the positive weights under which the mixed readings are likeliest to be right.
-
-    The sum of the weights is free, so the result is calibrated too: a sum below one takes
-    back confidence, one above adds to it.
-
-    Parameters
-    ----------
-    readings
-        Log-probabilities of each reader on rows that none has learnt from.
-    targets
-        Index of each row's class.
-    weights
-        What each row counts.
-    """
-    readings = readings.double()
-    equal = torch.full((len(readings),), 1 / len(readings), dtype=torch.float64)
-    log_weights = equal.log().requires_grad_()
-    optimizer = torch.optim.LBFGS([log_weights], max_iter=50, line_search_fn="strong_wolfe")
-
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        errors = F.nll_loss(mix(readings, log_weights.exp()), targets, reduction="none")
-        loss = (errors * weights).sum() + _PRIOR * (log_weights - equal.log()).square().sum()
-        loss.backward()
-        return loss
-
-    optimizer.step(closure)
-    return log_weights.detach().exp().float()

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from titans_seq.dna.alphabet import Codes, reverse_complement
+from titans_seq.dna.answers import Answers, ask, join_answers
 from titans_seq.dna.checked import CheckedFasta
 from titans_seq.dna.sources import open_text, source_name, text_lines
 from titans_seq.dna.spans import Span, cut
@@ -74,15 +74,15 @@ def _interval(text: str, number: int, where: str) -> Interval:
 
 
 def predict_intervals(
-    classifier: Any, genome: CheckedFasta, intervals: list[Interval], where: str
-) -> npt.NDArray[np.float64]:
-    """Return the probability of each class for each interval, (intervals, classes).
+    estimator: Any, genome: CheckedFasta, intervals: list[Interval], where: str
+) -> Answers:
+    """Return the answer for each interval.
 
     An interval on the ``-`` strand is read as its reverse complement.
 
     Parameters
     ----------
-    classifier
+    estimator
         A fitted one.
     genome
         Read once, at memory that does not grow with it.
@@ -100,7 +100,7 @@ def predict_intervals(
     for index, one in enumerate(intervals):
         spans[one.chrom].append(Span(one.start, one.end, index))
     order: list[int] = []
-    answers: list[npt.NDArray[np.float64]] = []
+    answers: list[Answers] = []
     seen = np.zeros(len(intervals), dtype=bool)
 
     def sequences() -> Iterator[tuple[int, Codes]]:
@@ -116,11 +116,11 @@ def predict_intervals(
 
     for batch in batches(sequences()):
         order.extend(index for index, _ in batch)
-        answers.append(classifier.predict_proba([codes for _, codes in batch]))
+        answers.append(ask(estimator, [codes for _, codes in batch]))
     if not seen.all():
         one = intervals[int(np.argmin(seen))]
         raise DataError(f"{where}, line {one.line}: {genome.where} has no record {one.chrom!r}")
-    return np.concatenate(answers)[np.argsort(order)]
+    return join_answers(answers, order)
 
 
 def batches(sequences: Iterator[tuple[int, Codes]]) -> Iterator[list[tuple[int, Codes]]]:

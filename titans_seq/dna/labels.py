@@ -10,12 +10,15 @@ import csv
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from titans_seq.dna.alphabet import encode
 from titans_seq.dna.fasta import FastaRecord, read_fasta
 from titans_seq.dna.sources import open_text, source_name, text_lines
 from titans_seq.exceptions import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _ID_TITLES = {"id", "name", "record", "record_id", "seq_id", "sequence_id", "seqid", "sequence"}
 _LABEL_TITLES = {"label", "labels", "class", "target", "y"}
@@ -68,6 +71,49 @@ def read_sequences(path: str | Path) -> LabelledSequences:
         return read_table(path, with_labels=False)
     records = list(read_fasta(path))
     return LabelledSequences([r.name for r in records], [r.sequence for r in records], [])
+
+
+def label_table(labels: Sequence[str], names: Sequence[str] | None = None) -> pd.DataFrame:
+    """Return sets of labels, such as ``tata;gc``, as a table of 0 and 1 with a column for each.
+
+    Parameters
+    ----------
+    labels
+        Labels of each sequence, parted by ``;``; ``none`` or ``-`` is the empty set.
+    names
+        The columns; left out, every label that occurs.
+
+    Raises
+    ------
+    DataError
+        If a label is none of ``names``.
+    """
+    import pandas as pd
+
+    sets = [{word.strip() for word in one.split(";")} - {"", "-", "none"} for one in labels]
+    found = set().union(*sets)
+    names = sorted(found) if names is None else names
+    strange = sorted(found - set(names))
+    if strange:
+        raise DataError(f"label {strange[0]!r} is none of the model's labels: {', '.join(names)}")
+    return pd.DataFrame([[int(name in one) for name in names] for one in sets], columns=names)
+
+
+def label_values(data: LabelledSequences, where: str) -> list[float]:
+    """Return labels that are numbers as numbers.
+
+    Raises
+    ------
+    DataError
+        If one is none; the message names its record.
+    """
+    values = []
+    for name, label in zip(data.names, data.labels, strict=True):
+        try:
+            values.append(float(label))
+        except ValueError:
+            raise DataError(f"{where}, record {name}: value {label!r} is not a number") from None
+    return values
 
 
 def table_separator(path: str | Path) -> str | None:

@@ -1,8 +1,8 @@
-"""The network of the DNA head: codes and mask in, logits of the classes out.
+"""The network of the DNA head: codes and mask in, an answer for each sequence out.
 
-Three readers look at a sequence, and their log-probabilities are added with weights:
+Three readers look at a sequence, and their answers are added with weights:
 
-* *titans*: motif detectors (a convolution over the bases), one token for every few bases, a
+* *titans*: motif detectors (a convolution over the bases), tokens, a
   :class:`~titans_seq.backbone.TitansBackbone` over the tokens, and pooled in several ways;
 * *words*: how often each word of 3 to 6 bases occurs, wherever it stands;
 * *places*: which base stands where, counted from both ends.
@@ -16,14 +16,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from titans_seq.backbone import TitansBackbone
-from titans_seq.config import TitansConfig, Variant
 from titans_seq.dna.alphabet import SHARES
 from titans_seq.dna.pooling import (
     AttentionPool,
@@ -34,6 +33,8 @@ from titans_seq.dna.pooling import (
     masked_max,
     masked_mean,
 )
+from titans_seq.dna.tasks import Task, mix, settle
+from titans_seq.dna.tokens import EncoderConfig, make_tokens
 
 READERS = ("titans", "words", "places")
 """What the three readers are called, in the order of ``TitansDNANetwork.readings``."""
@@ -43,82 +44,44 @@ WORD_WIDTHS = (3, 4, 5, 6)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DNANetworkConfig:
+class DNANetworkConfig(EncoderConfig):
     """Settings of a :class:`TitansDNANetwork`."""
 
-    classes: int
-    """Classes to tell apart."""
+    outputs: int
+    """Classes to tell apart, or labels, or values."""
 
     places: int
     """Bases from either end whose place is told apart; beyond, only words and order count."""
 
-    variant: Variant = "mag"
-    """How the backbone joins memory and attention."""
+    task: Task = "classes"
+    """What the outputs are, see :mod:`titans_seq.dna.tasks`."""
 
-    dim: int = 64
-    """Width of a token."""
-
-    layers: int = 2
-    """Blocks of the backbone."""
-
-    heads: int = 2
-    """Heads of the backbone."""
-
-    motifs: int = 128
-    """Motif detectors."""
-
-    motif_width: int = 11
-    """Bases that a detector sees."""
-
-    stride: int = 6
-    """Bases of one token."""
-
-    dropout: float = 0.2
-    """Share of features that is dropped in training."""
-
-    @property
-    def backbone(self) -> TitansConfig:
-        """Settings of the backbone."""
-        return TitansConfig(
-            dim=self.dim,
-            layers=self.layers,
-            heads=self.heads,
-            variant=self.variant,
-            dropout=self.dropout / 2,
-        )
+    equivariant: bool = False
+    """Read both strands with the same weights and join what was found before answering."""
 
 
-class MotifTokens(nn.Module):
-    """Motif detectors at every base, gathered into one token for each ``stride`` bases.
+class Strand(NamedTuple):
+    """One strand of a batch, padding behind the letters."""
 
-    Shapes
-    ------
-    bases    (batch, time, 4), the share of each base
-    returns  tokens (batch, ceil(time / stride), dim) and their mask
-    """
+    codes: Int[Tensor, "batch time"]
+    """See :mod:`titans_seq.dna.alphabet`."""
 
-    def __init__(self, config: DNANetworkConfig) -> None:
-        super().__init__()
-        self.stride = config.stride
-        self.detect = nn.Conv1d(
-            4, config.motifs, config.motif_width, padding=config.motif_width // 2
-        )
-        self.dropout = nn.Dropout(config.dropout / 2)
-        self.gather = nn.Conv1d(config.motifs, config.dim, config.stride, stride=config.stride)
+    bases: Float[Tensor, "batch time 4"]
+    """Share of each base; zero for padding."""
 
-    def forward(
-        self, bases: Float[Tensor, "batch time 4"], mask: Bool[Tensor, "batch time"]
-    ) -> tuple[
-        Float[Tensor, "batch tokens dim"],
-        Bool[Tensor, "batch tokens"],
-        Float[Tensor, "batch time motifs"],
-    ]:
-        """Return tokens, their mask, and what the detectors saw at every base."""
-        missing = -bases.shape[1] % self.stride
-        seen = F.relu(self.detect(bases.mT)) * mask[:, None]
-        tokens = self.gather(self.dropout(F.pad(seen, (0, missing)))).mT
-        real = F.pad(mask, (0, missing)).unflatten(1, (-1, self.stride)).any(dim=-1)
-        return tokens, real, seen.mT
+    mask: Bool[Tensor, "batch time"]
+    """True where there is a letter."""
+
+    def other(self) -> Strand:
+        """Return the other strand, read in its own direction."""
+        steps = torch.arange(self.mask.shape[1], device=self.mask.device)
+        index = (self.mask.sum(dim=1, keepdim=True) - 1 - steps).clamp(min=0)
+        codes = self.codes.gather(1, index) * self.mask
+        # The complement of a code is its four bits backwards.
+        codes = (codes & 1) << 3 | (codes & 2) << 1 | (codes & 4) >> 1 | (codes & 8) >> 3
+        # A pairs with T and C with G: the four columns, read backwards.
+        bases = self.bases.gather(1, index[..., None].expand(-1, -1, 4)).flip(-1)
+        return Strand(codes, bases * self.mask[..., None], self.mask)
 
 
 class TitansReader(nn.Module):
@@ -127,13 +90,13 @@ class TitansReader(nn.Module):
     Shapes
     ------
     bases    (batch, time, 4), the share of each base
-    returns  logits (batch, classes)
+    returns  features (batch, ...); ``head`` makes logits (batch, outputs) of them
     """
 
     def __init__(self, config: DNANetworkConfig) -> None:
         super().__init__()
-        reach = -(-config.places // config.stride)
-        self.tokens = MotifTokens(config)
+        self.tokens = make_tokens(config)
+        reach = -(-config.places // self.tokens.stride)
         self.backbone = TitansBackbone(config.backbone)
         self.attend = AttentionPool(config.dim, math.gcd(config.dim, 8), reach)
         self.place = PlacePool(config.dim, math.gcd(config.dim, 16), reach)
@@ -145,16 +108,16 @@ class TitansReader(nn.Module):
             nn.Linear(width, config.dim),
             nn.GELU(),
             nn.Dropout(config.dropout),
-            nn.Linear(config.dim, config.classes),
+            nn.Linear(config.dim, config.outputs),
         )
 
-    def forward(
+    def features(
         self, bases: Float[Tensor, "batch time 4"], mask: Bool[Tensor, "batch time"]
-    ) -> Float[Tensor, "batch classes"]:
-        """Return the logits of the classes."""
+    ) -> Float[Tensor, "batch features"]:
+        """Return what was found in the sequence, pooled."""
         tokens, real, motifs = self.tokens(bases, mask)
         tokens, _ = self.backbone(tokens, mask=real, keep_state=False)
-        features = [
+        found = [
             masked_mean(tokens, real),
             masked_max(tokens, real),
             self.attend(tokens, real),
@@ -163,8 +126,7 @@ class TitansReader(nn.Module):
             masked_max(motifs, mask),
             self.phase(motifs, mask),
         ]
-        logits: Tensor = self.head(torch.cat(features, dim=-1))
-        return logits
+        return torch.cat(found, dim=-1)
 
 
 class TitansDNANetwork(nn.Module):
@@ -174,7 +136,8 @@ class TitansDNANetwork(nn.Module):
     ------
     codes    (batch, time), see :mod:`titans_seq.dna.alphabet`
     mask     (batch, time), True where there is a letter
-    returns  log-probabilities (batch, classes)
+    returns  the joint answer (batch, outputs): log-probabilities of classes, log-odds of
+             labels, or values
     """
 
     shares: Tensor
@@ -186,29 +149,38 @@ class TitansDNANetwork(nn.Module):
         self.register_buffer("shares", torch.from_numpy(SHARES.copy()), persistent=False)
         self.register_buffer("mixing", torch.full((len(READERS),), 1 / len(READERS)))
         self.titans = TitansReader(config)
-        self.words = WordLogits(config.classes, WORD_WIDTHS, config.dropout)
-        self.places = PlaceLogits(config.classes, config.places, config.dropout)
+        self.words = WordLogits(config.outputs, WORD_WIDTHS, config.dropout)
+        self.places = PlaceLogits(config.outputs, config.places, config.dropout)
+
+    def strand(
+        self, codes: UInt8[Tensor, "batch time"], mask: Bool[Tensor, "batch time"]
+    ) -> Strand:
+        """Return a batch as its readers see it."""
+        index = codes.long()
+        return Strand(index, self.shares[index], mask)
+
+    def raw(self, given: Strand) -> Float[Tensor, "readers batch outputs"]:
+        """Return what each reader finds by itself, not yet normalised."""
+        strands = [given, given.other()] if self.config.equivariant else [given]
+        found = _mean([self.titans.features(strand.bases, strand.mask) for strand in strands])
+        titans = self.titans.head(found)
+        words = _mean([self.words(strand.codes) for strand in strands])
+        places = _mean([self.places(strand.bases, strand.mask) for strand in strands])
+        return torch.stack([titans, words, places])
 
     def readings(
         self, codes: UInt8[Tensor, "batch time"], mask: Bool[Tensor, "batch time"]
-    ) -> Float[Tensor, "readers batch classes"]:
-        """Return the log-probabilities of each reader by itself."""
-        index = codes.long()
-        bases = self.shares[index]
-        logits = torch.stack(
-            [self.titans(bases, mask), self.words(index), self.places(bases, mask)]
-        )
-        return logits.log_softmax(dim=-1)
+    ) -> Float[Tensor, "readers batch outputs"]:
+        """Return the answer of each reader by itself."""
+        return settle(self.raw(self.strand(codes, mask)), self.config.task)
 
     def forward(
         self, codes: UInt8[Tensor, "batch time"], mask: Bool[Tensor, "batch time"]
-    ) -> Float[Tensor, "batch classes"]:
-        """Return the log-probabilities on which the readers agree."""
-        return mix(self.readings(codes, mask), self.mixing)
+    ) -> Float[Tensor, "batch outputs"]:
+        """Return the answer on which the readers agree."""
+        return mix(self.readings(codes, mask), self.mixing, self.config.task)
 
 
-def mix(
-    readings: Float[Tensor, "readers batch classes"], weights: Float[Tensor, " readers"]
-) -> Float[Tensor, "batch classes"]:
-    """Return log-probabilities: the readings added with weights, and normalised again."""
-    return torch.einsum("rbc,r->bc", readings, weights.to(readings.dtype)).log_softmax(dim=-1)
+def _mean(found: list[Tensor]) -> Tensor:
+    """Return the mean over the strands; in either order the same to the last bit."""
+    return found[0] if len(found) == 1 else 0.5 * (found[0] + found[1])

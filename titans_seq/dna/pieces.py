@@ -10,7 +10,8 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from titans_seq.dna.alphabet import Codes
-from titans_seq.dna.blocks import Fault, name_of, read_blocks, split_headers
+from titans_seq.dna.blocks import Fault, read_blocks
+from titans_seq.dna.headers import name_of, split_headers
 from titans_seq.dna.sources import BLOCK, open_bytes, source_name, text_blocks
 from titans_seq.exceptions import DataError
 
@@ -103,7 +104,7 @@ def read_pieces(
                     yield piece
             for index, title in enumerate(block.titles, start=1):
                 number = block.number + index
-                head = Head(number, name_of(title), title.strip())
+                head = _head(number, title)
                 if number in skip:
                     continue
                 codes = block.segment(index)
@@ -111,6 +112,12 @@ def read_pieces(
                 done = len(codes)
                 if ends or done:
                     yield Piece(head, 0, codes, ends)
+
+
+def _head(number: int, title: bytes) -> Head:
+    """Return the head of a record; what is no UTF-8 is refused elsewhere."""
+    text = title.decode("utf-8", "replace")
+    return Head(number, name_of(text), text.strip())
 
 
 def survey(path: str | os.PathLike[str], *, where: str | None = None) -> Survey:
@@ -126,18 +133,18 @@ def survey(path: str | os.PathLike[str], *, where: str | None = None) -> Survey:
     faults: dict[int, Fault] = {}
     total = before = 0  # letters of good records, and of the open one
     longest = (0, "")
-    title = ""
+    title = b""
     where = where or source_name(path)
     with open_bytes(path, where) as handle:
         for block in read_blocks(handle, where):
             faults |= {fault.number: fault for fault in block.faults}
-            titles = [title, *block.titles]
-            names.update(map(name_of, block.titles))
+            titles: list[bytes] = [title, *block.titles]
+            names.update(_head(0, one).name for one in block.titles)
             letters = np.diff(block.ends, prepend=-1) - 1
             total += int(letters.sum())
             letters[0] += before
             best = int(letters.argmax())
-            longest = max(longest, (int(letters[best]), name_of(titles[best])))
+            longest = max(longest, (int(letters[best]), _head(0, titles[best]).name))
             title, before = titles[-1], int(letters[-1])
             if block.number + len(block.titles) in faults:
                 total, before = total - before, 0

@@ -1,8 +1,9 @@
-"""One picture of how well a DNA classifier tells its classes apart."""
+"""Pictures: how well a classifier tells its classes apart, and what an answer rests on."""
 
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from titans_seq.dna.explaining import Explanation
+
 _MAX_CURVES = 6
+_MAX_LETTERS = 1000
+_LETTERS_A_LINE = 100
+_HEIGHTS = {
+    "mutagenesis": "worth to the score",
+    "gradient": "worth by the slope",
+    "surprise": "surprise",
+}
 _BINS = np.linspace(0, 1, 26)
 
 Chances = npt.NDArray[np.floating[Any]]
@@ -52,13 +62,9 @@ def plot_scores(
     MissingExtraError
         If matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("matplotlib", extra="dna") from error
     truth = _indices(labels, chances, classes)
     names = [str(name) for name in classes]
-    figure = Figure(figsize=(13, 4.2), layout="constrained")
+    figure = _figure(4.2)
     scores, curves, confusion = figure.subplots(1, 3)
     _draw_scores(scores, truth, chances, names)
     _draw_curves(curves, truth, chances, names)
@@ -68,6 +74,79 @@ def plot_scores(
     if path is not None:
         figure.savefig(Path(path), dpi=150)
     return figure
+
+
+def plot_logo(
+    explanation: Explanation,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    title: str = "",
+) -> Figure:
+    """Draw a sequence with each letter as tall as it is important, in lines of 100 letters.
+
+    Parameters
+    ----------
+    explanation
+        What :func:`titans_seq.dna.explain` found of one sequence. Beyond 1,000 letters a curve
+        is drawn instead.
+    path
+        File to write, ``.png``, ``.svg`` or ``.pdf``; None writes nothing.
+    title
+        Heading of the figure.
+
+    Raises
+    ------
+    MissingExtraError
+        If matplotlib or logomaker is not installed.
+    """
+    count = len(explanation.sequence)
+    lines = -(-count // _LETTERS_A_LINE) if count <= _MAX_LETTERS else 1
+    figure = _figure(0.6 + 1.5 * lines)
+    axes = figure.subplots(lines, 1, sharey=True, squeeze=False)[:, 0]
+    if count > _MAX_LETTERS:
+        places = explanation.start + 1 + np.arange(count)
+        axes[0].plot(places, explanation.importance, linewidth=0.6)
+    else:
+        for line, axis in enumerate(axes):
+            _draw_letters(axis, explanation, line * _LETTERS_A_LINE)
+    axes[-1].set_xlabel("place")
+    axes[0].set_ylabel(_HEIGHTS[explanation.method])
+    if title:
+        figure.suptitle(title)
+    if path is not None:
+        figure.savefig(Path(path), dpi=150)
+    return figure
+
+
+def _figure(height: float) -> Figure:
+    """Return an empty figure, 13 inches wide."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtraError("matplotlib", extra="dna") from error
+    return Figure(figsize=(13, height), layout="constrained")
+
+
+def _draw_letters(axes: Axes, explanation: Explanation, begin: int) -> None:
+    """Draw one line of letters."""
+    import pandas as pd
+
+    try:
+        import logomaker
+    except ImportError as error:
+        raise MissingExtraError("logomaker", extra="dna") from error
+    letters = explanation.sequence[begin : begin + _LETTERS_A_LINE]
+    heights = explanation.importance[begin : begin + len(letters)]
+    index = explanation.start + begin + 1 + np.arange(len(letters))
+    columns = sorted(set("ACGT") | set(letters))
+    table = pd.DataFrame(0.0, index=index, columns=columns)
+    for place, letter, height in zip(index, letters, heights, strict=True):
+        table.loc[place, letter] = height
+    with warnings.catch_warnings():  # it warns where all letters are worth nothing
+        warnings.simplefilter("ignore", UserWarning)
+        logomaker.Logo(table, ax=axes, shade_below=0.3, fade_below=0.3)
+    axes.set_xlim(index[0] - 0.5, index[0] + _LETTERS_A_LINE - 0.5)
+    axes.axhline(0, color="0.7", linewidth=0.5)
 
 
 def _indices(

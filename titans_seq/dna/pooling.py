@@ -174,6 +174,29 @@ class WordLogits(nn.Module):
         share = F.dropout(share, self.dropout, self.training)
         return torch.einsum("bt,btc->bc", share, F.embedding(words, table))
 
+    def letter_slopes(
+        self, codes: Int[Tensor, "batch time"]
+    ) -> Float[Tensor, "batch time 4 classes"]:
+        """Return the slope of the logits along each base at each place.
+
+        Logits are a sum over words, and linear in each letter of a word by itself; so this is
+        what the words there would add, had they that base in that place.
+        """
+        slopes = codes.new_zeros((*codes.shape, 4, len(self.bias)), dtype=self.bias.dtype)
+        bases = torch.arange(4, device=codes.device)
+        for width, table in zip(self.widths, self.tables, strict=True):
+            if codes.shape[1] < width:
+                continue
+            words, known = words_of(codes, width)
+            share = known.to(table.dtype)
+            share = share * share.sum(dim=1, keepdim=True).clamp(min=1).rsqrt()
+            for offset in range(width):
+                place = 4 ** (width - 1 - offset)
+                others = words - words // place % 4 * place
+                there = F.embedding(others[..., None] + bases * place, table)
+                slopes[:, offset : offset + words.shape[1]] += there * share[..., None, None]
+        return slopes
+
 
 def words_of(
     codes: Int[Tensor, "batch time"], width: int

@@ -19,8 +19,8 @@ from titans_seq.exceptions import DataError
 STDIN = "-"
 """In place of a path: read standard input."""
 
-BLOCK = 1 << 20
-"""Bytes that are read at once."""
+BLOCK = 1 << 18
+"""Bytes that are read at once: few enough for the cache, enough for the calls to cost little."""
 
 _GZIP = b"\x1f\x8b"
 _PACKED = {b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"PK\x03\x04": "zip", b"\x28\xb5\x2f\xfd": "zstd"}

@@ -7,29 +7,24 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Any, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
+from sklearn.utils.validation import check_is_fitted
 
+from titans_seq.dna.answers import Answers, Values, ask
 from titans_seq.dna.carry import CarriedBackbone, carrying
 from titans_seq.dna.checked import CheckedFasta, OnError, checked_fasta
 from titans_seq.dna.pieces import Piece
 from titans_seq.dna.tiles import Grid, Window, tile
 from titans_seq.exceptions import DataError
 
-BATCH_LETTERS = 1 << 17
-"""Letters that are predicted in one call, about."""
-
-BATCH_WINDOWS = 4096
-"""Windows of one call, at most."""
+BATCH_LETTERS = 1 << 14
+"""Letters that are predicted in one call, about: activations of more leave the cache."""
 
 MAX_WHOLE = 200_000
 """Letters of a record, at most, that is read without windows."""
 
-Chances = npt.NDArray[np.float64]
-
 
 class WindowPrediction(NamedTuple):
-    """What a classifier says of one window."""
+    """What an estimator says of one window."""
 
     record: str
     """Name of the record: the first word of its header."""
@@ -41,54 +36,92 @@ class WindowPrediction(NamedTuple):
     """Place behind the window's last letter, counted from 0."""
 
     label: Any
-    """The likeliest label."""
+    """As ``predict`` gives it, several parted by ``;``; None of a regressor."""
 
-    probabilities: Chances
-    """Of each class, as in ``classes_``."""
+    values: Values
+    """Probability of each class, as in ``classes_``; or of a regressor, its values."""
 
     surprise: float | None
     """Mean surprise of the memory in the window; None unless it is carried."""
 
 
 class Predictions(NamedTuple):
-    """What a classifier says of windows that follow one another."""
+    """What an estimator says of windows that follow one another."""
 
     windows: list[Window]
 
-    chances: Chances
-    """Probability of each class, (windows, classes)."""
+    answers: Answers
 
-    labels: npt.NDArray[Any]
-
-    surprise: Chances | None
+    surprise: Values | None
     """Mean surprise of the memory in each window; None unless it is carried."""
 
     def rows(self) -> Iterator[WindowPrediction]:
         """Yield one row a window."""
+        labels = self.answers.labels
         for index, window in enumerate(self.windows):
             yield WindowPrediction(
                 window.head.name,
                 window.start,
                 window.end,
-                self.labels[index],
-                self.chances[index],
+                None if labels is None else labels[index],
+                self.answers.values[index],
                 None if self.surprise is None else float(self.surprise[index]),
             )
 
 
-def stream_rows(
-    classifier: Any,
-    path: str | os.PathLike[str],
-    grid: Grid,
-    *,
-    on_error: OnError = "stop",
-    refused: str | os.PathLike[str] | None = None,
-) -> Iterator[WindowPrediction]:
-    """Yield a prediction for each window of each record of a FASTA file."""
-    with checked_fasta(path, on_error=on_error, refused=refused) as source:
-        check_lengths(source, grid)
-        for predictions in predict_pieces(classifier, source.pieces(), grid):
-            yield from predictions.rows()
+class StreamMixin:
+    """What estimators do with records of any length."""
+
+    def predict_stream(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        window: int | None = None,
+        stride: int | None = None,
+        carry: bool = False,
+        on_error: OnError = "stop",
+        refused: str | os.PathLike[str] | None = None,
+    ) -> Iterator[WindowPrediction]:
+        """Yield a prediction for each window of each record of a FASTA file.
+
+        Memory does not grow with the length of a record. The whole file is read, and refused
+        if need be, before the first row comes.
+
+        Parameters
+        ----------
+        path
+            File, packed by gzip or bgzip or not; ``-`` is standard input.
+        window
+            Letters of a window; None: each record is one, of 200,000 letters at most.
+        stride
+            Letters from one window's begin to the next's; None: the window's own length. Every
+            window that begins before the last reaches the record's end is read; the last may
+            be shorter.
+        carry
+            Carry the memory along a record, from window to window, instead of beginning anew
+            in each. Windows may not overlap, so there is no stride.
+        on_error
+            ``stop`` at a record that is refused, or ``skip`` it.
+        refused
+            FASTA file for skipped records, see :func:`titans_seq.dna.checked.checked_fasta`.
+
+        Raises
+        ------
+        DataError
+            If the file is refused, or a record of it and ``on_error`` is ``stop``.
+        ConfigError
+            If the windows cannot be as asked for.
+        """
+        check_is_fitted(self)
+        grid = Grid.of(window, stride, carry=carry)
+
+        def rows() -> Iterator[WindowPrediction]:
+            with checked_fasta(path, on_error=on_error, refused=refused) as source:
+                check_lengths(source, grid)
+                for predictions in predict_pieces(self, source.pieces(), grid):
+                    yield from predictions.rows()
+
+        return rows()
 
 
 def check_lengths(source: CheckedFasta, grid: Grid) -> None:
@@ -107,26 +140,26 @@ def check_lengths(source: CheckedFasta, grid: Grid) -> None:
         )
 
 
-def predict_pieces(classifier: Any, pieces: Iterable[Piece], grid: Grid) -> Iterator[Predictions]:
+def predict_pieces(estimator: Any, pieces: Iterable[Piece], grid: Grid) -> Iterator[Predictions]:
     """Yield predictions of windows along records that come in pieces, in their order."""
     windows = tile(pieces, grid)
     if grid.carry:
-        return predict_carried(classifier, windows)
-    return predict_windows(classifier, windows)
+        return predict_carried(estimator, windows)
+    return predict_windows(estimator, windows)
 
 
-def predict_windows(classifier: Any, windows: Iterable[Window]) -> Iterator[Predictions]:
+def predict_windows(estimator: Any, windows: Iterable[Window]) -> Iterator[Predictions]:
     """Yield predictions of windows in their order, each window by itself."""
     for batch in _batches(windows):
-        yield _predict(classifier, batch)
+        yield _predict(estimator, batch)
 
 
-def predict_carried(classifier: Any, windows: Iterable[Window]) -> Iterator[Predictions]:
+def predict_carried(estimator: Any, windows: Iterable[Window]) -> Iterator[Predictions]:
     """Yield predictions of windows that do not overlap, the memory carried from one to the next.
 
     The memory begins anew with each record.
     """
-    with carrying(classifier) as (twin, memory):
+    with carrying(estimator) as (twin, memory):
         for _, record in groupby(windows, lambda window: window.head.number):
             memory.begin()
             for batch in _batches(record):
@@ -138,12 +171,12 @@ def predict_carried(classifier: Any, windows: Iterable[Window]) -> Iterator[Pred
 
 
 def _predict(
-    classifier: Any, windows: list[Window], memory: CarriedBackbone | None = None
+    estimator: Any, windows: list[Window], memory: CarriedBackbone | None = None
 ) -> Predictions:
     """Return predictions of some windows."""
-    chances = classifier.predict_proba([window.codes for window in windows])
+    answers = ask(estimator, [window.codes for window in windows])
     surprise = None if memory is None else memory.take_surprise(len(windows))
-    return Predictions(windows, chances, classifier.classes_[chances.argmax(axis=1)], surprise)
+    return Predictions(windows, answers, surprise)
 
 
 def _batches(windows: Iterable[Window]) -> Iterator[list[Window]]:
@@ -153,7 +186,7 @@ def _batches(windows: Iterable[Window]) -> Iterator[list[Window]]:
     for window in windows:
         batch.append(window)
         letters += len(window.codes)
-        if letters >= BATCH_LETTERS or len(batch) >= BATCH_WINDOWS:
+        if letters >= BATCH_LETTERS:
             yield batch
             batch, letters = [], 0
     if batch:

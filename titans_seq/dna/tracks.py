@@ -1,35 +1,38 @@
-"""Predictions along records as columns of a table, BED lines, bedGraph and sums by record."""
+"""Predictions along records as columns of a table, as BED, and as bedGraph."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from titans_seq.dna.answers import Answers, Outputs
 from titans_seq.dna.intervals import Interval
-from titans_seq.dna.pieces import Piece
 from titans_seq.dna.stream import Predictions
 from titans_seq.exceptions import ConfigError
 
 Columns = dict[str, Any]
 
-
-def chance_columns(chances: npt.NDArray[np.float64], classes: Sequence[Any]) -> Columns:
-    """Return one column ``p(name)`` for each class."""
-    return {f"p({name})": chances[:, index] for index, name in enumerate(classes)}
+SURPRISE = "surprise"
+"""Column, and track, of how badly a carried memory foretold what it read."""
 
 
-def to_columns(predictions: Predictions, classes: Sequence[Any], *, places: bool) -> Columns:
+def answer_columns(answers: Answers, outputs: Outputs) -> Columns:
+    """Return the label, if there is one, and a column for each output."""
+    columns: Columns = {} if answers.labels is None else {"label": answers.labels}
+    return columns | {name: answers.values[:, i] for i, name in enumerate(outputs.columns)}
+
+
+def window_columns(predictions: Predictions, outputs: Outputs, *, places: bool) -> Columns:
     """Return predictions as columns, a row a window.
 
     Parameters
     ----------
     predictions
         Of some windows.
-    classes
-        Names of the classes.
+    outputs
+        What the estimator answers.
     places
         Whether to say where in its record a window lies.
     """
@@ -38,38 +41,51 @@ def to_columns(predictions: Predictions, classes: Sequence[Any], *, places: bool
     if places:
         columns["start"] = [window.start for window in windows]
         columns["end"] = [window.end for window in windows]
-    columns["label"] = predictions.labels
-    columns |= chance_columns(predictions.chances, classes)
+    columns |= answer_columns(predictions.answers, outputs)
     if predictions.surprise is not None:
-        columns["surprise"] = predictions.surprise
+        columns[SURPRISE] = predictions.surprise
     return columns
 
 
-def bed_lines(predictions: Predictions) -> str:
-    """Return windows as BED: record, start, end, label, 1000 times its probability, no strand."""
-    scores = np.rint(1000 * predictions.chances.max(axis=1)).astype(int).tolist()
+def interval_columns(intervals: Sequence[Interval], answers: Answers, outputs: Outputs) -> Columns:
+    """Return intervals as columns, a row for each."""
+    return {
+        "id": [one.name for one in intervals],
+        "chrom": [one.chrom for one in intervals],
+        "start": [one.start for one in intervals],
+        "end": [one.end for one in intervals],
+        "strand": [one.strand for one in intervals],
+        **answer_columns(answers, outputs),
+    }
+
+
+def window_lines(predictions: Predictions) -> str:
+    """Return windows as BED: record, start, end, name, score, no strand.
+
+    The name is the label and the score 1000 times the largest probability; of a regressor the
+    name is the first value and the score 0.
+    """
+    places = [(one.head.name, one.start, one.end, ".") for one in predictions.windows]
+    return _bed(places, predictions.answers)
+
+
+def interval_lines(intervals: Sequence[Interval], answers: Answers) -> str:
+    """Return intervals as BED, named and scored as windows are."""
+    return _bed([(one.chrom, one.start, one.end, one.strand) for one in intervals], answers)
+
+
+def _bed(places: Sequence[tuple[str, int, int, str]], answers: Answers) -> str:
+    """Return BED lines of six columns."""
+    if answers.labels is None:
+        names = [f"{value:.6g}" for value in answers.values[:, 0]]
+        scores = [0] * len(names)
+    else:
+        names = ["_".join(str(label).split()) or "." for label in answers.labels]
+        scores = np.rint(1000 * answers.values.max(axis=1)).astype(int).tolist()
     return "".join(
-        f"{window.head.name}\t{window.start}\t{window.end}\t{_word(label)}\t{score}\t.\n"
-        for window, label, score in zip(
-            predictions.windows, predictions.labels, scores, strict=True
-        )
+        f"{chrom}\t{start}\t{end}\t{name}\t{score}\t{strand}\n"
+        for (chrom, start, end, strand), name, score in zip(places, names, scores, strict=True)
     )
-
-
-def interval_lines(
-    intervals: Sequence[Interval], labels: Sequence[Any], chances: npt.NDArray[np.float64]
-) -> str:
-    """Return intervals as BED, their labels for names and 1000 times the probability as score."""
-    scores = np.rint(1000 * chances.max(axis=1)).astype(int).tolist()
-    return "".join(
-        f"{one.chrom}\t{one.start}\t{one.end}\t{_word(label)}\t{score}\t{one.strand}\n"
-        for one, label, score in zip(intervals, labels, scores, strict=True)
-    )
-
-
-def _word(label: Any) -> str:
-    """Return a label as one field of BED, which knows no blanks."""
-    return "_".join(str(label).split()) or "."
 
 
 class BedGraph:
@@ -79,26 +95,34 @@ class BedGraph:
 
     Parameters
     ----------
-    classes
-        Names of the classes.
+    outputs
+        What the estimator answers.
     what
-        ``surprise``, or the name of a class, whose probability is drawn.
+        Name of an output, or ``surprise``; None: the last output.
     """
 
-    def __init__(self, classes: Sequence[Any], what: str) -> None:
-        names = [str(name) for name in classes]
-        if what != "surprise" and what not in names:
-            raise ConfigError(f"no class is called {what!r}; there are {', '.join(names)}")
-        self.column = None if what == "surprise" else names.index(what)
+    def __init__(self, outputs: Outputs, what: str | None = None) -> None:
+        what = outputs.names[-1] if what is None else what
+        if what not in (*outputs.names, SURPRISE):
+            known = ", ".join((*outputs.names, SURPRISE))
+            raise ConfigError(f"there is no track {what!r}; there are {known}")
+        self.column = outputs.names.index(what) if what in outputs.names else None
         self.last: tuple[int, str, int, int, float] | None = None
 
     def lines(self, predictions: Predictions) -> str:
-        """Return the lines that are settled by now: all but the last window's."""
-        if self.column is None and predictions.surprise is None:
-            raise ConfigError("surprise needs a memory that is carried along: --carry")
-        values = predictions.chances[:, self.column or 0]
-        if self.column is None and predictions.surprise is not None:
+        """Return the lines that are settled by now: all but the last window's.
+
+        Raises
+        ------
+        ConfigError
+            If surprise was asked for, and no memory was carried.
+        """
+        if self.column is not None:
+            values = predictions.answers.values[:, self.column]
+        elif predictions.surprise is not None:
             values = predictions.surprise
+        else:
+            raise ConfigError("surprise needs a memory that is carried along: --carry")
         out = []
         for window, value in zip(predictions.windows, values.tolist(), strict=True):
             begin = window.start
@@ -107,122 +131,15 @@ class BedGraph:
                 if number == window.head.number and end > begin:
                     begin += (end - begin) // 2
                     end = begin
-                out.append(f"{name}\t{first}\t{end}\t{old:.6g}\n")
+                out.append(_line(name, first, end, old))
             self.last = (window.head.number, window.head.name, begin, window.end, value)
         return "".join(out)
 
     def end(self) -> str:
         """Return the last line."""
-        if self.last is None:
-            return ""
-        _, name, first, end, value = self.last
-        return f"{name}\t{first}\t{end}\t{value:.6g}\n"
+        return "" if self.last is None else _line(*self.last[1:])
 
 
-class RecordSummary(NamedTuple):
-    """What the windows of one record come to."""
-
-    name: str
-    length: int
-    windows: int
-    labels: dict[str, int]
-    """Windows of each label."""
-
-    mean: npt.NDArray[np.float64]
-    """Mean probability of each class over the windows."""
-
-    highest: npt.NDArray[np.float64]
-    """Largest probability of each class."""
-
-    place: npt.NDArray[np.int64]
-    """Start of the window with it, the first if there are several."""
-
-
-class Summaries:
-    """Sums over the windows of each record, as they come; :meth:`watch` the pieces, too."""
-
-    def __init__(self) -> None:
-        self._number = 0
-        self._open: RecordSummary | None = None
-        self._lengths: dict[int, int] = {}
-
-    def watch(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
-        """Hand pieces on, and note how long their records are."""
-        for piece in pieces:
-            self._lengths[piece.head.number] = piece.start + len(piece.codes)
-            yield piece
-
-    def add(self, predictions: Predictions) -> Iterator[RecordSummary]:
-        """Take in predictions, and yield the records that have ended."""
-        numbers = np.array([window.head.number for window in predictions.windows])
-        starts = np.array([window.start for window in predictions.windows])
-        for rows in np.split(np.arange(len(numbers)), np.flatnonzero(np.diff(numbers)) + 1):
-            if numbers[rows[0]] != self._number:
-                yield from self.end()
-                self._number = int(numbers[rows[0]])
-            chances = predictions.chances[rows]
-            best = chances.argmax(axis=0)
-            last = predictions.windows[rows[-1]]
-            names, counts = np.unique(predictions.labels[rows].astype(str), return_counts=True)
-            part = RecordSummary(
-                last.head.name,
-                0,
-                len(rows),
-                dict(zip(names.tolist(), counts.tolist(), strict=True)),
-                chances.sum(axis=0),
-                chances.max(axis=0),
-                starts[rows][best],
-            )
-            self._open = part if self._open is None else _joined(self._open, part)
-
-    def end(self) -> Iterator[RecordSummary]:
-        """Yield the record that is open, if there is one."""
-        if self._open is not None:
-            yield self._open._replace(
-                length=self._lengths.pop(self._number), mean=self._open.mean / self._open.windows
-            )
-        self._open = None
-
-
-def _joined(one: RecordSummary, more: RecordSummary) -> RecordSummary:
-    """Return the sums over two runs of windows of one record."""
-    higher = more.highest > one.highest
-    labels = {
-        name: one.labels.get(name, 0) + more.labels.get(name, 0)
-        for name in one.labels | more.labels
-    }
-    return RecordSummary(
-        one.name,
-        0,
-        one.windows + more.windows,
-        labels,
-        one.mean + more.mean,
-        np.where(higher, more.highest, one.highest),
-        np.where(higher, more.place, one.place),
-    )
-
-
-def _commonest(summary: RecordSummary, names: Sequence[str]) -> str:
-    """Return the label of most windows; of those, the likeliest on the mean."""
-    means = dict(zip(names, summary.mean.tolist(), strict=True))
-    return max(summary.labels, key=lambda name: (summary.labels[name], means.get(name, 0.0)))
-
-
-def summary_columns(summaries: Sequence[RecordSummary], classes: Sequence[Any]) -> Columns:
-    """Return summaries as columns, a row a record.
-
-    The label is the one that most windows have, and of those the likeliest on the mean.
-    """
-    names = [str(name) for name in classes]
-    columns: Columns = {
-        "id": [one.name for one in summaries],
-        "length": [one.length for one in summaries],
-        "windows": [one.windows for one in summaries],
-        "label": [_commonest(one, names) for one in summaries],
-    }
-    for index, name in enumerate(names):
-        columns[f"windows({name})"] = [one.labels.get(name, 0) for one in summaries]
-        columns[f"mean p({name})"] = [one.mean[index] for one in summaries]
-        columns[f"max p({name})"] = [one.highest[index] for one in summaries]
-        columns[f"start of max p({name})"] = [one.place[index] for one in summaries]
-    return columns
+def _line(name: str, start: int, end: int, value: float) -> str:
+    """Return a line of bedGraph."""
+    return f"{name}\t{start}\t{end}\t{value:.6g}\n"

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from titans_seq.dna.alphabet import Codes, decode, encode
+from titans_seq.dna.answers import Outputs, Values, ask
 from titans_seq.dna.checked import CheckedFasta
 from titans_seq.dna.intervals import batches
 from titans_seq.dna.sources import open_text, source_name, text_lines
@@ -45,13 +45,13 @@ class Variants(NamedTuple):
 
 
 class VariantScores(NamedTuple):
-    """Probabilities with the genome's letters and with the variant's."""
+    """Probabilities, or values, with the genome's letters and with the variant's."""
 
-    ref: npt.NDArray[np.float64]
-    """(variants, classes)"""
+    ref: Values
+    """(variants, outputs)"""
 
-    alt: npt.NDArray[np.float64]
-    """(variants, classes)"""
+    alt: Values
+    """(variants, outputs)"""
 
 
 def read_vcf(path: str | os.PathLike[str]) -> Variants:
@@ -97,7 +97,7 @@ def _variants(cells: list[str], number: int, where: str) -> Iterator[Variant]:
 
 
 def score_variants(
-    classifier: Any, genome: CheckedFasta, variants: list[Variant], window: int, where: str
+    estimator: Any, genome: CheckedFasta, variants: list[Variant], window: int, where: str
 ) -> VariantScores:
     """Predict the genome around each variant, without it and with it.
 
@@ -122,7 +122,7 @@ def score_variants(
         spans[one.chrom].append(Span(start, start + window + more, index))
     starts = {span.key: span.start for group in spans.values() for span in group}
     order: list[int] = []
-    answers: list[npt.NDArray[np.float64]] = []
+    answers: list[Values] = []
     for batch in batches(cut(genome.pieces(), spans, genome.where)):
         order.extend(index for index, _ in batch)
         pairs = [
@@ -130,7 +130,7 @@ def score_variants(
             for index, codes in batch
         ]
         rows = [codes for pair in pairs for codes in pair]
-        answers.append(classifier.predict_proba(rows))
+        answers.append(ask(estimator, rows).values)
     missing = set(range(len(variants))) - set(order)
     if missing:
         one = variants[min(missing)]
@@ -157,12 +157,12 @@ def _both(
 
 
 def variant_columns(
-    variants: Sequence[Variant], scores: VariantScores, classes: Sequence[Any]
+    variants: Sequence[Variant], scores: VariantScores, outputs: Outputs
 ) -> dict[str, Any]:
     """Return variants and what they change as columns of a table, a row a variant.
 
-    ``change(name)`` is the probability of a class with the variant less that without it,
-    ``log-odds(name)`` the same of the logarithm of its odds.
+    ``change(name)`` is what an output is with the variant less what it is without it, and of a
+    probability ``log-odds(name)`` the same of the logarithm of its odds.
     """
     columns: dict[str, Any] = {
         "chrom": [one.chrom for one in variants],
@@ -171,19 +171,18 @@ def variant_columns(
         "ref": [one.ref for one in variants],
         "alt": [one.alt for one in variants],
     }
-    odds = _log_odds(scores.alt) - _log_odds(scores.ref)
-    for index, name in enumerate(classes):
-        columns[f"ref p({name})"] = scores.ref[:, index]
-        columns[f"alt p({name})"] = scores.alt[:, index]
-        columns[f"change({name})"] = scores.alt[:, index] - scores.ref[:, index]
-        columns[f"log-odds({name})"] = odds[:, index]
+    for index, (name, column) in enumerate(zip(outputs.names, outputs.columns, strict=True)):
+        ref, alt = scores.ref[:, index], scores.alt[:, index]
+        columns[f"ref {column}"] = ref
+        columns[f"alt {column}"] = alt
+        columns[f"change({name})"] = alt - ref
+        if outputs.labelled:
+            columns[f"log-odds({name})"] = _log_odds(alt) - _log_odds(ref)
     return columns
 
 
-def _log_odds(chances: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _log_odds(chances: Values) -> Values:
     """Return the logarithm of odds, finite for certainty too."""
     least = np.finfo(np.float64).tiny
-    odds: npt.NDArray[np.float64] = np.log(np.maximum(chances, least)) - np.log(
-        np.maximum(1 - chances, least)
-    )
+    odds: Values = np.log(np.maximum(chances, least)) - np.log(np.maximum(1 - chances, least))
     return odds

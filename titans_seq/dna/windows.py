@@ -7,7 +7,7 @@ the same batches and no global state is touched.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -75,10 +75,10 @@ def _buckets(lengths: Rows) -> Iterator[Rows]:
 
 
 class Labelled(NamedTuple):
-    """Sequences, the index of each one's class, and what each counts in the loss."""
+    """Sequences, what is to be learnt of each, and what each counts in the loss."""
 
     rows: Sequence[Codes]
-    targets: npt.NDArray[np.int64]
+    targets: npt.NDArray[Any]
     weights: npt.NDArray[np.float32]
 
     def at(self, index: Rows) -> Labelled:
@@ -89,8 +89,8 @@ class Labelled(NamedTuple):
 class LabelledBatches:
     """Batches of one epoch each time it is iterated.
 
-    A batch is a dict: ``codes``, ``mask`` (batch x time), ``target`` (batch, index of the
-    class) and ``weight`` (batch).
+    A batch is a dict: ``codes``, ``mask`` (batch x time), ``target`` (batch: index of the
+    class; or batch x outputs) and ``weight`` (batch).
     """
 
     def __init__(

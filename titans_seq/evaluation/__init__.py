@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from titans_seq.evaluation.classification import score_classifier, score_dna
     from titans_seq.evaluation.comparison import Comparison, compare_runs, write_comparison
     from titans_seq.evaluation.demo import run_demo
+    from titans_seq.evaluation.dna_assessment import Assessment, assess_classifier, assess_grouped
     from titans_seq.evaluation.dna_controls import score_dna_controls
+    from titans_seq.evaluation.dna_values import assess_labels, assess_values
     from titans_seq.evaluation.fetch import fetch_dataset, verify_dataset
     from titans_seq.evaluation.places import data_path
     from titans_seq.evaluation.protocols import score_forecast_controls, score_forecaster
@@ -19,11 +21,16 @@ if TYPE_CHECKING:
     from titans_seq.evaluation.splits import Borders, Split
 
 __all__ = [
+    "Assessment",
     "Borders",
     "Comparison",
     "DatasetCard",
     "RecipeCard",
     "Split",
+    "assess_classifier",
+    "assess_grouped",
+    "assess_labels",
+    "assess_values",
     "compare_runs",
     "data_path",
     "fetch_dataset",
@@ -42,6 +49,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "Assessment": "dna_assessment",
     "Borders": "splits",
     "Comparison": "comparison",
     "DatasetCard": "card_records",
@@ -50,6 +58,10 @@ _HOME = {
     "compare_runs": "comparison",
     "data_path": "places",
     "fetch_dataset": "fetch",
+    "assess_classifier": "dna_assessment",
+    "assess_grouped": "dna_assessment",
+    "assess_labels": "dna_values",
+    "assess_values": "dna_values",
     "list_cards": "cards",
     "read_card": "cards",
     "read_recipe": "cards",

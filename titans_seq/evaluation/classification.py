@@ -10,12 +10,14 @@ import numpy.typing as npt
 from sklearn import metrics
 from sklearn.preprocessing import label_binarize
 
+from titans_seq.dna.calibration import calibration_error
+from titans_seq.evaluation.intervals import bootstrap_intervals, interval
 from titans_seq.exceptions import DataError
 
 Metrics = dict[str, float]
 Array = npt.NDArray[np.float64]
+Labels = Sequence[Any] | npt.NDArray[Any]
 
-CALIBRATION_BINS = 15
 BOOTSTRAP_SAMPLES = 1000
 
 
@@ -33,9 +35,7 @@ def score_dna(classifier: Classifier, sequences: Sequence[Any], labels: Sequence
     return score_classifier(labels, classifier.predict_proba(sequences), classifier.classes_)
 
 
-def score_classifier(
-    labels: Sequence[Any], probabilities: npt.ArrayLike, classes: Sequence[Any] | npt.NDArray[Any]
-) -> Metrics:
+def score_classifier(labels: Labels, probabilities: npt.ArrayLike, classes: Labels) -> Metrics:
     """Score probabilities against labels.
 
     Parameters
@@ -50,11 +50,11 @@ def score_classifier(
     Returns
     -------
     Metrics
-        ``accuracy`` with ``accuracy_low`` and ``accuracy_high`` (Wilson, 95%), ``f1`` (mean over
-        classes), ``mcc`` with ``mcc_low`` and ``mcc_high`` (bootstrap over records, 95%),
-        ``auroc`` and ``auprc`` (one class against the rest, mean over classes), ``log_loss``
-        (natural logarithm), ``ece`` (expected calibration error) and ``records``. The areas are
-        NaN where ``labels`` hold one class only.
+        ``accuracy``, ``f1`` (mean over classes), ``mcc``, ``auroc`` and ``auprc`` (one class
+        against the rest, mean over classes), ``log_loss`` (natural logarithm) and ``ece``
+        (expected calibration error), each with its 95% interval, ``..._low`` and ``..._high``
+        (Wilson's for the accuracy, else bootstrap over records); and ``records``. The areas
+        are NaN where ``labels`` hold one class only.
 
     Raises
     ------
@@ -64,46 +64,58 @@ def score_classifier(
     actual, chances = _checked(labels, probabilities, classes)
     guess = chances.argmax(axis=1)
     right = int((guess == actual).sum())
-    low, high = wilson_interval(right, len(actual))
     table = metrics.confusion_matrix(actual, guess, labels=np.arange(chances.shape[1]))
-    mcc_low, mcc_high = _mcc_interval(table)
     auroc, auprc = _areas(actual, chances)
     likelihood = np.clip(chances[np.arange(len(actual)), actual], 1e-12, 1)
-    return {
+    found = {
         "accuracy": right / len(actual),
-        "accuracy_low": low,
-        "accuracy_high": high,
-        "f1": float(metrics.f1_score(actual, guess, average="macro", zero_division=0)),
+        "f1": _f1(table),
         "mcc": _mcc(table),
-        "mcc_low": mcc_low,
-        "mcc_high": mcc_high,
         "auroc": auroc,
         "auprc": auprc,
         "log_loss": float(-np.log(likelihood).mean()),
-        "ece": _calibration_error(chances, guess == actual),
-        "records": len(actual),
+        "ece": calibration_error(chances, actual),
     }
+    reach = {"accuracy": wilson_interval(right, len(actual)), **_table_intervals(table)}
+    reach |= bootstrap_intervals(actual, chances)
+    ends = {
+        f"{name}_{end}": value
+        for name, pair in reach.items()
+        for end, value in zip(("low", "high"), pair, strict=True)
+    }
+    return {**found, **ends, "records": len(actual)}
 
 
 def _checked(
-    labels: Sequence[Any], probabilities: npt.ArrayLike, classes: Sequence[Any] | npt.NDArray[Any]
+    labels: Labels, probabilities: npt.ArrayLike, classes: Labels
 ) -> tuple[npt.NDArray[np.int64], Array]:
     """Return the column of each label, and the probabilities as numbers."""
-    truth = np.asarray(labels).astype(str)
-    names = np.asarray(classes).astype(str)
     chances = np.asarray(probabilities, dtype=np.float64)
-    if chances.shape != (len(truth), len(names)) or not len(truth):
+    if chances.shape != (len(labels), len(classes)) or not len(labels):
         raise DataError(
-            f"{len(truth)} labels and {len(names)} classes do not fit probabilities of shape "
+            f"{len(labels)} labels and {len(classes)} classes do not fit probabilities of shape "
             f"{chances.shape}"
         )
+    return columns_of(labels, classes), chances
+
+
+def columns_of(labels: Labels, classes: Labels) -> npt.NDArray[np.int64]:
+    """Return the place of each label among the classes.
+
+    Raises
+    ------
+    DataError
+        If a label is none of them.
+    """
+    truth = np.asarray(labels).astype(str)
+    names = np.asarray(classes).astype(str)
     unknown = sorted(set(truth) - set(names))
     if unknown:
         raise DataError(
             f"label {str(unknown[0])!r} is none of the model's classes: {', '.join(names)}"
         )
     column = {name: number for number, name in enumerate(names)}
-    return np.array([column[name] for name in truth], dtype=np.int64), chances
+    return np.array([column[name] for name in truth], dtype=np.int64)
 
 
 def wilson_interval(right: int, count: int, z: float = 1.959964) -> tuple[float, float]:
@@ -133,14 +145,23 @@ def _areas(actual: npt.NDArray[np.int64], chances: Array) -> tuple[float, float]
     return float(auroc), float(auprc)
 
 
-def _mcc_interval(table: npt.NDArray[np.int64]) -> tuple[float, float]:
-    """Return the 95% interval of MCC over bootstrap samples of the records."""
+def _table_intervals(table: npt.NDArray[np.int64]) -> dict[str, tuple[float, float]]:
+    """Return the 95% intervals of F1 and MCC over bootstrap samples of the records."""
     generator = np.random.default_rng(0)
     # Drawing records with replacement is drawing the cells of their confusion table.
     samples = generator.multinomial(table.sum(), table.ravel() / table.sum(), BOOTSTRAP_SAMPLES)
-    found = [_mcc(sample.reshape(table.shape)) for sample in samples]
-    low, high = np.quantile(found, (0.025, 0.975))
-    return float(low), float(high)
+    tables = [sample.reshape(table.shape) for sample in samples]
+    return {
+        "f1": interval(np.array([_f1(one) for one in tables])),
+        "mcc": interval(np.array([_mcc(one) for one in tables])),
+    }
+
+
+def _f1(table: npt.NDArray[np.int64]) -> float:
+    """Return the mean F1 over the classes that occur or are called."""
+    right = np.diag(table)
+    either = table.sum(axis=0) + table.sum(axis=1)
+    return float((2 * right[either > 0] / either[either > 0]).mean())
 
 
 def _mcc(table: npt.NDArray[np.int64]) -> float:
@@ -149,14 +170,3 @@ def _mcc(table: npt.NDArray[np.int64]) -> float:
     rows, columns = table.sum(axis=1), table.sum(axis=0)
     spread = float(total**2 - (rows**2).sum()) * float(total**2 - (columns**2).sum())
     return float(total * right - rows @ columns) / spread**0.5 if spread > 0 else 0.0
-
-
-def _calibration_error(chances: Array, right: npt.NDArray[np.bool_]) -> float:
-    """Return the mean gap between confidence and accuracy over equal bins of confidence."""
-    confidence = chances.max(axis=1)
-    bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
-    gaps = [
-        abs(confidence[bins == number].sum() - right[bins == number].sum())
-        for number in np.unique(bins)
-    ]
-    return float(np.sum(gaps) / len(right))

@@ -1,4 +1,4 @@
-"""Simple classifiers of DNA that every score is printed beside.
+"""Simple models of DNA that every score is printed beside.
 
 They count how many public benchmarks can be answered without reading the sequence: by the
 commonest label, by length, by the share of G and C, by the label of the most similar training row,
@@ -7,7 +7,7 @@ by counts of short words wherever they stand, or by single letters at fixed plac
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -15,19 +15,20 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.dummy import DummyClassifier
-from sklearn.linear_model import LogisticRegression
+from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.tree import DecisionTreeClassifier
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from titans_seq.evaluation.classification import Metrics, score_classifier
+from titans_seq.evaluation.dna_words import letters_by_place, words
 
-# A letter's number is its place in ACGT; any other letter, also U, has none and breaks a word.
-_CODES = np.full(256, -1, dtype=np.int64)
-for _number, _pair in enumerate(("Aa", "Cc", "Gg", "Tt")):
-    for _letter in _pair:
-        _CODES[ord(_letter)] = _number
+WORDS_CONTROL, PLACES_CONTROL = "4-letter words", "letters by place"
+"""Names of the controls that can tell the strands apart."""
+
+Labelled = tuple[Sequence[str], Any]
+"""Sequences and their labels or values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +36,27 @@ class DNAControl:
     """Features of a sequence and the model that reads them."""
 
     name: str
-    features: Any
+    features: Callable[[Sequence[str]], Any]
     """Function of a list of sequences to a matrix, one row each."""
-    model: ClassifierMixin
+    model: Any
+    """A classifier or a regressor of scikit-learn."""
+
+    def fit(self, train: Labelled) -> Self:
+        """Train the model."""
+        self.model.fit(self.features(train[0]), np.asarray(train[1]))
+        return self
+
+    def chances(self, sequences: Sequence[str]) -> npt.NDArray[np.float64]:
+        """Return (sequences, classes)."""
+        return np.asarray(self.model.predict_proba(self.features(sequences)))
+
+    def values(self, sequences: Sequence[str]) -> npt.NDArray[np.float64]:
+        """Return the values that a regressor predicts."""
+        return np.asarray(self.model.predict(self.features(sequences)))
 
 
 def usual_controls(sequences: Sequence[str]) -> list[DNAControl]:
-    """Return the controls that belong beside every score.
+    """Return the classifiers that belong beside every score.
 
     Parameters
     ----------
@@ -49,47 +64,58 @@ def usual_controls(sequences: Sequence[str]) -> list[DNAControl]:
         The train sequences: length is a control where it varies, letters by place where it
         does not.
     """
+    constant = DummyClassifier(strategy="prior")
+    controls = _controls(sequences, constant, _logistic, DecisionTreeClassifier)
+    nearest = DNAControl("nearest training row", lambda texts: words(texts, 12), NearestRow())
+    return [*controls[:-3], nearest, *controls[-3:]]
+
+
+def usual_regressors(sequences: Sequence[str]) -> list[DNAControl]:
+    """Return the same for values, without the nearest row."""
+    return _controls(
+        sequences, DummyRegressor(), lambda strength: Ridge(alpha=1 / strength),
+        DecisionTreeRegressor,
+    )  # fmt: skip
+
+
+def _controls(
+    sequences: Sequence[str], constant: Any, linear: Callable[[float], Any], tree: Any
+) -> list[DNAControl]:
+    """Return controls made of a constant, linear models, and a tree."""
+    named = "majority" if tree is DecisionTreeClassifier else "mean"
+    sparse_scale = make_pipeline(StandardScaler(with_mean=False), linear(0.001))
     controls = [
-        DNAControl("majority", _nothing, DummyClassifier(strategy="prior")),
-        DNAControl("share of G and C", _gc_share, _on_standard_scale(1e6)),
-        DNAControl("nearest training row", lambda texts: words(texts, 12), NearestRow()),
-        DNAControl("4-letter words", lambda texts: words(texts, 4).toarray(),
-                   _on_standard_scale(0.001)),
+        DNAControl(named, _nothing, constant),
+        DNAControl("share of G and C", _gc_share, _on_scale(linear(1e6))),
+        DNAControl(WORDS_CONTROL, lambda texts: words(texts, 4).toarray(),
+                   _on_scale(linear(0.001))),
         DNAControl("6-letter words, both strands",
-                   lambda texts: words(texts, 6, both_strands=True),
-                   make_pipeline(StandardScaler(with_mean=False), _logistic(0.001))),
+                   lambda texts: words(texts, 6, both_strands=True), sparse_scale),
     ]  # fmt: skip
     lengths = {len(text) for text in sequences}
     if len(lengths) == 1:
         (length,) = lengths
-        controls.append(
-            DNAControl(
-                "letters by place", lambda texts: letters_by_place(texts, length), _logistic(0.1)
-            )
+        places = DNAControl(
+            PLACES_CONTROL, lambda texts: letters_by_place(texts, length), linear(0.1)
         )
-    else:
-        tree = DecisionTreeClassifier(max_depth=4, min_samples_leaf=5, random_state=0)
-        controls.insert(1, DNAControl("length", _length, tree))
-    return controls
+        return [*controls, places]
+    of_length = tree(max_depth=4, min_samples_leaf=5, random_state=0)
+    return [controls[0], DNAControl("length", _length, of_length), *controls[1:]]
 
 
-def score_dna_controls(
-    train: tuple[Sequence[str], Sequence[Any]], test: tuple[Sequence[str], Sequence[Any]]
-) -> dict[str, Metrics]:
-    """Train the simple classifiers and score them; what comes back is keyed by their names.
+def score_dna_controls(train: Labelled, test: Labelled) -> dict[str, Metrics]:
+    """Train the simple classifiers and score them; what comes back is keyed by their names."""
+    fitted = fit_controls(train)
+    return {
+        control.name: score_classifier(test[1], control.chances(test[0]), control.model.classes_)
+        for control in fitted
+    }
 
-    Parameters
-    ----------
-    train, test
-        Sequences and their labels.
-    """
-    labels = np.asarray(train[1]).astype(str)
-    scores = {}
-    for control in usual_controls(train[0]):
-        control.model.fit(control.features(train[0]), labels)
-        chances = control.model.predict_proba(control.features(test[0]))
-        scores[control.name] = score_classifier(test[1], chances, control.model.classes_)
-    return scores
+
+def fit_controls(train: Labelled) -> list[DNAControl]:
+    """Return the simple classifiers, trained."""
+    named = train[0], np.asarray(train[1]).astype(str)
+    return [control.fit(named) for control in usual_controls(train[0])]
 
 
 class NearestRow(ClassifierMixin, BaseEstimator):
@@ -118,72 +144,6 @@ class NearestRow(ClassifierMixin, BaseEstimator):
         return np.concatenate(parts)
 
 
-def words(sequences: Sequence[str], length: int, *, both_strands: bool = False) -> sparse.csr_array:
-    """Return the share of each word of ``length`` letters among a sequence's words.
-
-    Parameters
-    ----------
-    sequences
-        Sequences; a word with a letter other than A, C, G and T is left out.
-    length
-        Letters of a word.
-    both_strands
-        Whether a word counts as the same as its reverse complement.
-
-    Returns
-    -------
-    csr_array
-        (sequences, 4 to the power of ``length``), words in the order of the alphabet.
-    """
-    same = _canonical(length) if both_strands else None
-    columns, counts, ends = [], [], [0]
-    for text in sequences:
-        codes = _codes(text)
-        number = np.zeros(max(len(codes) - length + 1, 0), dtype=np.int64)
-        whole = np.ones(len(number), dtype=bool)
-        for offset in range(length):
-            letter = codes[offset : offset + len(number)]
-            number = number * 4 + letter
-            whole &= letter >= 0
-        kept = number[whole] if same is None else same[number[whole]]
-        found, count = np.unique(kept, return_counts=True)
-        columns.append(found)
-        counts.append(count / max(count.sum(), 1))
-        ends.append(ends[-1] + len(found))
-    values = np.concatenate(counts).astype(np.float32)
-    return sparse.csr_array(
-        (values, np.concatenate(columns), ends), shape=(len(sequences), 4**length)
-    )
-
-
-def letters_by_place(sequences: Sequence[str], length: int) -> npt.NDArray[np.float32]:
-    """Return (sequences, 4 * length), 1 for the letter that stands at each place.
-
-    Of a longer sequence the rest is left out; where a shorter one has ended there is no 1.
-    """
-    codes = np.full((len(sequences), length), -1)
-    for row, text in enumerate(sequences):
-        found = _codes(text)[:length]
-        codes[row, : len(found)] = found
-    is_letter = codes[:, :, None] == np.arange(4)
-    return np.asarray(is_letter.reshape(len(sequences), -1), dtype=np.float32)
-
-
-def _canonical(length: int) -> npt.NDArray[np.int64]:
-    """Return, for each word's number, the smaller of its own and its reverse complement's."""
-    number = np.arange(4**length)
-    left, turned = number, np.zeros_like(number)
-    for _ in range(length):
-        turned = turned * 4 + (3 - left % 4)
-        left = left // 4
-    return np.minimum(number, turned)
-
-
-def _codes(text: str) -> npt.NDArray[np.int64]:
-    """Return the number of each letter, -1 for other letters than A, C, G and T."""
-    return _CODES[np.frombuffer(text.encode("ascii", "replace"), dtype=np.uint8)]
-
-
 def _nothing(sequences: Sequence[str]) -> npt.NDArray[np.float32]:
     """Return one column that says nothing."""
     return np.zeros((len(sequences), 1), dtype=np.float32)
@@ -206,6 +166,6 @@ def _logistic(strength: float) -> LogisticRegression:
     return LogisticRegression(C=strength, max_iter=2000)
 
 
-def _on_standard_scale(strength: float) -> Any:
-    """Return a logistic regression on standardised features."""
-    return make_pipeline(StandardScaler(), _logistic(strength))
+def _on_scale(model: Any) -> Any:
+    """Return a model that reads standardised features."""
+    return make_pipeline(StandardScaler(), model)

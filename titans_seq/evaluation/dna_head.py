@@ -11,8 +11,8 @@ from titans_seq.dna import TitansDNAClassifier, read_labelled
 from titans_seq.evaluation.card_records import DatasetCard, RecipeCard
 from titans_seq.evaluation.classification import Metrics, score_classifier
 from titans_seq.evaluation.dna_controls import score_dna_controls
+from titans_seq.evaluation.genome import cut_all
 from titans_seq.evaluation.heads import Scored, Trial
-from titans_seq.evaluation.intervals import cut_all
 from titans_seq.evaluation.places import data_path
 from titans_seq.exceptions import ConfigError
 

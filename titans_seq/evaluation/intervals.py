@@ -1,141 +1,110 @@
-"""Sequences cut from a genome by lists of places, as GenomicBenchmarks gives them.
+"""Intervals of scores: what they would have been on other rows of the same kind.
 
-A list is a table with the columns ``region``, ``start``, ``end`` and ``strand``: letters
-``start`` to ``end`` of a record, counted from 0, the end not among them; on the strand ``-``
-their reverse complement. The genome is read once, a record at a time, and only the letters
-asked for are kept.
+Rows are drawn with replacement (the bootstrap). A drawn set is a count for each row, and every
+score is computed from the counts at once, without a loop over the sets.
 """
 
 from __future__ import annotations
 
-import re
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Mapping
 
-import pandas as pd
+import numpy as np
+import numpy.typing as npt
 
-from titans_seq.dna.fasta import read_fasta
-from titans_seq.exceptions import DataError
+from titans_seq.dna.calibration import confidence_bins
 
-COLUMNS = ("region", "start", "end", "strand")
+Array = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.floating]
+"""(samples, rows): how often each row was drawn."""
 
-_TURN = str.maketrans("ACGTUNRYSWKMBDHVacgtunryswkmbdhv", "TGCAANYRSWMKVHDBtgcaanyrswmkvhdb")
+SAMPLES = 400
+LEVEL = (0.025, 0.975)
+"""Quantiles of a 95% interval."""
 
-
-class Place(NamedTuple):
-    """One line of a list."""
-
-    region: str
-    start: int
-    end: int
-    strand: str
-    where: str
-    """File and line, for an error."""
+_AT_ONCE = 4_000_000
+"""Counts that are held at a time."""
 
 
-def read_places(path: Path) -> list[Place]:
-    """Read a list of places.
-
-    Raises
-    ------
-    DataError
-        If a column lacks, or a line is no place; the message names file and line.
-    """
-    table = pd.read_csv(path, dtype={"region": str, "strand": str}, keep_default_na=False)
-    missing = [name for name in COLUMNS if name not in table.columns]
-    if missing:
-        raise DataError(f"{path}: no column {missing[0]!r}; it needs {', '.join(COLUMNS)}")
-    found = []
-    rows = table[list(COLUMNS)].itertuples(index=False, name=None)
-    for line, (region, start, end, strand) in enumerate(rows, start=2):
-        where = f"{path}, line {line}"
-        whole = isinstance(start, int) and isinstance(end, int)
-        if not whole or not 0 <= start < end:
-            raise DataError(f"{where}: {start} to {end} is no place; 0 <= start < end is right")
-        if strand not in ("+", "-", "", "."):
-            raise DataError(f"{where}: strand {strand!r} is none of + and -")
-        found.append(Place(region, start, end, strand, where))
-    return found
-
-
-def cut(genome: Path, places: Sequence[Place]) -> list[str]:
-    """Return the letters of each place, in upper case.
+def bootstrap_intervals(
+    actual: npt.NDArray[np.int64], chances: Array, samples: int = SAMPLES
+) -> dict[str, tuple[float, float]]:
+    """Return the 95% intervals of the scores that depend on more than the confusion table.
 
     Parameters
     ----------
-    genome
-        FASTA file, compressed or not. A record ``7`` answers to ``chr7`` and the other way
-        round, ``MT`` to ``chrM``, and a transcript with a version to the one without.
-    places
-        In any order.
+    actual
+        Column of each row's class.
+    chances
+        (rows, classes), each row adding up to 1.
+    samples
+        Sets of rows that are drawn.
 
-    Raises
-    ------
-    DataError
-        If the genome lacks a record, or a place lies beyond its end.
+    Returns
+    -------
+        ``auroc``, ``auprc`` (NaN where a class is missing from every set), ``log_loss`` and
+        ``ece``, each with its lower and upper end.
     """
-    by_region: dict[str, list[int]] = defaultdict(list)
-    for number, place in enumerate(places):
-        by_region[plain_name(place.region)].append(number)
-    letters: list[str | None] = [None] * len(places)
-    left = dict(by_region)
-    for record in read_fasta(genome):
-        numbers = left.pop(plain_name(record.name), None)
-        if numbers is not None:
-            for number in numbers:
-                letters[number] = _letters(places[number], record.sequence, genome)
-        if not left:
-            break
-    if left:
-        first = places[min(number for numbers in left.values() for number in numbers)]
-        raise DataError(
-            f"{first.where}: {genome} has no record {first.region!r}; is it the right genome?"
-        )
-    return [text for text in letters if text is not None]
+    rows = len(actual)
+    generator = np.random.default_rng(0)
+    found: dict[str, list[Array]] = {"auroc": [], "auprc": [], "log_loss": [], "ece": []}
+    size = max(1, _AT_ONCE // rows)
+    for start in range(0, samples, size):
+        some = min(size, samples - start)
+        drawn = generator.integers(0, rows, (some, rows)) + rows * np.arange(some)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=some * rows).reshape(some, rows) * 1.0
+        for name, values in _scores(actual, chances, counts).items():
+            found[name].append(values)
+    return {name: interval(np.concatenate(values)) for name, values in found.items()}
 
 
-def cut_all(
-    lists: Iterable[tuple[Path, str, str]], genomes: Mapping[str, Path]
-) -> tuple[list[str], list[str]]:
-    """Return the sequences of several lists, and the label of each.
-
-    Parameters
-    ----------
-    lists
-        File, label, and name of the genome of each list.
-    genomes
-        File of each genome.
-    """
-    read = [(read_places(path), label, genome) for path, label, genome in lists]
-    letters: dict[str, list[str]] = {}
-    for name, path in genomes.items():
-        wanted = [place for places, _, genome in read if genome == name for place in places]
-        letters[name] = cut(path, wanted) if wanted else []
-    sequences: list[str] = []
-    labels: list[str] = []
-    taken: dict[str, int] = dict.fromkeys(genomes, 0)
-    for places, label, genome in read:
-        begin = taken[genome]
-        taken[genome] += len(places)
-        sequences += letters[genome][begin : taken[genome]]
-        labels += [label] * len(places)
-    return sequences, labels
+def interval(values: npt.NDArray[np.floating]) -> tuple[float, float]:
+    """Return the 95% interval of a bootstrapped score."""
+    if np.isnan(values).all():
+        return float("nan"), float("nan")
+    low, high = np.nanquantile(values, LEVEL)
+    return float(low), float(high)
 
 
-def plain_name(name: str) -> str:
-    """Return a record's name without what lists and genomes spell differently."""
-    bare = re.sub(r"^(ENS\w*\d)\.\d+$", r"\1", name.removeprefix("chr"))
-    return {"MT": "M", "mitochondrion_genome": "M"}.get(bare, bare)
+def _scores(actual: npt.NDArray[np.int64], chances: Array, counts: Counts) -> Mapping[str, Array]:
+    """Return every score of every drawn set."""
+    classes = [1] if chances.shape[1] == 2 else range(chances.shape[1])
+    areas = [_areas(actual == one, chances[:, one], counts) for one in classes]
+    present = ~np.isnan([roc for roc, _ in areas])
+    known = np.maximum(present.sum(axis=0), 1)
+    roc, precision = (np.nansum([pair[i] for pair in areas], axis=0) / known for i in (0, 1))
+    none = ~present.any(axis=0)
+    roc[none] = precision[none] = np.nan
+    likelihood = np.clip(chances[np.arange(len(actual)), actual], 1e-12, 1)
+    return {
+        "auroc": roc,
+        "auprc": precision,
+        "log_loss": counts @ -np.log(likelihood) / counts.sum(axis=1),
+        "ece": _calibration_errors(actual, chances, counts),
+    }
 
 
-def _letters(place: Place, sequence: str, genome: Path) -> str:
-    """Return the letters of one place."""
-    if place.end > len(sequence):
-        raise DataError(
-            f"{place.where}: {place.end} lies beyond the {len(sequence)} letters of record "
-            f"{place.region!r} of {genome}; is it the right genome?"
-        )
-    letters = sequence[place.start : place.end].upper()
-    return letters.translate(_TURN)[::-1] if place.strand == "-" else letters
+def _areas(is_class: npt.NDArray[np.bool_], scores: Array, counts: Counts) -> tuple[Array, Array]:
+    """Return the areas under ROC and precision–recall curve of every drawn set."""
+    order = np.argsort(-scores, kind="stable")
+    ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
+    right = np.cumsum(counts[:, order] * is_class[order], axis=1)[:, ends]
+    called = np.cumsum(counts[:, order], axis=1)[:, ends]
+    wrong = called - right
+    start = np.zeros((len(counts), 1))
+    gained = np.diff(right, axis=1, prepend=start)
+    positives, negatives = right[:, -1], wrong[:, -1]
+    between = right - gained / 2
+    pairs = (np.diff(wrong, axis=1, prepend=start) * between).sum(axis=1)
+    precision = (gained * right / np.maximum(called, 1)).sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        missing = np.where(positives * negatives > 0, 1.0, np.nan)
+        return missing * (pairs / (positives * negatives)), missing * (precision / positives)
+
+
+def _calibration_errors(actual: npt.NDArray[np.int64], chances: Array, counts: Counts) -> Array:
+    """Return the expected calibration error of every drawn set."""
+    confidence = chances.max(axis=1)
+    gap = confidence - (chances.argmax(axis=1) == actual)
+    member = confidence_bins(confidence)[:, None] == np.unique(confidence_bins(confidence))
+    errors: Array = np.abs(counts @ (gap[:, None] * member)).sum(axis=1) / counts.sum(axis=1)
+    return errors

@@ -18,24 +18,35 @@ class Epochs:
     Parameters
     ----------
     batches
-        Batches of one epoch; if they have a numpy ``generator``, it is what shuffles them.
+        Batches of one epoch. What an epoch draws must depend on a numpy ``generator`` of
+        theirs, on their ``epoch``, or on nothing.
     """
 
     def __init__(self, batches: Batches) -> None:
         self.batches = batches
-        self.generator_state: dict[str, Any] | None = None
+        self.order: dict[str, Any] = {}
         self.skipped = 0
         self._to_skip = 0
 
-    def go_on(self, generator_state: dict[str, Any] | None, batches: int) -> None:
-        """Begin after so many batches of an epoch that was drawn from this state."""
-        generator = getattr(self.batches, "generator", None)
-        if generator is not None:
-            generator.bit_generator.state = generator_state
+    def go_on(self, order: dict[str, Any], batches: int) -> None:
+        """Begin after so many batches of the epoch that is drawn in this order."""
+        if "generator" in order:
+            self.batches.generator.bit_generator.state = order["generator"]  # type: ignore[attr-defined]
+        if "epoch" in order:
+            self.batches.epoch = order["epoch"]  # type: ignore[attr-defined]
         self._to_skip = batches
 
     def __iter__(self) -> Iterator[Any]:
-        generator = getattr(self.batches, "generator", None)
-        self.generator_state = None if generator is None else generator.bit_generator.state
+        self.order = self._order()
         self.skipped, self._to_skip = self._to_skip, 0
         yield from islice(self.batches, self.skipped, None)
+
+    def _order(self) -> dict[str, Any]:
+        """Return what the next epoch's order depends on."""
+        found = {}
+        generator = getattr(self.batches, "generator", None)
+        if generator is not None:
+            found["generator"] = generator.bit_generator.state
+        if hasattr(self.batches, "epoch"):
+            found["epoch"] = self.batches.epoch
+        return found

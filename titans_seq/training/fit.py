@@ -49,8 +49,8 @@ def at_most(steps: int | None) -> Iterator[None]:
 class Batches(Protocol):
     """Batches of one epoch; every ``iter()`` begins a new one, shuffled by its owner.
 
-    An attribute ``generator``, if there is one, is the numpy generator that shuffles them: a
-    checkpoint keeps its state.
+    A checkpoint keeps what their order depends on: an attribute ``generator``, the numpy
+    generator that shuffles them, or ``epoch``, the number of the next epoch.
     """
 
     def __len__(self) -> int:

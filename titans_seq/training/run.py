@@ -34,7 +34,7 @@ def run(
     state = None if saver is None else saver.read()
     if state is not None:
         adopt(task, state)
-        epochs.go_on(state.facts["generator"], state.facts["batches"])
+        epochs.go_on(state.facts["order"], state.facts["batches"])
     if state is None or not state.facts["finished"]:
         with seeded(seed), _quiet(), _interruptible(), _watched(saver):
             held_out = None if validation is None else Epochs(validation)

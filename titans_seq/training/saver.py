@@ -99,7 +99,7 @@ class Saver(Callback):
         state.facts.update(
             belongs=self.belongs,
             batches=batches,
-            generator=self.epochs.generator_state,
+            order=self.epochs.order,
             finished=finished,
             threads=torch.get_num_threads(),
         )
@@ -153,6 +153,7 @@ def capture(task: Task, *, optimizer: bool = True) -> State:
         "layout": LAYOUT,
         "records": [list(record) for record in task.records],
         "best_epoch": task.best_epoch,
+        "progress": [task.progress.epoch, task.progress.loss],
         "steps": task.steps,
         "epoch": task.epoch,
         "stopped_by": task.stopped_by,
@@ -181,6 +182,7 @@ def adopt(task: Task, state: State) -> None:
     facts = state.facts
     task.records = [EpochRecord(*record) for record in facts["records"]]
     task.best_epoch = facts["best_epoch"]
+    task.progress.epoch, task.progress.loss = facts["progress"]
     task.steps = facts["steps"]
     task.epochs_before = facts["epoch"]
     task.seconds_before = facts["seconds"]

@@ -28,6 +28,9 @@ class TrainSettings:
     patience: int | None = None
     """Epochs without a better validation loss before training stops; None: never."""
 
+    min_improvement: float = 0.0
+    """How much lower a validation loss must be to count as better for ``patience``."""
+
     gradient_clip: float | None = 1.0
     """Longest gradient (l2 norm over all parameters); longer ones are scaled down."""
 
@@ -68,8 +71,9 @@ class TrainSettings:
             raise ConfigError(
                 f"TrainSettings.warmup_fraction={self.warmup_fraction}: at least 0 and below 1"
             )
-        if self.weight_decay < 0:
-            raise ConfigError(f"TrainSettings.weight_decay={self.weight_decay}: at least 0")
+        for name in ("weight_decay", "min_improvement"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"TrainSettings.{name}={getattr(self, name)}: at least 0")
         for name in ("max_epochs", "patience", "max_steps"):
             value = getattr(self, name)
             if value is not None and value < 1:

@@ -37,6 +37,20 @@ class Mean:
         return float(self.total) / float(self.count) if float(self.count) else math.nan
 
 
+class Progress:
+    """The last epoch whose loss was markedly lower than what was reached before it."""
+
+    def __init__(self) -> None:
+        self.epoch = 0
+        self.loss = math.inf
+
+    def waited(self, epoch: int, loss: float, least: float) -> int:
+        """Return how many epochs lie between the last marked progress and this one."""
+        if loss < self.loss - least:
+            self.epoch, self.loss = epoch, loss
+        return epoch - self.epoch
+
+
 class Task(LightningModule):
     """A network with its loss, as ``lightning.pytorch.Trainer`` wants it.
 
@@ -60,6 +74,7 @@ class Task(LightningModule):
         self.total_steps = total_steps
         self.records: list[EpochRecord] = []
         self.best_epoch = 0
+        self.progress = Progress()
         self.steps = 0
         self.stopped_by = ""
         self.kept = snapshot(network)
@@ -192,10 +207,10 @@ class Task(LightningModule):
         self.records.append(
             EpochRecord(epoch, self.train_mean.value, validation_loss, self._rate, self.seconds)
         )
-        patience = self.settings.patience
-        waited = epoch - self.best_epoch
-        if validation_loss is not None and patience is not None and waited >= patience:
-            self._stop("patience")
+        if validation_loss is not None:
+            waited = self.progress.waited(epoch, validation_loss, self.settings.min_improvement)
+            if self.settings.patience is not None and waited >= self.settings.patience:
+                self._stop("patience")
 
     def _done(self) -> float:
         """Return the share of training that lies behind, by steps or by the clock."""

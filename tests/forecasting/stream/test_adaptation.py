@@ -204,6 +204,21 @@ def test_a_burst_does_no_lasting_harm(
     assert difference.max() < 1.0
 
 
+def test_intervals_are_as_wide_as_the_errors_of_those_believed(
+    forecaster: TitansForecaster, later: pd.DataFrame
+) -> None:
+    stream = forecaster.stream(adapt=True).update(later)
+    errors, adapted = stream._state.errors.recent[..., 1], stream._state.adapted
+    assert adapted is not None
+    widths = []
+    for chosen in (errors.argmin(1), errors.argmax(1)):
+        adapted.trust[:] = -LARGEST_TRUST
+        np.put_along_axis(adapted.trust, chosen[:, None], LARGEST_TRUST, axis=1)
+        found = stream.forecast()
+        widths.append((found["y_pred-q0.9"] - found["y_pred-q0.1"]).mean())
+    assert widths[0] < widths[1]
+
+
 def test_the_setting_holds_for_forecasts_of_every_kind(frame: pd.DataFrame) -> None:
     small = TitansForecaster(
         horizon=HORIZON, context_length=None, dim=8, max_epochs=1, adapt=True, random_state=0

@@ -120,6 +120,14 @@ def test_a_reset_memory_has_read_one_look_back(
     np.testing.assert_allclose(one.point, two.point, rtol=1e-3, atol=2e-3)
 
 
+def test_no_window_at_all_is_no_forecast(fitted: TitansForecaster, frame: pd.DataFrame) -> None:
+    found = fitted.forecast_windows(frame.groupby("unique_id").head(20), start=18)
+    assert found.point.shape == (0, 6)
+    assert found.quantiles.shape == (0, 6, 3)
+    with pytest.raises(DataError, match="no series has 6 rows with values to forecast"):
+        fitted.score(frame[frame["ds"] == frame["ds"].unique()[300]])
+
+
 def test_a_window_has_nothing_to_reset(forecaster: TitansForecaster, frame: pd.DataFrame) -> None:
     one, two = (forecaster.forecast_windows(frame, start=380, reset=each) for each in (True, False))
     np.testing.assert_array_equal(one.point, two.point)

@@ -111,6 +111,8 @@ class MemorySource:
         count = index.cutoffs - streams.first[streams.owner]
         reach = torch.zeros_like(streams.first).scatter_reduce(0, streams.owner, count, "amax")
         for group in reach.argsort(stable=True).split(TOGETHER):  # those of like length together
+            if not len(group):
+                continue
             place = torch.full_like(reach, -1).scatter(0, group, torch.arange(len(group)))
             own = torch.nonzero(place[streams.owner] >= 0).flatten()
             some = Streams(streams.series[group], streams.first[group], place[streams.owner[own]])

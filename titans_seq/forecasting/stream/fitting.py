@@ -204,8 +204,9 @@ def _error(mixture: Mixture, moments: Moments, forecasts: Tensor) -> Tensor:
 @torch.no_grad()
 def _settle_away(model: StreamModel, moments: Moments) -> None:
     """Note how far from the point each quantile lies, in units of the errors of late."""
+    weights = model.mixture.weights(moments.look)
     point = model.mixture(moments.look, moments.base)
-    missed = (moments.target - point) / model.mixture.spread(moments.look)[:, None]
+    missed = (moments.target - point) / model.mixture.spread(moments.look, weights)[:, None]
     missed = torch.where(moments.came, missed, torch.nan)
     levels = torch.tensor(model.config.levels)
     model.away.copy_(missed.nanquantile(levels, dim=0).mT.nan_to_num())

@@ -107,9 +107,11 @@ class Mixture(nn.Module):
         trust = trust - (logs * self.own.exp()).sum(-1)
         return torch.softmax(trust[..., None] + self.step_bias, dim=1)
 
-    def spread(self, look: Snapshot) -> Float[Tensor, "moments"]:
-        """Return the size that errors have had of late, for intervals to scale with."""
-        weights = self.weights(look).mean(-1)
+    def spread(
+        self, look: Snapshot, weights: Float[Tensor, "moments experts horizon"]
+    ) -> Float[Tensor, "moments"]:
+        """Return the size that the experts' errors have had of late, weighed as they are."""
+        weights = weights.mean(-1)
         errors = torch.where(look.known > 0, look.errors[..., 1], 1.0)
         return ((weights * errors).sum(-1) + SMALLEST_ERROR).sqrt()
 

@@ -239,7 +239,8 @@ class StreamModel(nn.Module):
         weights = self.mixture.weights(look)
         weights = weights if trust is None else trusting(weights, trust)
         point = (weights * self.mixture.forecasts(look, base)).sum(1)
-        return point, point[..., None] + self.mixture.spread(look)[:, None, None] * self.away
+        spread = self.mixture.spread(look, weights)[:, None, None]
+        return point, point[..., None] + spread * self.away
 
     def p_value(self, surprise: Tensor) -> Tensor:
         """Return the share of the training tail that was at least as surprising."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from titans_seq.dna.alphabet import decode, encode, reverse_complement
-from titans_seq.dna.inputs import hold_out, row_weights
+from titans_seq.dna.targets import Target, hold_out, row_weights
 
 
 def _rows(count: int) -> list[np.ndarray]:
@@ -40,9 +40,10 @@ def test_nothing_is_held_out_for_no_share(fraction: float) -> None:
 
 def test_weights_have_mean_one_and_balance_classes() -> None:
     targets = np.array([0] * 30 + [1] * 10)
-    weights = row_weights(np.array(["a", "b"]), targets, "balanced", None)
+    target = Target("classes", targets, np.array(["a", "b"]))
+    weights = row_weights(target, "balanced", None)
     assert weights.mean() == pytest.approx(1)
     assert weights[:30].sum() == pytest.approx(weights[30:].sum())
     given = np.arange(40.0)
-    both = row_weights(np.array(["a", "b"]), targets, {"a": 1, "b": 3}, given)
+    both = row_weights(target, {"a": 1, "b": 3}, given)
     np.testing.assert_allclose(both / both.sum(), weights * given / (weights * given).sum(), 1e-5)

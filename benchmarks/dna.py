@@ -1,0 +1,132 @@
+"""Read and predict DNA: speed beside other readers, and memory along records that grow.
+
+    python benchmarks/dna.py [--parts reading windows predict genomes] [--data FOLDER]
+        [--lengths 10000 ... 100000000] [--most 2000000] [--out FILE]
+
+``reading``: MB of file a CPU second of every reader, on five shapes of file; ours checks and
+encodes each letter, too. ``windows``: one record of each length, checked, encoded and cut into
+windows, all of it, without a network. ``predict``: the same record through the network of a
+default classifier, with windows at such a stride that about ``--most`` letters reach the network
+(all of a shorter record); once more with the memory carried along a record of that many letters.
+``genomes``: E. coli and yeast from ``--data``, every letter through the network. Cells of the
+last three parts run in a process each, so that peak memory is theirs alone. Figures are added to
+those in FILE. The other readers come with ``pip install 'titans-seq[bench]'``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from dna_parts import along, reading
+from dna_parts.files import letters, write_record, write_shapes
+from memory_cells.machine import environment
+
+from titans_seq.files import write_json
+
+PARTS = ("reading", "windows", "predict", "genomes")
+GENOMES = {
+    "E. coli": "ecoli_MG1655_U00096.3.fna.gz",
+    "yeast": "sacCer3.fa.gz",
+}
+GOAL_MB = 600
+"""Peak memory of a process that reads a record of any length, at most."""
+
+
+def train_model(folder: Path, window: int) -> Path:
+    """Train a classifier of the default size for one epoch; how well it tells does not matter."""
+    from titans_seq.dna import TitansDNAClassifier
+
+    rows = [letters(window, seed).decode() for seed in range(64)]
+    labels = ["more G" if row.count("G") > row.count("A") else "less G" for row in rows]
+    classifier = TitansDNAClassifier(max_epochs=1, random_state=0).fit(rows, labels)
+    classifier.save(folder / "model")
+    return folder / "model"
+
+
+def show(part: str, name: str, figures: dict[str, Any]) -> None:
+    """Print the figures of one cell in a line."""
+    if part == "reading":
+        shown = ", ".join(
+            f"{reader} {one['mb_per_cpu_second']:.0f}" for reader, one in figures.items()
+        )
+        print(f"{part:8} {name:28} MB/s: {shown}", flush=True)
+        return
+    speed = figures.get("network_bp_per_second", figures.get("bp_per_cpu_second", 0))
+    print(
+        f"{part:8} {name:28} {speed:13,.0f} bp/s {figures['seconds']:8.1f} s "
+        f"peak {figures['peak_mb']:6.0f} MB",
+        flush=True,
+    )
+
+
+def cells(given: argparse.Namespace, folder: Path) -> Any:
+    """Yield part, name and figures of each cell, as they are measured."""
+    if "reading" in given.parts:
+        for name, path in write_shapes(folder, given.megabases).items():
+            yield "reading", name, reading.measure(path, given.rounds)
+    if set(given.parts) & {"predict", "genomes"}:
+        model = str(train_model(folder, given.window))
+    for length in given.lengths if set(given.parts) & {"windows", "predict"} else ():
+        path = folder / f"{length}.fa"
+        write_record(path, length)
+        base = {"path": str(path), "length": length, "window": given.window}
+        if "windows" in given.parts:
+            yield "windows", f"{length:,} bp", along.apart(__file__, base | {"part": "windows"})
+        if "predict" in given.parts:
+            stride = max(given.window, length * given.window // given.most)
+            cell = base | {"part": "predict", "model": model, "stride": stride, "carry": False}
+            yield "predict", f"{length:,} bp", along.apart(__file__, cell)
+            if length <= given.most:
+                yield (
+                    "predict",
+                    f"{length:,} bp, carried",
+                    along.apart(__file__, cell | {"stride": given.window, "carry": True}),
+                )
+        path.unlink()
+    for name, file in GENOMES.items() if "genomes" in given.parts else ():
+        path = next(given.data.rglob(file))
+        cell = {"path": str(path), "window": given.window, "part": "genome", "model": model}
+        yield (
+            "genomes",
+            name,
+            along.apart(__file__, cell | {"stride": given.window, "carry": False}),
+        )
+
+
+def main() -> None:
+    """Measure the parts asked for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    add = parser.add_argument
+    add("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    add("--lengths", type=int, nargs="+", default=[10**k for k in range(4, 9)])
+    add("--window", type=int, default=200)
+    add("--most", type=int, default=2_000_000, help="letters of a record through the network")
+    add("--megabases", type=int, default=48, help="letters of a file of `reading`")
+    add("--rounds", type=int, default=3)
+    add("--data", type=Path, help="folder with the genomes' FASTA files")
+    add("--out", type=Path, default=Path(__file__).parent / "results" / "dna-cpu.json")
+    add("--worker", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.worker:
+        print(json.dumps(along.run(json.loads(given.worker))))
+        return
+    if "genomes" in given.parts and given.data is None:
+        parser.error("--parts genomes needs --data")
+    results = json.loads(given.out.read_text()) if given.out.exists() else {}
+    with tempfile.TemporaryDirectory() as folder:
+        for part, name, figures in cells(given, Path(folder)):
+            show(part, name, figures)
+            figures.pop("path", None)
+            results.setdefault(part, {})[name] = figures
+            results["environment"], results["goal_peak_mb"] = environment(), GOAL_MB
+            write_json(given.out, results)
+
+
+if __name__ == "__main__":
+    main()

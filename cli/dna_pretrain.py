@@ -1,0 +1,147 @@
+"""``titans-seq dna pretrain``: sequences without labels in, a beginning for `fit` out."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .options import DATA, FORCE, gathered
+from .training import hinting_at_resume, progress
+
+if TYPE_CHECKING:
+    from titans_seq.dna import Pretrained
+
+
+@dataclass(frozen=True)
+class Network:
+    """Sizes of the network, as the command takes them."""
+
+    objective: str
+    tokens: str
+    variant: str
+    dim: int
+    layers: int
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How long and on what to train, as the command takes it."""
+
+    window: int
+    batch_size: int
+    steps: int
+    check_every: int
+    seed: int
+
+
+NETWORK = (
+    click.option(
+        "--objective",
+        type=click.Choice(["next", "masked"]),
+        default="next",
+        show_default=True,
+        help="Learn the next base, or hidden bases from both sides.",
+    ),
+    click.option("--tokens", default="motif", show_default=True, help="As of `fit`."),
+    click.option(
+        "--variant",
+        type=click.Choice(["mac", "mag", "mal", "lmm", "attention"]),
+        default="mag",
+        show_default=True,
+        help="How memory and attention are joined.",
+    ),
+    click.option("--dim", type=click.IntRange(1), default=64, show_default=True, help="Width."),
+    click.option("--layers", type=click.IntRange(1), default=2, show_default=True, help="Blocks."),
+)
+
+SETTINGS = (
+    click.option(
+        "--window", type=click.IntRange(32), default=1024, show_default=True, help="Letters."
+    ),
+    click.option(
+        "--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Windows."
+    ),
+    click.option(
+        "--steps", type=click.IntRange(1), default=2000, show_default=True, help="Batches in all."
+    ),
+    click.option(
+        "--check-every",
+        type=click.IntRange(1),
+        default=200,
+        show_default=True,
+        help="Batches between two checkpoints.",
+    ),
+    click.option(
+        "--seed",
+        type=click.IntRange(0),
+        default=0,
+        show_default=True,
+        help="Same seed, same model.",
+    ),
+)
+
+
+@click.command()
+@click.argument("fasta", type=DATA, nargs=-1, required=True)
+@click.option("--model", type=click.Path(path_type=Path), required=True, help="Folder to write to.")
+@click.option("--resume", is_flag=True, help="Go on with a training that was cut off.")
+@FORCE
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
+@gathered("network", Network, *NETWORK)
+@gathered("settings", Settings, *SETTINGS)
+@click.pass_context
+def pretrain(
+    ctx: click.Context, fasta: tuple[Path, ...], model: Path, resume: bool, force: bool,
+    device: str, network: Network, settings: Settings,
+) -> None:  # fmt: skip
+    """Learn from the sequences of FASTA files, without labels.
+
+    Prints the perplexity on held-out windows beside that of k-mer models. Then train on few
+    labels with `titans-seq dna fit --init MODEL`.
+
+    \b
+    Example:
+      titans-seq dna pretrain genome.fa.gz --model yeast
+    """
+    from titans_seq.config import record_from_table
+    from titans_seq.dna import LanguageConfig, PretrainSettings, pretrain, read_sequences
+
+    rows = [text for path in fasta for text in read_sequences(path).sequences]
+    config = record_from_table(LanguageConfig, asdict(network), "pretrain")
+    with progress(ctx), hinting_at_resume():
+        found = pretrain(
+            rows,
+            model,
+            config=config,
+            settings=PretrainSettings(**asdict(settings)),
+            resume=resume,
+            force=force,
+            device=device,
+        )
+    report(found, model)
+
+
+def report(found: Pretrained, model: Path) -> None:
+    """Print what was learnt, beside what counting k-mers knows."""
+    from titans_seq.evaluation.report import text_table
+
+    held = sum(map(len, found.corpus.held))
+    last = found.history.epochs[-1]
+    click.echo(f"data   {found.corpus.letters:,} letters, {held:,} held out")
+    click.echo(f"train  {found.history.steps:,} batches in {last.seconds:.0f} s")
+    rows: list[tuple[str, str]] = [("titans-seq", f"{found.perplexity:.4f}")]
+    rows += [(name, f"{value:.4f}") for name, value in _controls(found).items()]
+    click.echo(text_table(("perplexity", "held out"), rows))
+    click.echo(f"model  {model}")
+
+
+def _controls(found: Any) -> dict[str, float]:
+    """Return the perplexities of k-mer models on the same bases."""
+    from titans_seq.evaluation.dna_markov import kmer_perplexities
+
+    return kmer_perplexities(
+        found.corpus.learn, found.asked, masked=found.network.config.objective == "masked"
+    )

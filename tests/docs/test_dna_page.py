@@ -1,0 +1,105 @@
+"""The page about DNA: its examples run, and do what the page says of them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+pytestmark = pytest.mark.slow
+
+BLOCK = re.compile(r"^```(python|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def page(root: Path) -> str:
+    return (root / "docs" / "dna.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("page")
+
+
+@pytest.fixture(scope="module")
+def names(page: str, folder: Path) -> dict[str, Any]:
+    """What the page's Python defines, after all of its blocks and commands ran in their order."""
+    (found,) = entry_points(group="console_scripts", name="titans-seq")
+    names: dict[str, Any] = {"__name__": "dna_page"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for kind, code in BLOCK.findall(page):
+            if kind == "python":
+                exec(compile(code, "docs/dna.md", "exec", dont_inherit=True), names)
+                continue
+            for line in code.splitlines():
+                # -q: a warning that the command shows would be an error here
+                words = ["-q", *shlex.split(line)[1:]]
+                answer = CliRunner().invoke(found.load(), words)
+                assert answer.exit_code == 0, (line, answer.output)
+    return names
+
+
+def test_a_protein_is_refused_as_the_page_says(
+    page: str, names: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    assert list(pd.read_table("contigs.tsv")["id"]) == ["contig1", "contig2"]
+    assert Path("contigs.tsv.refused.fa").read_text().startswith(">protein1 by mistake refused=")
+    (found,) = entry_points(group="console_scripts", name="titans-seq")
+    words = ["dna", "predict", "contigs.fa", "--model", "coding", "--out", "none.tsv"]
+    answer = CliRunner().invoke(found.load(), words)
+    assert (answer.exit_code, answer.stdout) == (4, "")
+    assert answer.stderr in page
+    assert not Path("none.tsv").exists()
+
+
+def test_tables_have_the_columns_that_the_page_names(
+    page: str, names: dict[str, Any], folder: Path
+) -> None:
+    labels = pd.read_table(folder / "labels.tsv")
+    table = page.split("| column |")[1].split("\n\n")[0]
+    assert list(labels.columns) == re.findall(r"`([^`]+)`", table)
+    assert len(labels) == len(names["test"].sequences)
+    good = (labels["label"] == names["test"].labels).mean()
+    assert good > 0.6  # a small model, but not a coin
+
+
+def test_windows_say_what_single_sequences_say(names: dict[str, Any], folder: Path) -> None:
+    windows = pd.read_table(folder / "windows.tsv")
+    whole = "".join(names["some"])
+    assert list(windows["start"]) == list(range(0, len(whole) - 50, 50))
+    texts = [whole[a:b] for a, b in zip(windows["start"], windows["end"], strict=True)]
+    chances = names["classifier"].predict_proba(texts)
+    np.testing.assert_allclose(windows[["p(coding)", "p(intergenic)"]], chances, atol=1e-5)
+    found = np.array([row.values for row in names["rows"]])
+    np.testing.assert_allclose(found, chances, atol=1e-6)
+    (record,) = pd.read_table(folder / "records.tsv").to_dict("records")
+    assert (record["length"], record["windows"]) == (len(whole), len(windows))
+
+
+def test_tracks_cover_the_chromosome_once(names: dict[str, Any], folder: Path) -> None:
+    whole = "".join(names["some"])
+    for name in ("coding.bedgraph", "surprise.bedgraph"):
+        drawn = pd.read_table(folder / name, header=None)
+        assert drawn[1].iloc[0] == 0
+        assert drawn[2].iloc[-1] == len(whole)
+        assert (drawn[1].iloc[1:].to_numpy() == drawn[2].iloc[:-1].to_numpy()).all()
+    carried = pd.read_table(folder / "carried.tsv")
+    np.testing.assert_allclose(drawn[3], carried["surprise"], rtol=1e-4)
+    assert len(pd.read_table(folder / "windows.bed", header=None)) == len(names["rows"])
+
+
+def test_intervals_and_variants_are_scored(names: dict[str, Any], folder: Path) -> None:
+    assert list(pd.read_table(folder / "peaks.tsv")["id"]) == ["first", "second"]
+    effects = pd.read_table(folder / "effects.tsv")
+    assert list(effects["id"]) == ["snp", "insertion"]
+    change = effects["alt p(coding)"] - effects["ref p(coding)"]
+    np.testing.assert_allclose(effects["change(coding)"], change, atol=1e-6)

@@ -1,0 +1,22 @@
+"""Whatever estimator a model folder holds."""
+
+from __future__ import annotations
+
+import os
+
+from titans_seq.dna.estimator import TitansDNAClassifier
+from titans_seq.dna.regressor import REGRESSOR_KIND, TitansDNARegressor
+from titans_seq.files import bundle_kind
+
+
+def load_estimator(folder: str | os.PathLike[str]) -> TitansDNAClassifier | TitansDNARegressor:
+    """Read a classifier or a regressor that was saved.
+
+    Raises
+    ------
+    BundleError
+        If the folder holds neither, or is damaged.
+    """
+    if bundle_kind(folder) == REGRESSOR_KIND:
+        return TitansDNARegressor.load(folder)
+    return TitansDNAClassifier.load(folder)
