@@ -143,7 +143,8 @@ def fit(
 
     estimator = _estimator(asked, settings, more)
     data = read_labelled(fasta, labels)
-    with surviving(model, estimator, [fasta, labels], resume=resume, force=force):
+    parameters = estimator.get_params() | {"task": asked.task}
+    with surviving(model, parameters, [fasta, labels], resume=resume, force=force):
         with progress(ctx):
             estimator.fit(data.sequences, _targets(asked.task, data, fasta))
         estimator.save(model, force=force)

@@ -66,7 +66,7 @@ SETTINGS = (
         type=click.IntRange(1),
         default=200,
         show_default=True,
-        help="Batches between two checkpoints.",
+        help="Batches between two scores of the held-out windows.",
     ),
     click.option(
         "--seed",

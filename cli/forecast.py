@@ -103,7 +103,7 @@ def fit(
     frame, val_size = read_frame(data), None
     if parts is not None:
         frame, val_size = _rows_to_learn(frame, parts, columns, data)
-    with surviving(model, forecaster, [data], resume=resume, force=force):
+    with surviving(model, forecaster.get_params(), [data], resume=resume, force=force):
         with progress(ctx):
             forecaster.fit(frame, val_size=val_size)
         with write_whole_folder(model, force=force, marker=CONFIG) as folder:

@@ -90,7 +90,12 @@ def progress(ctx: click.Context) -> AbstractContextManager[None]:
 
 @contextmanager
 def surviving(
-    model: Path, estimator: Any, data: Sequence[Path | None], *, resume: bool, force: bool
+    model: Path,
+    parameters: Mapping[str, Any],
+    data: Sequence[Path | None],
+    *,
+    resume: bool,
+    force: bool,
 ) -> Iterator[None]:
     """Keep checkpoints beside the model folder until it is written.
 
@@ -98,8 +103,8 @@ def surviving(
     ----------
     model
         The model folder; checkpoints lie in one of the same name with ``.checkpoints``.
-    estimator
-        What is trained: its parameters must be the same to go on.
+    parameters
+        Of what is trained: they must be the same to go on.
     data
         Files that it is trained on: they must be the same to go on.
     resume, force
@@ -115,7 +120,6 @@ def surviving(
             f"{folder} holds a training that was interrupted: --resume goes on with it, "
             "--force begins anew"
         )
-    parameters = estimator.get_params()
     about = {name: parameters[name] for name in parameters if name not in ("device", "verbose")}
     files = [file_digest(path) for path in data if path and str(path) != "-"]
     everything = plain_values({**about, "sha256 of the data": files})

@@ -103,6 +103,21 @@ def test_stopped_anywhere_it_comes_to_the_same_bits(
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("fail_at", [26, 31])
+def test_patience_does_not_forget_what_it_waits_for(fail_at: int, tmp_path: Path) -> None:
+    changes = {"max_epochs": 20, "patience": 3, "min_improvement": 0.1}
+    whole, again = Run(), Run()
+    expected = whole(**changes)
+    assert expected.stopped_by == "patience"
+    assert fail_at // 6 < len(expected.epochs) < 20
+    with pytest.raises(Killed), checkpointing(tmp_path, every=0):
+        Run(fail_at)(**changes)
+    with checkpointing(tmp_path, resume=True):
+        found = again(**changes)
+    assert _losses(found) == _losses(expected)
+    assert _same(again, whole)
+
+
 def test_it_may_be_stopped_again_and_again(tmp_path: Path) -> None:
     whole = Run()
     whole()

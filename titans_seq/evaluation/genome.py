@@ -17,11 +17,10 @@ from typing import NamedTuple
 import pandas as pd
 
 from titans_seq.dna.fasta import read_fasta
+from titans_seq.evaluation.dna_words import other_strand
 from titans_seq.exceptions import DataError
 
 COLUMNS = ("region", "start", "end", "strand")
-
-_TURN = str.maketrans("ACGTUNRYSWKMBDHVacgtunryswkmbdhv", "TGCAANYRSWMKVHDBtgcaanyrswmkvhdb")
 
 
 class Place(NamedTuple):
@@ -138,4 +137,4 @@ def _letters(place: Place, sequence: str, genome: Path) -> str:
             f"{place.region!r} of {genome}; is it the right genome?"
         )
     letters = sequence[place.start : place.end].upper()
-    return letters.translate(_TURN)[::-1] if place.strand == "-" else letters
+    return other_strand(letters) if place.strand == "-" else letters
