@@ -87,8 +87,8 @@ def cells(given: argparse.Namespace, folder: Path) -> Any:
                     along.apart(__file__, cell | {"stride": given.window, "carry": True}),
                 )
         path.unlink()
-    for name, file in GENOMES.items() if "genomes" in given.parts else ():
-        path = next(given.data.rglob(file))
+    for name in given.genomes if "genomes" in given.parts else ():
+        path = next(given.data.rglob(GENOMES[name]))
         cell = {"path": str(path), "window": given.window, "part": "genome", "model": model}
         yield (
             "genomes",
@@ -109,6 +109,7 @@ def main() -> None:
     add("--most", type=int, default=2_000_000, help="letters of a record through the network")
     add("--megabases", type=int, default=48, help="letters of a file of `reading`")
     add("--rounds", type=int, default=3)
+    add("--genomes", nargs="+", choices=list(GENOMES), default=list(GENOMES))
     add("--data", type=Path, help="folder with the genomes' FASTA files")
     add("--out", type=Path, default=Path(__file__).parent / "results" / "dna-cpu.json")
     add("--worker", help=argparse.SUPPRESS)

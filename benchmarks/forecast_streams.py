@@ -18,12 +18,14 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
-from copy import copy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
 from memory_cells.machine import environment
@@ -39,6 +41,7 @@ from titans_seq.evaluation.streams import (
 )
 from titans_seq.files import write_json
 from titans_seq.forecasting import TitansForecaster
+from titans_seq.forecasting.stream import ForecastStream
 
 TRAIN_ROWS = 7_200
 STRIDE = 13
@@ -47,8 +50,8 @@ STRIDE = 13
 RESET_STRIDE = 4
 """Of those, every how many-th is forecast with a reset memory too."""
 
-REAL_STRIDE = 97
-"""Rows from one such cutoff to the next in real data."""
+RESET_STRIDE_REAL = 97
+"""The same for the real series, where every row is a cutoff."""
 
 STREAMS: dict[str, Callable[[int], KnownStream]] = {
     "recall": lambda seed: recall_stream(3 * ERA, 7_680, seed),
@@ -56,76 +59,92 @@ STREAMS: dict[str, Callable[[int], KnownStream]] = {
     "jumps": lambda seed: drift_stream(TRAIN_ROWS, 9_600, seed, walk=0.05, jump=0.02),
 }
 
+REAL = {
+    "vic_elec": (["demand_mwh"], 48, "time_utc"),
+    "bike_sharing_hourly": (["casual", "registered"], 24, "ds"),
+}
+"""Targets, horizon and column of the times of the real series."""
+
+ROWS_AT_ONCE = 256
+"""Rows of one update when the cost of many at once is measured."""
+
+TURNS_A_PIECE = 10
+"""Single rows between two such updates."""
+
+Floats = npt.NDArray[np.float64]
+
+PARTS = ["skill", "real", "surprise", "cost"]
+
 GOALS = {"recall": 0.7, "drift": 0.6, "jumps": 0.4, "vic_elec": 0.10, "bike_sharing_hourly": 0.45}
 
 
-def measure_skill(name: str, seed: int) -> dict[str, float]:
+def measure_skill(name: str, seed: int, **settings: Any) -> dict[str, float]:
     """Return the skill with the memory carried, and with it reset, at the same cutoffs."""
     stream = STREAMS[name](seed)
     frame, begin = stream.frame(), stream.test_begin
-    forecaster = TitansForecaster(
-        horizon=HORIZON, context_length=None, quantiles=(), max_epochs=2, random_state=seed
-    )
-    forecaster.fit(frame[:begin], val_size=int(0.15 * begin))
+    forecaster = TitansForecaster(horizon=HORIZON, context_length=None, random_state=seed)
+    forecaster.set_params(**settings).fit(frame[:begin])
     # Nothing of the training part helps in the test part, so the stream begins there.
     start = stream.score_begin - begin
-
-    def skill(stride: int, *, reset: bool = False) -> float:
-        found = forecaster.forecast_windows(frame[begin:], start=start, stride=stride, reset=reset)
-        cutoffs = stream.score_begin + stride * np.arange(len(found.point))
-        return stream.skill(cutoffs, found.point)
-
+    carried = forecaster.forecast_windows(frame[begin:], start=start, stride=STRIDE).point
+    cutoffs = stream.score_begin + STRIDE * np.arange(len(carried))
+    reset = _reset_points(forecaster, frame, cutoffs[::RESET_STRIDE])
     return {
-        "carried": skill(STRIDE),
-        "carried_some": skill(STRIDE * RESET_STRIDE),
-        "reset_some": skill(STRIDE * RESET_STRIDE, reset=True),
+        "carried": stream.skill(cutoffs, carried),
+        "carried_some": stream.skill(cutoffs[::RESET_STRIDE], carried[::RESET_STRIDE]),
+        "reset_some": stream.skill(cutoffs[::RESET_STRIDE], reset[:, 0]),
     }
 
 
-def measure_real(name: str, folder: Path, epochs: int) -> dict[str, float]:
-    """Return the scaled error on the last fifth: window alone, memory carried, memory reset."""
-    frame = pd.read_csv(next(folder.rglob(f"{name}.csv.gz")))
-    if name == "vic_elec":
-        targets, horizon, time_col = ["demand_mwh"], 48, "time_utc"
-    else:
-        targets, horizon, time_col = ["casual", "registered"], 24, "ds"
-    rows = len(frame)
-    train, test = int(0.7 * rows), rows - int(0.2 * rows)
+def measure_real(name: str, folder: Path, seed: int, **settings: Any) -> dict[str, float]:
+    """Return the scaled error on the last fifth: memory carried, and reset at some windows."""
+    targets, horizon, time_col = REAL[name]
+    frame = pd.read_csv(next(folder.rglob(f"{name}.csv.gz")))[[time_col, *targets]]
+    test = len(frame) - int(0.2 * len(frame))
     forecaster = TitansForecaster(
         horizon=horizon,
         context_length=None,
         time_col=time_col,
         target_col=targets,
-        quantiles=(),
-        max_epochs=epochs,
-        random_state=0,
+        random_state=seed,
     )
-    forecaster.fit(frame[[time_col, *targets]][:test], val_size=test - train)
-    whole = frame[[time_col, *targets]]
+    forecaster.set_params(**settings).fit(frame[:test])
+    windows = forecaster.forecast_windows(frame, start=test)
+    # (windows, series, horizon): the windows come series after series.
+    point, actual = (
+        one.reshape(len(targets), -1, horizon).swapaxes(0, 1)
+        for one in (windows.point, windows.actual)
+    )
+    some = np.arange(0, len(point), RESET_STRIDE_REAL)
+    reset = _reset_points(forecaster, frame, test + some)
+    scale = np.array([forecaster.scale_std_[series] for series in targets])[:, None]
 
-    def error(own: TitansForecaster, stride: int, *, reset: bool = False) -> float:
-        found = own.forecast_windows(whole, start=test, stride=stride, reset=reset)
-        scale = np.array([forecaster.scale_std_[series] for series in found.ids])[:, None]
-        return float(np.nanmean(((found.point - found.actual) / scale) ** 2))
+    def error(point: Floats, actual: Floats) -> float:
+        return float(np.mean(((point - actual) / scale) ** 2))
 
-    # The same network without the memories around it.
-    window = copy(forecaster).set_params(context_length=WINDOW)
     return {
-        "window": error(window, 1),
-        "carried": error(forecaster, 1),
-        "carried_some": error(forecaster, REAL_STRIDE),
-        "reset_some": error(forecaster, REAL_STRIDE, reset=True),
+        "carried": error(point, actual),
+        "carried_some": error(point[some], actual[some]),
+        "reset_some": error(reset, actual[some]),
+        "windows": actual.shape[0] * actual.shape[1],
     }
 
 
-def measure_surprise(seed: int) -> dict[str, float]:
+def _reset_points(
+    forecaster: TitansForecaster, frame: pd.DataFrame, cutoffs: npt.NDArray[np.int64]
+) -> Floats:
+    """Return (cutoffs, series, horizon): forecasts of memories that read one look-back each."""
+    made = [forecaster.predict(frame[cutoff - WINDOW : cutoff]) for cutoff in cutoffs]
+    return np.stack([one["y_pred"].to_numpy().reshape(-1, forecaster.horizon) for one in made])
+
+
+def measure_surprise(seed: int, **settings: Any) -> dict[str, float]:
     """Return the AUROC of the surprise, and of the window's error one row ahead."""
     begin, rows = 4_200, 7_200
     series = anomalous_series(rows, begin, seed)
     frame = series.frame()
-    forecaster = TitansForecaster(
-        horizon=HORIZON, context_length=WINDOW, quantiles=(), max_epochs=2, random_state=seed
-    ).fit(frame[:begin])
+    forecaster = TitansForecaster(horizon=HORIZON, context_length=WINDOW, random_state=seed)
+    forecaster.set_params(**settings).fit(frame[:begin])
     stream = forecaster.stream(frame[:begin]).update(frame[begin:])
     found = stream.surprise
     windows = forecaster.forecast_windows(frame, start=begin)
@@ -142,42 +161,77 @@ def measure_surprise(seed: int) -> dict[str, float]:
     return scores
 
 
-def measure_cost(rows: int) -> dict[str, float]:
+def measure_cost(rows: int, turns: int = 200) -> dict[str, float]:
     """Return bytes of state and CPU seconds of a row, early in a stream and after ``rows``."""
-    series = anomalous_series(rows + 3_000, rows + 3_000, 0)
-    frame = series.frame()
+    early_rows = min(1_000, rows)
+    ahead = turns * (1 + ROWS_AT_ONCE // TURNS_A_PIECE) + ROWS_AT_ONCE
+    frame = anomalous_series(rows + ahead, rows + ahead, 0).frame()
     forecaster = TitansForecaster(
-        horizon=HORIZON, context_length=WINDOW, quantiles=(), max_epochs=1, random_state=0
-    ).fit(frame[:2_000])
-    early = forecaster.stream(frame[:1_000])
+        horizon=HORIZON, context_length=WINDOW, max_epochs=1, random_state=0
+    ).fit(frame[: min(2_000, rows)])
+    early = forecaster.stream(frame[:early_rows])  # the first stream trains its surroundings
+    before = time.process_time()
     late = forecaster.stream(frame[:rows])
-    seconds: dict[str, list[float]] = {"early": [], "late": []}
-    for turn in range(60):  # in turns, so that a slow moment of the machine hits both
-        for name, stream, begin in (("early", early, 1_000), ("late", late, rows)):
-            row = frame[begin + turn : begin + turn + 1]
+    whole = time.process_time() - before
+    streams = {"early": early, "late": late}
+    figures = {"rows_early": early_rows, "rows_late": rows, "ms_a_row_read": 1e3 * whole / rows}
+    figures |= {f"bytes_{name}": stream.nbytes for name, stream in streams.items()}
+    figures |= _cost_ratios(streams, frame, turns)
+    return figures | {"restored_equal": float(_restored_equal(forecaster, late, frame))}
+
+
+def _cost_ratios(
+    streams: dict[str, ForecastStream], frame: pd.DataFrame, turns: int
+) -> dict[str, float]:
+    """Return the median CPU of a row and of many at once, in turns: noise hits both streams."""
+    seconds: dict[str, list[float]] = {}
+    for turn in range(turns):
+        for name, stream in streams.items():
+            place = sum(stream.rows.values())
             before = time.process_time()
-            stream.update(row)
+            stream.update(frame[place : place + 1])
             stream.forecast()
-            seconds[name].append(time.process_time() - before)
+            after = time.process_time()
+            seconds.setdefault(f"ms_row_{name}", []).append(after - before)
+            if turn % TURNS_A_PIECE == 0:
+                stream.update(frame[place + 1 : place + 1 + ROWS_AT_ONCE])
+                each = (time.process_time() - after) / ROWS_AT_ONCE
+                seconds.setdefault(f"ms_of_many_{name}", []).append(each)
+    return {name: 1e3 * statistics.median(found) for name, found in seconds.items()}
+
+
+def _restored_equal(
+    forecaster: TitansForecaster, stream: ForecastStream, frame: pd.DataFrame
+) -> bool:
+    """Return whether a stream that was saved and loaded goes on bit for bit."""
+    place = sum(stream.rows.values())
+    with tempfile.TemporaryDirectory() as folder:
+        stream.save(Path(folder) / "state")
+        twin = forecaster.load_stream(Path(folder) / "state")
+    more = frame[place : place + ROWS_AT_ONCE]
+    same = stream.update(more).digest() == twin.update(more).digest()
+    return same and stream.forecast().equals(twin.forecast())
+
+
+def medians(measured: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """Return the median over the seeds of each figure of what was ``measured`` as name/seed."""
+    together: dict[str, list[dict[str, float]]] = {}
+    for name, figures in measured.items():
+        together.setdefault(name.split("/")[0], []).append(figures)
     return {
-        "rows_early": 1_000,
-        "rows_late": rows,
-        "bytes_early": early.nbytes,
-        "bytes_late": late.nbytes,
-        "ms_early": 1e3 * statistics.median(seconds["early"]),
-        "ms_late": 1e3 * statistics.median(seconds["late"]),
+        name: {key: statistics.median(one[key] for one in found) for key in found[0]}
+        for name, found in together.items()
     }
 
 
 def main() -> None:
     """Measure the parts asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    whole = ["skill", "real", "surprise", "cost"]
-    parser.add_argument("--parts", nargs="+", choices=whole, default=whole)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--streams", nargs="+", choices=list(STREAMS), default=list(STREAMS))
     parser.add_argument("--sets", nargs="+", default=["vic_elec", "bike_sharing_hourly"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--epochs", type=int, default=4, help="of the window's network, real data")
+    parser.add_argument("--epochs", type=int, help="of the networks, at most; else the default")
     parser.add_argument("--data", type=Path, help="folder with vic_elec.csv.gz and the other")
     parser.add_argument("--rows", type=int, default=1_000_000, help="of the stream of `cost`")
     parser.add_argument(
@@ -187,28 +241,30 @@ def main() -> None:
     if "real" in given.parts and given.data is None:
         parser.error("--parts real needs --data")
     torch.set_num_threads(1)
+    settings = {} if given.epochs is None else {"max_epochs": given.epochs}
     results = json.loads(given.out.read_text()) if given.out.exists() else {}
 
     def keep(part: str, name: str, figures: dict[str, float]) -> None:
         again = json.loads(given.out.read_text()) if given.out.exists() else results
         again.setdefault(part, {})[name] = figures
         again["environment"], again["goals"] = environment(), GOALS
+        again["medians"] = {part: medians(again[part]) for part in PARTS if part in again}
         write_json(given.out, again)
         print(part, name, {key: round(value, 4) for key, value in figures.items()}, flush=True)
 
     for part in given.parts:
-        if part == "skill":
-            for seed in given.seeds:
-                for name in given.streams:
-                    keep(part, f"{name}/{seed}", measure_skill(name, seed))
-        elif part == "real":
-            for name in given.sets:
-                keep(part, name, measure_real(name, given.data, given.epochs))
-        elif part == "surprise":
-            for seed in given.seeds:
-                keep(part, f"anomalies/{seed}", measure_surprise(seed))
-        else:
+        if part == "cost":
             keep(part, f"{given.rows} rows", measure_cost(given.rows))
+            continue
+        for seed in given.seeds:
+            if part == "skill":
+                for name in given.streams:
+                    keep(part, f"{name}/{seed}", measure_skill(name, seed, **settings))
+            elif part == "real":
+                for name in given.sets:
+                    keep(part, f"{name}/{seed}", measure_real(name, given.data, seed, **settings))
+            else:
+                keep(part, f"anomalies/{seed}", measure_surprise(seed, **settings))
 
 
 if __name__ == "__main__":

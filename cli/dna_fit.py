@@ -18,6 +18,7 @@ from .training import (
     progress,
     report_training,
     surviving,
+    variant_option,
 )
 
 if TYPE_CHECKING:
@@ -62,13 +63,7 @@ SETTINGS = (
         help="What the other strand is worth: nothing, more training sequences, or the same "
         "answer always (by the mean over both strands, or by the network's own symmetry).",
     ),
-    click.option(
-        "--variant",
-        type=click.Choice(["mac", "mag", "mal", "lmm", "attention"]),
-        default="mag",
-        show_default=True,
-        help="How memory and attention are joined.",
-    ),
+    variant_option("mag"),
     click.option(
         "--tokens",
         default="motif",

@@ -114,3 +114,11 @@ def check_words(out: Path, along: Along, instead: Instead, faults: Faults) -> No
         raise click.UsageError("--on-error skip: name a file for the records with --refused")
     if faults.refused is not None and faults.on_error == "stop":
         raise click.UsageError("--refused belongs to --on-error skip")
+
+
+def check_table(table: Path, out: Path, along: Along, instead: Instead, faults: Faults) -> None:
+    """Refuse options that mean nothing for a table of sequences."""
+    if along != Along(None, None, False, None, None) or instead != Instead(None, None):
+        raise click.UsageError(f"{table} is a table: windows, intervals and variants need FASTA")
+    if out.suffix in TRACKS or faults.on_error == "skip":
+        raise click.UsageError(f"{table} is a table: tracks and --on-error skip need FASTA")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from .dna_options import (
     Along,
     Faults,
     Instead,
+    check_table,
     check_words,
 )
 from .options import DATA_OR_STDIN, MODEL_IN, OutFile, gathered
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from titans_seq.dna.answers import Outputs
     from titans_seq.dna.checked import CheckedFasta
     from titans_seq.dna.stream import Predictions
+    from titans_seq.dna.summaries import Summaries
 
 logger = logging.getLogger("titans_seq")
 
@@ -45,9 +48,7 @@ logger = logging.getLogger("titans_seq")
 @gathered("along", Along, *ALONG)
 @gathered("instead", Instead, *INSTEAD)
 @gathered("faults", Faults, *FAULTS)
-@click.pass_context
 def predict(
-    ctx: click.Context,
     fasta: Path,
     model: Path,
     out: Path,
@@ -75,7 +76,8 @@ def predict(
 
     estimator = load_estimator(model)
     if table_separator(fasta) is not None:
-        _predict_table(estimator, fasta, out, along, instead)
+        check_table(fasta, out, along, instead, faults)
+        _predict_table(estimator, fasta, out)
         return
     refused = faults.refused
     if refused is None and faults.on_error == "skip":
@@ -87,33 +89,46 @@ def predict(
         elif instead.variants is not None:
             _predict_variants(estimator, source, instead.variants, out, along.window)
         else:
-            _predict_records(ctx, estimator, source, out, along)
+            _predict_records(estimator, source, out, along)
 
 
-def _predict_records(
-    ctx: click.Context, estimator: Any, source: CheckedFasta, out: Path, along: Along
-) -> None:
+def _predict_records(estimator: Any, source: CheckedFasta, out: Path, along: Along) -> None:
     """Write a row for each record, or for each window of it."""
     from titans_seq.dna.answers import outputs_of
     from titans_seq.dna.stream import check_lengths, predict_pieces
-    from titans_seq.dna.summaries import Summaries, summary_columns
+    from titans_seq.dna.summaries import Summaries
     from titans_seq.dna.tiles import Grid
 
     grid = Grid.of(along.window, along.stride, carry=along.carry)
     check_lengths(source, grid)
     outputs = outputs_of(estimator)
     summaries = Summaries()
-    with ExitStack() as stack:
-        write = stack.enter_context(_writer(outputs, out, along))
-        summarise = stack.enter_context(rows_to(along.summary)) if along.summary else None
-        found = predict_pieces(estimator, summaries.watch(source.pieces()), grid)
-        for predictions in _shown(ctx, found, source.survey.letters):
+    pieces = source.pieces() if along.summary is None else summaries.watch(source.pieces())
+    with _writer(outputs, out, along) as write, _summary(outputs, summaries, along.summary) as add:
+        for predictions in _shown(predict_pieces(estimator, pieces, grid), source.survey.letters):
             write(predictions)
+            add(predictions)
+
+
+@contextmanager
+def _summary(
+    outputs: Outputs, summaries: Summaries, out: Path | None
+) -> Iterator[Callable[[Predictions], None]]:
+    """Give a function that adds predictions up by record, and writes a row for each record."""
+    from titans_seq.dna.summaries import summary_columns
+
+    if out is None:
+        yield lambda _: None
+        return
+    with rows_to(out) as rows:
+
+        def add(predictions: Predictions) -> None:
             ended = list(summaries.add(predictions))
-            if summarise is not None and ended:
-                summarise(summary_columns(ended, outputs))
-        if summarise is not None:
-            summarise(summary_columns(list(summaries.end()), outputs))
+            if ended:
+                rows(summary_columns(ended, outputs))
+
+        yield add
+        rows(summary_columns(list(summaries.end()), outputs))
 
 
 @contextmanager
@@ -133,13 +148,16 @@ def _writer(outputs: Outputs, out: Path, along: Along) -> Iterator[Callable[[Pre
         file.write("" if out.suffix == ".bed" else track.end())
 
 
-def _shown(ctx: click.Context, found: Iterable[Predictions], letters: int) -> Iterator[Predictions]:
-    """Yield predictions, a bar on standard error beside them, on a terminal only."""
+def _shown(found: Iterable[Predictions], letters: int) -> Iterator[Predictions]:
+    """Yield predictions, a bar on standard error beside them, on a terminal only.
+
+    ``-v`` tells the speed at the end.
+    """
     from tqdm import tqdm
 
-    quiet = int(ctx.find_root().meta.get("verbosity", 0)) < 0
-    hidden = quiet or not sys.stderr.isatty()
-    before = (0, 0)
+    hidden = not sys.stderr.isatty() or not logger.isEnabledFor(logging.WARNING)
+    begun = time.perf_counter()
+    number = end = done = 0
     with tqdm(
         total=letters, unit="bp", unit_scale=True, desc="predicting", leave=False,
         file=sys.stderr, disable=hidden,
@@ -147,9 +165,11 @@ def _shown(ctx: click.Context, found: Iterable[Predictions], letters: int) -> It
         for predictions in found:
             yield predictions
             for window in predictions.windows:
-                place = (window.head.number, window.end)
-                bar.update(place[1] - (before[1] if place[0] == before[0] else 0))
-                before = place
+                bar.update(window.end - (end if window.head.number == number else 0))
+                number, end = window.head.number, window.end
+                done += len(window.codes)
+    seconds = time.perf_counter() - begun
+    logger.info("%d bp in windows, %.1f s, %.0f bp/s", done, seconds, done / seconds)
 
 
 def _predict_intervals(estimator: Any, source: CheckedFasta, bed: Path, out: Path) -> None:
@@ -191,10 +211,8 @@ def _predict_variants(
         rows(variant_columns(variants.scored, scores, outputs_of(estimator)))
 
 
-def _predict_table(estimator: Any, path: Path, out: Path, along: Along, instead: Instead) -> None:
+def _predict_table(estimator: Any, path: Path, out: Path) -> None:
     """Write a row for each row of a table of sequences."""
-    if along.window or instead.intervals or instead.variants or out.suffix in TRACKS:
-        raise click.UsageError(f"{path} is a table: windows and intervals need FASTA")
     from titans_seq.dna import read_sequences
     from titans_seq.dna.answers import ask, outputs_of
     from titans_seq.dna.inputs import encode_all

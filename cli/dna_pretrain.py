@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import DATA, FORCE, gathered
-from .training import hinting_at_resume, progress
+from .training import hinting_at_resume, progress, variant_option
 
 if TYPE_CHECKING:
     from titans_seq.dna import Pretrained
@@ -46,13 +46,7 @@ NETWORK = (
         help="Learn the next base, or hidden bases from both sides.",
     ),
     click.option("--tokens", default="motif", show_default=True, help="As of `fit`."),
-    click.option(
-        "--variant",
-        type=click.Choice(["mac", "mag", "mal", "lmm", "attention"]),
-        default="mag",
-        show_default=True,
-        help="How memory and attention are joined.",
-    ),
+    variant_option("mag"),
     click.option("--dim", type=click.IntRange(1), default=64, show_default=True, help="Width."),
     click.option("--layers", type=click.IntRange(1), default=2, show_default=True, help="Blocks."),
 )

@@ -227,7 +227,7 @@ def _times(frame: pd.DataFrame, column: str, id_col: str, data: Path) -> pd.Inde
     """Return the times of the rows, checked."""
     import numpy as np
 
-    from titans_seq.forecasting.frames import Place, check_columns, read_times
+    from titans_seq.forecasting.tables.frames import Place, check_columns, read_times
 
     place = Place(frame, str(data), id_col)
     check_columns(frame, (column,), place)

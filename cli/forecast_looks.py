@@ -15,7 +15,7 @@ from .training import progress
 if TYPE_CHECKING:
     import pandas as pd
 
-    from titans_seq.forecasting.backtest import Backtest
+    from titans_seq.forecasting.scores.backtest import Backtest
 
 PICTURES = (".png", ".svg", ".pdf")
 REFIT: dict[str, bool | str] = {"never": False, "once": "once", "always": True}

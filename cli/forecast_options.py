@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from .options import DATA, Function, Numbers, RowsOrNone, Words, joined
-from .training import RANDOM_STATE
+from .training import RANDOM_STATE, variant_option
 
 
 def _columns(name: str, text: str, default: tuple[str, ...] = ()) -> Any:
@@ -97,13 +97,7 @@ SETTINGS = (
         show_default=True,
         help="Rows to look back; none remembers all of them, as `stream` does.",
     ),
-    click.option(
-        "--variant",
-        type=click.Choice(["mac", "mag", "mal", "lmm", "attention"]),
-        default="mac",
-        show_default=True,
-        help="How memory and attention are joined.",
-    ),
+    variant_option("mac"),
     click.option(
         "--quantiles",
         type=Numbers(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -57,26 +58,40 @@ class TextTable:
 
 
 class Parquet:
-    """Parquet, a row group a part."""
+    """Parquet, in row groups of many parts."""
+
+    group = 1 << 16
+    """Rows of a group, about."""
 
     def __init__(self, path: Path, _suffix: str) -> None:
         self.path = path
         self.writer: Any = None
+        self.waiting: list[pd.DataFrame] = []
 
     def write(self, frame: pd.DataFrame) -> None:
-        """Write some rows; the first say of which types the columns are."""
+        """Take in some rows; the first say of which types the columns are."""
+        self.waiting.append(frame)
+        if sum(map(len, self.waiting)) >= self.group:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Write the rows that wait as one group."""
+        import pandas as pd
         import pyarrow as pa
         import pyarrow.parquet as pq
 
+        frame = pd.concat(self.waiting, ignore_index=True)
+        self.waiting = []
+        schema = None if self.writer is None else self.writer.schema
+        table = pa.Table.from_pandas(frame, schema=schema, preserve_index=False)
         if self.writer is None:
-            table = pa.Table.from_pandas(frame, preserve_index=False)
             self.writer = pq.ParquetWriter(self.path, table.schema)
-        else:
-            table = pa.Table.from_pandas(frame, schema=self.writer.schema, preserve_index=False)
         self.writer.write_table(table)
 
     def close(self) -> None:
-        """Write the file's end."""
+        """Write what waits, and the file's end."""
+        if self.waiting:
+            self._flush()
         if self.writer is not None:
             self.writer.close()
 
@@ -90,6 +105,20 @@ SINKS: Mapping[str, Callable[[Path, str], Sink]] = {
 
 
 @contextmanager
+def _ended_tidily() -> Iterator[None]:
+    """Let SIGTERM, which batch systems send, end the work as Ctrl-C does: nothing stays behind."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
 def whole_file(out: Path) -> Iterator[Path]:
     """Give a temporary file; what was written to it comes to ``out`` at the end, or never.
 
@@ -98,10 +127,10 @@ def whole_file(out: Path) -> Iterator[Path]:
     from titans_seq.files import write_whole
 
     if str(out) != "-":
-        with write_whole(out) as temporary:
+        with _ended_tidily(), write_whole(out) as temporary:
             yield temporary
         return
-    with tempfile.TemporaryDirectory(prefix="titans-seq-") as folder:
+    with _ended_tidily(), tempfile.TemporaryDirectory(prefix="titans-seq-") as folder:
         temporary = Path(folder) / "output"
         yield temporary
         with temporary.open("rb") as source:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,18 @@ RANDOM_STATE = (
     ),
 )
 """Options of everything that is trained."""
+
+
+def variant_option(default: str) -> Callable[[Any], Any]:
+    """Return the option that names a backbone."""
+    return click.option(
+        "--variant",
+        type=click.Choice(["mac", "mag", "mal", "lmm", "attention"]),
+        default=default,
+        show_default=True,
+        help="How memory and attention are joined.",
+    )
+
 
 MORE = click.option(
     "-s",

@@ -148,7 +148,9 @@ def test_evaluate_trains_anew_where_rows_that_overlap_stay_together(
     assert "0 of " in answer.stderr
 
 
-def test_several_labels_and_values_go_from_table_to_scores(run: Run, tmp_path: Path) -> None:
+def test_several_labels_and_values_go_from_table_to_scores(
+    run: Run, fasta: Path, tmp_path: Path
+) -> None:
     draw = random.Random(0)
     texts = ["".join(draw.choices("ACGT", k=30 + i % 7)) for i in range(40)]
     sets = ["tata;gc", "none", "gc", "tata"] * 10
@@ -168,6 +170,8 @@ def test_several_labels_and_values_go_from_table_to_scores(run: Run, tmp_path: P
         titles = {"labels": ["id", "label", "p(gc)", "p(tata)"], "values": ["id", "value"]}
         assert answer.stdout.splitlines()[0].split("\t") == titles[task]
         assert len(answer.stdout.splitlines()) == 41
+    answer = run("dna", "predict", fasta, "--model", tmp_path / "values", "--window", "50")
+    assert len(answer.stdout.splitlines()) == 61
     bad = tmp_path / "bad.csv"
     bad.write_text("sequence,label\nACGT,1.5\nACGT,high\n")
     answer = run("dna", "fit", bad, "--task", "values", "--model", tmp_path / "other")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -143,8 +144,17 @@ def test_words_that_do_not_go_together_are_refused(
     assert message in " ".join(answer.stderr.split())
 
 
-@pytest.mark.parametrize("suffix", [*READERS, ".bed", ".bedgraph"])
+@pytest.mark.parametrize(
+    ("number", "suffix"),
+    [
+        (signal.SIGINT, ".tsv"),
+        (signal.SIGINT, ".parquet"),
+        (signal.SIGINT, ".bedgraph"),
+        (signal.SIGTERM, ".jsonl"),
+    ],
+)
 def test_an_interrupted_run_leaves_no_file(
+    number: signal.Signals,
     run: Run, dna_model: Path, genome: Path, tmp_path: Path, suffix: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -154,7 +164,7 @@ def test_an_interrupted_run_leaves_no_file(
     def interrupted(self: TitansDNAClassifier, rows: list[np.ndarray]) -> np.ndarray:
         calls.append(rows)
         if len(calls) == 2:
-            raise KeyboardInterrupt
+            signal.raise_signal(number)
         return predict(self, rows)
 
     monkeypatch.setattr(TitansDNAClassifier, "predict_proba", interrupted)

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from titans_seq.dna import read_fasta
+from titans_seq.dna.alphabet import decode
+from titans_seq.dna.pieces import read_pieces
 from titans_seq.exceptions import DataError
 
 PLAIN = b">a first one\nACGTN\nRYK\n>b label=x\nGGCC\n"
@@ -54,3 +56,13 @@ def test_a_real_genome_reads_whole(shared_data: Path) -> None:
     (record,) = read_fasta(path)
     assert len(record.sequence) == 4_641_652
     assert set(record.sequence) == set("ACGT")
+
+
+def test_both_readers_find_the_same_genome(shared_data: Path) -> None:
+    path = shared_data / "dna" / "genomes" / "sacCer3.fa.gz"
+    parts: dict[str, list[str]] = {}
+    for piece in read_pieces(path):
+        parts.setdefault(piece.head.name, []).append(decode(piece.codes))
+    wanted = {record.name: record.sequence.upper() for record in read_fasta(path)}
+    assert {name: "".join(found) for name, found in parts.items()} == wanted
+    assert sum(map(len, wanted.values())) == 12_157_105

@@ -94,10 +94,14 @@ def test_checks_for_strings_pass(kind: type[TitansDNAEstimator], name: str) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "epochs"), [(QuantisedClassifier, 2), (QuantisedRegressor, 5)])
-def test_all_checks_pass_on_tables_of_numbers(kind: type[TitansDNAEstimator], epochs: int) -> None:
+@pytest.mark.parametrize(
+    ("kind", "epochs", "batch_size"), [(QuantisedClassifier, 2, 8), (QuantisedRegressor, 5, 16)]
+)
+def test_all_checks_pass_on_tables_of_numbers(
+    kind: type[TitansDNAEstimator], epochs: int, batch_size: int
+) -> None:
     found = estimator_checks.check_estimator(
-        kind(**TINY | {"max_epochs": epochs}),
+        kind(**TINY | {"max_epochs": epochs, "batch_size": batch_size}),
         expected_failed_checks=NOT_MET,
         on_fail=None,
         on_skip=None,

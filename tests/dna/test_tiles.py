@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from titans_seq.dna.checked import checked_fasta
 from titans_seq.dna.pieces import Head, Piece
 from titans_seq.dna.tiles import Grid, tile
 from titans_seq.exceptions import ConfigError
@@ -55,6 +58,23 @@ def test_without_a_window_a_record_is_one(size: int) -> None:
     assert [len(one.codes) for one in found] == [1, 4, 200]
     for one, codes in zip(found, records, strict=True):
         np.testing.assert_array_equal(one.codes, codes)
+
+
+def test_memory_does_not_grow_with_the_record(tmp_path: Path) -> None:
+    path = tmp_path / "long.fa"
+
+    def peak(lines: int) -> int:
+        path.write_bytes(b">long\n" + (b"ACGTTGCA" * 10 + b"\n") * lines)
+        tracemalloc.start()
+        with checked_fasta(path) as source:
+            letters = sum(len(one.codes) for one in tile(source.pieces(), Grid.of(200)))
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert letters == 80 * lines
+        return most
+
+    short, long = peak(20_000), peak(100_000)
+    assert long < 1.05 * short < 4_000_000  # of 1.6 and 8 million letters
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from importlib.metadata import entry_points
@@ -103,3 +104,23 @@ def test_intervals_and_variants_are_scored(names: dict[str, Any], folder: Path) 
     assert list(effects["id"]) == ["snp", "insertion"]
     change = effects["alt p(coding)"] - effects["ref p(coding)"]
     np.testing.assert_allclose(effects["change(coding)"], change, atol=1e-6)
+
+
+def test_scores_stand_beside_those_of_simple_models(names: dict[str, Any], folder: Path) -> None:
+    scores = json.loads((folder / "scores.json").read_text())["scores"]
+    assert {"majority", "nearest training row", "4-letter words"} < set(scores)
+    assert scores["titans-seq"]["accuracy_low"] < scores["titans-seq"]["accuracy"]
+
+
+def test_each_base_of_the_example_is_explained(names: dict[str, Any], folder: Path) -> None:
+    bases, surprise = (pd.read_table(folder / f"{one}.tsv") for one in ("bases", "surprise"))
+    assert "".join(bases["base"]) == names["test"].sequences[0].upper()
+    assert {"importance", "to A", "to C", "to G", "to T"} < set(bases.columns)
+    assert (surprise["surprise"] >= 0).all()
+    assert (folder / "bases.png").stat().st_size > 2000
+
+
+def test_pretraining_left_a_model_and_no_checkpoint(names: dict[str, Any], folder: Path) -> None:
+    assert (folder / "begin" / "card.md").is_file()
+    assert not (folder / "begin-checkpoint").exists()
+    assert (folder / "coding2" / "card.md").is_file()

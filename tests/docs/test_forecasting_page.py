@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from titans_seq.forecasting import backtest as scores
+from titans_seq.forecasting.scores import backtest as scores
 
 pytestmark = pytest.mark.slow
 

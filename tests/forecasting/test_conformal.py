@@ -105,3 +105,9 @@ def test_tensors_carry_everything_and_damage_is_named() -> None:
     del tensors["calibration.correlation"]
     with pytest.raises(BundleError, match="correlation must be there"):
         Calibration.from_tensors(tensors, 3)
+
+
+def test_one_window_says_nothing_of_how_steps_hang_together() -> None:
+    steps = FEWEST + 4
+    found = _learn(np.random.default_rng(0).normal(size=(1, steps)), 1)
+    np.testing.assert_array_equal(found.correlation, np.eye(steps))

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 import torch
 
-from titans_seq.forecasting.frames import Columns
-from titans_seq.forecasting.panel import Panel, Preprocess
-from titans_seq.forecasting.table import read_table
+from titans_seq.forecasting.tables.frames import Columns
+from titans_seq.forecasting.tables.panel import Panel, Preprocess
+from titans_seq.forecasting.tables.table import read_table
 from titans_seq.forecasting.windows import (
     WindowBatches,
     WindowIndex,

@@ -94,7 +94,7 @@ def test_operators_keep_their_contract(case: str, slot: int, time: int) -> None:
     grads = [torch.ones_like(results[0]), None, *(torch.ones_like(one) for one in results[2:])]
     plain = [[one.detach() for one in some] for some in given[:3]]
     backward = torch.ops.titans_seq.learn_and_read_backward.default
-    torch.library.opcheck(backward, (grads, *plain, tape, *given[3:-1]), **how)
+    torch.library.opcheck(backward, (grads, *plain, tape, *given[3:-1]))
 
 
 def test_what_shares_memory_is_copied_once() -> None:

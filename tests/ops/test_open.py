@@ -316,6 +316,37 @@ def test_a_watched_part_is_still_called() -> None:
     assert len(seen) == 2
 
 
+@pytest.mark.parametrize("part", ["project", "gate", "out"])
+def test_every_projection_may_be_watched_or_have_a_bias(part: str) -> None:
+    memory, state = _middle()
+    twin, other = _memory(depth=2), _generally(memory, _tokens(6))[1]
+    for one in (memory, twin):
+        linear = getattr(one, part)
+        linear.bias = torch.nn.Parameter(torch.full_like(linear.weight[:, 0], 0.1))
+        getattr(one, part).register_forward_hook(lambda _module, _given, out: out * 1.5)
+    ours, after, _ = _stream(memory, _tokens(2, 2), state)
+    theirs, wanted, _ = _generally(twin, _tokens(2, 2), other)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-10)
+    _alike(after, wanted)
+
+
+def test_tokens_of_another_width_are_refused() -> None:
+    memory, state = _middle()
+    with torch.no_grad(), pytest.raises(RuntimeError, match="shapes"):
+        memory(torch.zeros(BATCH, 1, DIM - 1, dtype=torch.float64), state)
+
+
+def test_tokens_may_lie_anyhow_in_memory() -> None:
+    memory, state = _middle()
+    tokens = _tokens(8, 2)
+    scattered = tokens.transpose(0, 2).contiguous().transpose(0, 2)[:, 3:4]
+    for strided in (tokens[:, 3:4], scattered):
+        out = _stream(memory, strided, state)[0]
+        torch.testing.assert_close(
+            out, _stream(memory, tokens[:, 3:4].contiguous(), state)[0], rtol=0, atol=1e-12
+        )
+
+
 def test_reads_under_inference_mode_and_goes_on_outside() -> None:
     memory = _memory(depth=2)
     state = None

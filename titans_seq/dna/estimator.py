@@ -261,7 +261,12 @@ class TitansDNAClassifier(ClassifierMixin, TitansDNAEstimator):
     def decide(self, chances: Chances, lengths: Sequence[int] | None = None) -> npt.NDArray[Any]:
         """Return the labels that probabilities come to, as :meth:`predict` does.
 
-        ``lengths`` are the letters of each sequence; None: all are long enough.
+        Parameters
+        ----------
+        chances
+            As of :meth:`predict_proba`.
+        lengths
+            Letters of each sequence; None: all are long enough.
         """
         short = np.asarray(self.min_length if lengths is None else lengths) < self.min_length
         short = np.broadcast_to(short, (len(chances),))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from typing import Any
 
 from titans_seq.dna.network import TitansDNANetwork
 from titans_seq.dna.tokens import EncoderConfig
@@ -13,22 +12,6 @@ from titans_seq.files import load_bundle
 
 PRETRAINED_KIND = "titans-dna-pretrained"
 """What ``config.json`` of a pre-trained model says it is."""
-
-
-def encoder_settings(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return the settings of tokens and backbone of a pre-trained model.
-
-    Raises
-    ------
-    BundleError
-        If the folder is not one that :func:`titans_seq.dna.pretrain` wrote.
-    """
-    table = load_bundle(folder, PRETRAINED_KIND).config.get("network", {})
-    names = [field.name for field in dataclasses.fields(EncoderConfig)]
-    try:
-        return {name: table[name] for name in names if name != "dropout"}
-    except KeyError as error:
-        raise BundleError(f"{folder} is damaged: its settings lack {error}") from error
 
 
 def take_over(network: TitansDNANetwork, folder: str | os.PathLike[str]) -> None:
@@ -41,16 +24,20 @@ def take_over(network: TitansDNANetwork, folder: str | os.PathLike[str]) -> None
     ConfigError
         If the network has other sizes than the pre-trained model; the message names them.
     """
-    found = encoder_settings(folder)
+    bundle = load_bundle(folder, PRETRAINED_KIND)
+    names = [field.name for field in dataclasses.fields(EncoderConfig) if field.name != "dropout"]
+    try:
+        found = {name: bundle.config["network"][name] for name in names}
+    except (KeyError, TypeError) as error:
+        raise BundleError(f"{folder} is damaged: its settings lack {error}") from error
     other = {name: want for name, want in found.items() if getattr(network.config, name) != want}
     if other:
         wanted = ", ".join(f"{name}={value!r}" for name, value in other.items())
         raise ConfigError(f"init={str(folder)!r} was pre-trained with {wanted}: set the same here")
-    tensors = load_bundle(folder, PRETRAINED_KIND).tensors
     for part in ("tokens", "backbone"):
         own = {
             name.removeprefix(f"{part}."): value
-            for name, value in tensors.items()
+            for name, value in bundle.tensors.items()
             if name.startswith(f"{part}.")
         }
         try:

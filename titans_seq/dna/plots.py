@@ -145,7 +145,8 @@ def _draw_letters(axes: Axes, explanation: Explanation, begin: int) -> None:
     with warnings.catch_warnings():  # it warns where all letters are worth nothing
         warnings.simplefilter("ignore", UserWarning)
         logomaker.Logo(table, ax=axes, shade_below=0.3, fade_below=0.3)
-    axes.set_xlim(index[0] - 0.5, index[0] + _LETTERS_A_LINE - 0.5)
+    width = min(_LETTERS_A_LINE, len(explanation.sequence))
+    axes.set_xlim(index[0] - 0.5, index[0] + width - 0.5)
     axes.axhline(0, color="0.7", linewidth=0.5)
 
 

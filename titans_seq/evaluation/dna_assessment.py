@@ -30,6 +30,9 @@ MODEL = "titans-seq"
 HEADLINE = "mcc"
 """Score by which a control is compared with the model."""
 
+Answers = Mapping[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]]
+"""Probabilities of each model, and the class of each column."""
+
 _LEAST_ROWS = 20
 """Rows below which a part is not scored by itself."""
 
@@ -126,16 +129,12 @@ def near_controls(scores: Mapping[str, Metrics], headline: str = HEADLINE) -> li
     ]
 
 
-def _score(
-    answers: Mapping[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]], labels: Any
-) -> dict[str, Metrics]:
+def _score(answers: Answers, labels: Any) -> dict[str, Metrics]:
     return {name: score_classifier(labels, *found) for name, found in answers.items()}
 
 
 def _apart(
-    answers: Mapping[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]],
-    test: Labelled,
-    train: Labelled,
+    answers: Answers, test: Labelled, train: Labelled
 ) -> tuple[dict[str, Metrics], list[str]]:
     """Score the rows that share no long word with a training row, if some do share one."""
     shared = overlaps(test[0], train[0])
@@ -145,10 +144,8 @@ def _apart(
     rows = np.flatnonzero(~shared)
     if not shared.any() or len(rows) < _LEAST_ROWS:
         return {}, [note]
-    labels = np.asarray(test[1])[rows]
-    return _score(
-        {name: (found[rows], names) for name, (found, names) in answers.items()}, labels
-    ), [note]
+    some = {name: (found[rows], names) for name, (found, names) in answers.items()}
+    return _score(some, np.asarray(test[1])[rows]), [note]
 
 
 def _strands(

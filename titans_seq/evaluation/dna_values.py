@@ -109,11 +109,10 @@ def assess_values(
 ) -> Assessment:
     """Score a regressor beside simple ones; ``train`` is what it was trained on."""
     scores = {MODEL: score_values(test[1], regressor.predict(test[0]))}
-    for control in [] if train is None else usual_regressors(train[0]):
-        fitted = (
-            control.fit((train[0], np.asarray(train[1], dtype=np.float64))) if train else control
-        )
-        scores[control.name] = score_values(test[1], fitted.values(test[0]))
+    if train is not None:
+        known = train[0], np.asarray(train[1], dtype=np.float64)
+        for control in usual_regressors(train[0]):
+            scores[control.name] = score_values(test[1], control.fit(known).values(test[0]))
     return Assessment(scores, warnings=tuple(near_controls(scores, "r2")))
 
 

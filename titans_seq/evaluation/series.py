@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from titans_seq.forecasting.frames import Place, check_columns, read_numbers, read_times
+from titans_seq.forecasting.tables.frames import Place, check_columns, read_numbers, read_times
 
 Array = npt.NDArray[np.float64]
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from titans_seq.forecasting.estimator import TitansForecaster
-    from titans_seq.forecasting.frames import read_frame
     from titans_seq.forecasting.network import ForecastNetwork, NetworkConfig
     from titans_seq.forecasting.results import WindowForecasts
+    from titans_seq.forecasting.tables.frames import read_frame
 
 __all__ = [
     "ForecastNetwork",
@@ -24,7 +24,7 @@ _HOME = {
     "NetworkConfig": "network",
     "TitansForecaster": "estimator",
     "WindowForecasts": "results",
-    "read_frame": "frames",
+    "read_frame": "tables.frames",
 }
 
 

@@ -10,16 +10,16 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from titans_seq.forecasting.backtest import Backtest
 from titans_seq.forecasting.distribution import Wanted
 from titans_seq.forecasting.fitted import FittedForecaster
-from titans_seq.forecasting.joining import join
 from titans_seq.forecasting.predictor import Predictor
-from titans_seq.forecasting.prepare import Data, as_frame
 from titans_seq.forecasting.results import rows_of
-from titans_seq.forecasting.rolling import Plan, run_backtest
-from titans_seq.forecasting.scoring import mean_score
-from titans_seq.forecasting.table import Table, read_table
+from titans_seq.forecasting.scores.backtest import Backtest
+from titans_seq.forecasting.scores.rolling import Plan, run_backtest
+from titans_seq.forecasting.scores.scoring import mean_score
+from titans_seq.forecasting.tables.joining import join
+from titans_seq.forecasting.tables.prepare import Data, as_frame
+from titans_seq.forecasting.tables.table import Table, read_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -17,10 +17,10 @@ from titans_seq.forecasting.card import write_card
 from titans_seq.forecasting.conformal import PREFIX, Calibration
 from titans_seq.forecasting.fitting import network_config
 from titans_seq.forecasting.network import ForecastNetwork
-from titans_seq.forecasting.panel import Preprocess
 from titans_seq.forecasting.stream.fitting import stream_config
 from titans_seq.forecasting.stream.model import PREFIX as STREAM
 from titans_seq.forecasting.stream.model import StreamModel
+from titans_seq.forecasting.tables.panel import Preprocess
 from titans_seq.training import History
 
 KIND = "forecaster"

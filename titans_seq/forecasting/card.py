@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from titans_seq.forecasting.panel import Preprocess
+from titans_seq.forecasting.tables.panel import Preprocess
 from titans_seq.training import History
 
 

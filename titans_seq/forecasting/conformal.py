@@ -172,8 +172,10 @@ def _quantiles(scores: Floats, blocks: int) -> Floats:
 def _correlation(scores: Floats) -> Floats:
     """Return the correlation of the scores' ranks between steps, shrunk towards none.
 
-    A missing value counts as the middle rank.
+    A missing value counts as the middle rank; one window says nothing.
     """
+    if len(scores) < 2:
+        return np.eye(scores.shape[1])
     # In here, so that predicting does not wait for it.
     from sklearn.covariance import oas
 

@@ -18,14 +18,14 @@ from titans_seq.forecasting.assessed import AssessedForecaster
 from titans_seq.forecasting.bundle import load_forecaster, save_forecaster
 from titans_seq.forecasting.conformal import Calibration
 from titans_seq.forecasting.fitting import calibrate_network, fit_network
-from titans_seq.forecasting.frames import DEFAULT_ID
 from titans_seq.forecasting.heads import Normalisation
 from titans_seq.forecasting.network import ForecastNetwork
-from titans_seq.forecasting.panel import Preprocess
 from titans_seq.forecasting.predictor import Predictor
-from titans_seq.forecasting.prepare import Data, held_out_rows, training_table
 from titans_seq.forecasting.stream.model import StreamModel
-from titans_seq.forecasting.table import Table
+from titans_seq.forecasting.tables.frames import DEFAULT_ID
+from titans_seq.forecasting.tables.panel import Preprocess
+from titans_seq.forecasting.tables.prepare import Data, held_out_rows, training_table
+from titans_seq.forecasting.tables.table import Table
 from titans_seq.training import showing_progress
 
 

@@ -16,18 +16,18 @@ from sklearn.utils.validation import check_is_fitted
 from titans_seq.exceptions import ConfigError, DataError
 from titans_seq.forecasting.conformal import Calibration
 from titans_seq.forecasting.distribution import Wanted
-from titans_seq.forecasting.frames import Columns
 from titans_seq.forecasting.network import ForecastNetwork
-from titans_seq.forecasting.panel import Preprocess
 from titans_seq.forecasting.predictor import Predictor, WindowSource
-from titans_seq.forecasting.prepare import Data, column_roles, read_again
 from titans_seq.forecasting.results import WindowForecasts, future_frame
 from titans_seq.forecasting.stream.carried import MemorySource
 from titans_seq.forecasting.stream.fitting import fit_stream
 from titans_seq.forecasting.stream.model import StreamModel
 from titans_seq.forecasting.stream.parts import StreamParts
 from titans_seq.forecasting.stream.stream import ForecastStream
-from titans_seq.forecasting.table import Table
+from titans_seq.forecasting.tables.frames import Columns
+from titans_seq.forecasting.tables.panel import Preprocess
+from titans_seq.forecasting.tables.prepare import Data, column_roles, read_again
+from titans_seq.forecasting.tables.table import Table
 from titans_seq.training import History, seeded
 
 

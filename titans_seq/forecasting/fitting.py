@@ -14,8 +14,8 @@ from torch import Tensor
 from titans_seq.exceptions import DataError
 from titans_seq.forecasting.conformal import Calibration
 from titans_seq.forecasting.network import Forecast, ForecastNetwork, NetworkConfig, Windows
-from titans_seq.forecasting.panel import Panel, Preprocess
-from titans_seq.forecasting.prepare import column_roles
+from titans_seq.forecasting.tables.panel import Panel, Preprocess
+from titans_seq.forecasting.tables.prepare import column_roles
 from titans_seq.forecasting.windows import (
     WindowBatch,
     WindowBatches,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from titans_seq.forecasting.backtest import Backtest
+    from titans_seq.forecasting.scores.backtest import Backtest
 
 MOST_PANELS = 6
 """Series in one picture."""

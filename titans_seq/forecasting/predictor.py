@@ -17,13 +17,10 @@ import pandas as pd
 import torch
 
 from titans_seq.exceptions import DataError
-from titans_seq.forecasting.ahead import extend
 from titans_seq.forecasting.conformal import Calibration, values_at
 from titans_seq.forecasting.distribution import Distribution, Floats, Wanted
 from titans_seq.forecasting.fitting import RawForecasts, forecast_index
-from titans_seq.forecasting.frames import Columns
 from titans_seq.forecasting.network import ForecastNetwork
-from titans_seq.forecasting.panel import Panel, Preprocess
 from titans_seq.forecasting.results import (
     WindowForecasts,
     forecast_frame,
@@ -31,7 +28,10 @@ from titans_seq.forecasting.results import (
     window_forecasts,
     windows_between,
 )
-from titans_seq.forecasting.table import Table
+from titans_seq.forecasting.tables.ahead import extend
+from titans_seq.forecasting.tables.frames import Columns
+from titans_seq.forecasting.tables.panel import Panel, Preprocess
+from titans_seq.forecasting.tables.table import Table
 from titans_seq.forecasting.windows import WindowIndex
 
 

@@ -15,8 +15,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from titans_seq.forecasting.network import Windows
-from titans_seq.forecasting.panel import Panel
-from titans_seq.forecasting.table import Table
+from titans_seq.forecasting.tables.panel import Panel
+from titans_seq.forecasting.tables.table import Table
 
 
 class WindowIndex(NamedTuple):
@@ -95,7 +95,7 @@ def gather(panel: Panel, index: WindowIndex, *, context_length: int, horizon: in
     """Cut windows out of a panel.
 
     The rows of the horizon need not exist beyond the target: the known covariates of
-    ``panel`` must then have been extended, see :func:`titans_seq.forecasting.table.extend`.
+    ``panel`` must then have been extended, see :func:`titans_seq.forecasting.tables.table.extend`.
     """
     behind = torch.arange(-context_length, 0)
     past_rows = index.cutoffs[:, None] + behind

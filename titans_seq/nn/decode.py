@@ -10,14 +10,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from titans_seq.nn.convolution import CausalConvolution
 from titans_seq.nn.gates import MemoryGates
 from titans_seq.nn.state import MemoryState
 from titans_seq.ops import memory_cpu
-from titans_seq.ops.memory_open import Layout, OpenChunk, Token, begin, read_exactly
+from titans_seq.ops.journal import Layout, Learned
+from titans_seq.ops.memory_open import OpenChunk, begin, read_exactly
 
 if TYPE_CHECKING:
     from titans_seq.nn.memory import NeuralMemory
@@ -43,27 +43,32 @@ def read_one(
     """
     if torch.is_grad_enabled() or torch.compiler.is_compiling() or not _fits(tokens, state):
         return None
-    token = _given(memory, tokens, state)
-    if token is None:
+    learned = _learned(memory, tokens)
+    if learned is None:
         return None
-    rule = memory.rule.update
-    shapes = tuple(one.shape for one in token.start)
-    layout = Layout(rule, memory.chunk_size, len(tokens), shapes, tokens.dtype)
+    batch, rule = tokens.shape[0], memory.rule.update
+    past = (batch, learned.taps.shape[0] - 1, learned.enter.shape[0])
+    tail = tokens.new_zeros(past) if state is None else state.convolution.contiguous()
+    if tail.shape != past or not _plain((tail,), tokens.dtype):
+        return None
+    if tokens.stride(2) != 1:
+        tokens = tokens.contiguous()
+    shapes = tuple([one.shape for one in learned.start])
+    layout = Layout(rule, memory.chunk_size, batch, shapes, tokens.dtype)
     position = 0 if state is None else state.position
     assert isinstance(position, int)
     if rule.gradient_point == "token":
-        answer = read_exactly(layout, token, None if state is None else state.carry)
+        carry = None if state is None else state.carry
+        answer = read_exactly(layout, learned, tokens, tail, carry)
         if answer is None:
             return None
         read, carry = answer
-        after = MemoryState(carry, read.tail, position + 1)
-    else:
-        chunk = _chunk(layout, token, state, position % memory.chunk_size)
-        if chunk is None:
-            return None
-        read, chunk = chunk.read(token)
-        after = MemoryState.of_chunk(chunk, read.tail, position + 1)
-    return memory.out(read.out), after, read.loss
+        return read.out, MemoryState(carry, read.tail, position + 1), read.loss
+    chunk = _chunk(layout, learned.start, state, position % memory.chunk_size)
+    if chunk is None:
+        return None
+    read, chunk = chunk.read(learned, tokens, tail)
+    return read.out, MemoryState.of_chunk(chunk, read.tail, position + 1), read.loss
 
 
 def _fits(tokens: Tensor, state: MemoryState | None) -> bool:
@@ -73,32 +78,33 @@ def _fits(tokens: Tensor, state: MemoryState | None) -> bool:
         and tokens.dtype in TYPES
         and type(tokens) is Tensor
         and not torch.is_autocast_enabled("cpu")
-        and len(tokens) > 0
+        and tokens.shape[0] > 0
         and (state is None or isinstance(state.position, int))
     )
 
 
-def _given(memory: NeuralMemory, tokens: Tensor, state: MemoryState | None) -> Token | None:
-    """Project the token; ``None`` if some of the layer's parts are not the compiled code's."""
-    update, convolve, gates = memory.rule.update, memory.convolve, memory.gates
-    if not memory_cpu.has_form(update) or not memory_cpu.supports(update, tokens):
+def _learned(memory: NeuralMemory, tokens: Tensor) -> Learned | None:
+    """Return the layer's parameters; ``None`` if some are not as the compiled code takes them."""
+    if not memory_cpu.supports(memory.rule.update, tokens):
         return None
+    convolve, gates = memory.convolve, memory.gates
     if _changed(convolve, CausalConvolution) or _changed(gates, MemoryGates):
         return None
-    enter, start = gates.project, tuple(memory.start)
-    mixed = memory.project(tokens)
-    past = (len(tokens), convolve.kernel - 1, mixed.shape[-1])
-    tail = mixed.new_zeros(past) if state is None else state.convolution
-    logits = F.linear(tokens, enter.weight, enter.bias)
-    parts = (mixed, tail, convolve.weight, logits, memory.norm, memory.gate(tokens), *start)
-    for one in parts:
-        if one.dtype != tokens.dtype or one.device.type != "cpu":
+    project, rates, gate, out = memory.project, gates.project, memory.gate, memory.out
+    for one in (project, gate, out):
+        if _changed(one, nn.Linear) or one.bias is not None:
             return None
-    if tail.shape != past:
+    if _changed(rates, nn.Linear) or rates.bias is None:
         return None
-    rates = (gates.rule.forgetting, gates.rule.momentum, gates.rule.max_step)
-    mixed, tail, taps, logits, gain, gate, *first = (one.contiguous() for one in parts)
-    return Token(mixed, tail, taps, logits, gain, gate, tuple(first), *rates)
+    parts = (
+        project.weight, convolve.weight, rates.weight, rates.bias, memory.norm, gate.weight,
+        out.weight,
+    )  # fmt: skip
+    start = tuple([one for one in memory.start._parameters.values() if one is not None])
+    if not _plain((*parts, *start), tokens.dtype) or not _sized(memory, parts, start, tokens):
+        return None
+    rule = gates.rule
+    return Learned(*parts, start, rule.forgetting, rule.momentum, rule.max_step)
 
 
 def _changed(module: nn.Module, kind: type[nn.Module]) -> bool:
@@ -106,9 +112,38 @@ def _changed(module: nn.Module, kind: type[nn.Module]) -> bool:
     return type(module) is not kind or bool(module._forward_hooks or module._forward_pre_hooks)
 
 
-def _chunk(layout: Layout, token: Token, state: MemoryState | None, slot: int) -> OpenChunk | None:
+def _sized(
+    memory: NeuralMemory, parts: tuple[Tensor, ...], start: tuple[Tensor, ...], tokens: Tensor
+) -> bool:
+    """Return whether parameters and tokens are as large as the compiled code takes them to be."""
+    dim, heads = memory.dim, memory.heads
+    enter, taps, rates, bias, gain, gate, leave = parts
+    return (
+        tokens.shape[2] == dim
+        and enter.shape == (3 * dim, dim)
+        and taps.shape[1] == 3 * dim
+        and rates.shape == (3 * heads, dim)
+        and bias.shape[0] == 3 * heads
+        and gain.shape[0] == dim
+        and gate.shape == leave.shape == (dim, dim)
+        and start[0].shape[:2] == (heads, dim // heads)
+        and start[-1].shape[2] == dim // heads
+    )
+
+
+def _plain(tensors: tuple[Tensor, ...], dtype: torch.dtype) -> bool:
+    """Return whether all are of one type, contiguous, and on the CPU."""
+    for one in tensors:
+        if one.dtype != dtype or not one.is_cpu or not one.is_contiguous():
+            return False
+    return True
+
+
+def _chunk(
+    layout: Layout, start: tuple[Tensor, ...], state: MemoryState | None, slot: int
+) -> OpenChunk | None:
     """Return the open chunk that a state stands in."""
     chunk = None if state is None else state.chunk
     if chunk is not None and chunk.length == slot and chunk.sizes.layout == layout:
         return chunk
-    return begin(layout, token.start, None if state is None else state.carry, slot)
+    return begin(layout, start, None if state is None else state.carry, slot)

@@ -157,11 +157,35 @@ def _same_leaf(one: tuple[str, Any], other: tuple[str, Any]) -> bool:
     return bool(one[1] == other[1])
 
 
+class _WrittenOut:
+    """The field ``carry`` of a state, which an open chunk may still have to write out."""
+
+    def __get__(self, state: MemoryState | None, owner: type[MemoryState]) -> Carry:
+        """Return the carry; it is computed when it is first asked for."""
+        if state is None:
+            raise AttributeError("carry has no default")
+        held = state.__dict__
+        chunk: OpenChunk | None = held.get("_chunk")
+        if chunk is not None:
+            # two threads may both compute it: all see what the first of them has left
+            held.setdefault("_carry", chunk.carry())
+            held.pop("_chunk", None)
+        carry: Carry = held["_carry"]
+        return carry
+
+    def __set__(self, state: MemoryState, carry: Carry) -> None:
+        """Keep a carry that is written out."""
+        state.__dict__["_carry"] = carry
+
+
 @dataclass(frozen=True, eq=False)
 class MemoryState(State):
     """What a :class:`titans_seq.NeuralMemory` knows after the tokens it has read."""
 
-    carry: Carry
+    if TYPE_CHECKING:
+        carry: Carry
+    else:
+        carry: Carry = _WrittenOut()
     """Weights, momentum and open chunk, see :class:`titans_seq.ops.state.Carry`. Computed when
     first asked for, where the last token was read by itself."""
 
@@ -197,19 +221,6 @@ class MemoryState(State):
     def __reduce__(self) -> tuple[type[MemoryState], tuple[Carry, Tensor, Position]]:
         """Copy and pickle the state with everything written out."""
         return MemoryState, (self.carry, self.convolution, self.position)
-
-    if not TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any:
-            """Write the open chunk out when its carry is first asked for."""
-            chunk = self.__dict__.get("_chunk")
-            if name != "carry":
-                raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
-            if chunk is not None:
-                # two threads may both compute it: all see what the first of them has left
-                self.__dict__.setdefault("carry", chunk.carry())
-                self.__dict__.pop("_chunk", None)
-            return self.__dict__["carry"]
 
 
 @dataclass(frozen=True, eq=False)

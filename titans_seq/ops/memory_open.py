@@ -10,124 +10,16 @@ knows of it, and one that goes on from an earlier token gets a copy.
 
 from __future__ import annotations
 
-import threading
-from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from titans_seq.ops.cpu import library as kernels
 from titans_seq.ops.cpu import open as compiled
-from titans_seq.ops.cpu.call import Call, sizes_of
+from titans_seq.ops.cpu.library import pointers
+from titans_seq.ops.journal import Journal, Layout, Learned, Read, Sizes, sizes_for
 from titans_seq.ops.memory_cpu import closed
-from titans_seq.ops.rule import UpdateRule
 from titans_seq.ops.state import Carry, first_carry
-
-
-class Layout(NamedTuple):
-    """What a chunk's tokens have in common."""
-
-    rule: UpdateRule
-    chunk_size: int
-    batch: int
-    shapes: tuple[torch.Size, ...]
-    """Of the learned first weights, (heads, inner, outer) a layer."""
-    dtype: torch.dtype
-
-
-class Token(NamedTuple):
-    """One token of every row after the layer's projections, all of one type and contiguous."""
-
-    mixed: Tensor
-    """(batch, 1, 3 * dim): queries, keys and values of all heads."""
-    tail: Tensor
-    """(batch, kernel - 1, 3 * dim): those of the tokens before."""
-    taps: Tensor
-    """(kernel, 3 * dim)"""
-    logits: Tensor
-    """(batch, 1, 3 * heads): of keep, momentum and step."""
-    gain: Tensor
-    """(dim): of the norm of what is read."""
-    gate: Tensor
-    """(batch, 1, dim), before its SiLU."""
-    start: tuple[Tensor, ...]
-    """Learned first weights."""
-    forgetting: bool
-    momentum: bool
-    max_step: float
-
-
-class Read(NamedTuple):
-    """What reading a token gives."""
-
-    out: Tensor
-    """(batch, 1, dim), normalised and gated."""
-    loss: Tensor
-    """(batch, 1), a mean over heads."""
-    tail: Tensor
-
-
-class Sizes:
-    """A layout as the compiled code takes it; see :func:`_sizes`."""
-
-    def __init__(self, layout: Layout) -> None:
-        rule, size, batch, shapes, dtype = layout
-        self.layout = layout
-        self.heads, dim = shapes[0][0], shapes[0][1]
-        self.is_double = dtype == torch.float64
-        call = Call(rule, size, size, len(shapes), True, False)
-        widths = [dim, *(one[-1] for one in shapes)]
-        self.call = sizes_of(call, 1, self.heads, batch, widths)
-        self.block = compiled.block_numbers(self.call)
-        self.room = compiled.working_numbers(self.call, False)
-        self.settling_room = compiled.working_numbers(self.call, True)
-        self.leads_to_start = rule.forget_to == "start"
-
-    def states(self) -> tuple[Tensor, ...]:
-        """Return room for a weight or a momentum of each layer."""
-        batch, dtype = self.layout.batch, self.layout.dtype
-        return tuple(
-            torch.empty(one[0], batch, *one[1:], dtype=dtype) for one in self.layout.shapes
-        )
-
-    def read(
-        self, states: compiled.Opened, token: Token, slot: int, journal: Tensor | None,
-        after: tuple[Tensor, Tensor] | None,
-    ) -> Read:  # fmt: skip
-        """Read a token and write it into the journal, or into the states ``after`` it."""
-        out, tail = torch.empty_like(token.gate), torch.empty_like(token.tail)
-        loss = out.new_empty(out.shape[:2])
-        space = out.new_empty(self.room)
-        base = token.start if self.leads_to_start else tuple(map(torch.zeros_like, token.start))
-        drift, surge = after or (None, None)
-        wanted = compiled.Token(
-            *(one.data_ptr() for one in token[:6]), kernels.pointers(base),
-            tail.data_ptr(), out.data_ptr(), loss.data_ptr(),
-            *map(kernels.pointer, (journal, drift, surge, space)),
-            len(token.taps), slot, token.forgetting, token.momentum, token.max_step,
-        )  # fmt: skip
-        compiled.read_token(self.call, states, wanted, len(out), self.is_double)
-        return Read(out, loss, tail)
-
-
-class Journal:
-    """What the tokens of an open chunk have written, (chunk, heads * batch, numbers)."""
-
-    def __init__(self, numbers: Tensor, used: int) -> None:
-        self.numbers = numbers
-        self.used = used
-        self._lock = threading.Lock()
-
-    def extended(self, length: int) -> Journal:
-        """Return a journal in which token ``length`` is the caller's alone to write."""
-        with self._lock:
-            if self.used == length:
-                self.used += 1
-                return self
-        numbers = torch.empty_like(self.numbers)
-        numbers[:length] = self.numbers[:length]
-        return Journal(numbers, length + 1)
 
 
 class States(NamedTuple):
@@ -159,12 +51,22 @@ class OpenChunk:
     def __init__(self, sizes: Sizes, states: States, journal: Journal | None, length: int) -> None:
         self.sizes, self.states, self.journal, self.length = sizes, states, journal, length
 
-    def read(self, token: Token) -> tuple[Read, OpenChunk]:
-        """Read and write one token; return the state after it."""
+    def read(self, learned: Learned, token: Tensor, tail: Tensor) -> tuple[Read, OpenChunk]:
+        """Read and write one token; return the state after it.
+
+        Parameters
+        ----------
+        token
+            (batch, 1, dim)
+        tail
+            (batch, kernel - 1, 3 * dim): what the projection made of the tokens before.
+        """
         sizes, length = self.sizes, self.length
         journal = self.journal
-        journal = _journal(sizes, length + 1) if journal is None else journal.extended(length)
-        read = sizes.read(self.states.at, token, length, journal.numbers, None)
+        journal = (
+            Journal.new(sizes, length + 1) if journal is None else journal.extended(sizes, length)
+        )
+        read = sizes.read(self.states.at, learned, token, tail, length, journal)
         after = OpenChunk(sizes, self.states, journal, length + 1)
         if after.length < sizes.layout.chunk_size:
             return read, after
@@ -181,7 +83,7 @@ class OpenChunk:
             return emptied
         for layer, (keys, spent) in enumerate(zip(emptied.keys, emptied.spent, strict=True)):
             assert self.journal is not None
-            mine = _entries(self.sizes, self.journal, layer, self.length)
+            mine = self.journal.entries(self.sizes, layer, self.length)
             keys[:, :, : self.length], spent[:, :, : self.length] = mine
         return state._replace(keys=emptied.keys, spent=emptied.spent)
 
@@ -205,8 +107,8 @@ class OpenChunk:
         weights, momentum = sizes.states(), sizes.states()
         space = weights[0].new_empty(sizes.settling_room)
         to = compiled.Settled(
-            self.journal.numbers.data_ptr(), kernels.pointers(weights),
-            kernels.pointers(momentum), space.data_ptr(), self.length,
+            self.journal.numbers.data_ptr(), pointers(weights), pointers(momentum),
+            space.data_ptr(), self.length,
         )  # fmt: skip
         compiled.settle(sizes.call, states.at, to, sizes.is_double)
         return weights, momentum
@@ -239,20 +141,22 @@ def begin(
     for one in (anchor, drift, surge):
         if [tuple(tensor.shape) for tensor in one] != shapes or not _alike(one, layout):
             return None
-    chunk = OpenChunk(_sizes(layout), _states(anchor, drift, surge, slot), None, slot)
+    chunk = OpenChunk(sizes_for(layout), _states(anchor, drift, surge, slot), None, slot)
     if not slot or rule.step != "triangular":
         return chunk
     if not _alike((*carry.keys, *carry.spent), layout) or len(carry.keys) != len(shapes):
         return None
-    journal = _journal(chunk.sizes, slot)
+    journal = Journal.new(chunk.sizes, slot)
     for layer in range(len(shapes)):
-        units, spent = _entries(chunk.sizes, journal, layer, slot)
+        units, spent = journal.entries(chunk.sizes, layer, slot)
         units.copy_(carry.keys[layer][:, :, :slot])
         spent.copy_(carry.spent[layer][:, :, :slot])
     return OpenChunk(chunk.sizes, chunk.states, journal, slot)
 
 
-def read_exactly(layout: Layout, token: Token, carry: Carry | None) -> tuple[Read, Carry] | None:
+def read_exactly(
+    layout: Layout, learned: Learned, token: Tensor, tail: Tensor, carry: Carry | None
+) -> tuple[Read, Carry] | None:
     """Read and write a token of a linear memory with its gradient at every token.
 
     Returns
@@ -260,18 +164,13 @@ def read_exactly(layout: Layout, token: Token, carry: Carry | None) -> tuple[Rea
     read, carry
         What is read, and the state after it; ``None`` if the state is not of the layout.
     """
-    chunk = begin(layout, token.start, carry, 0)
+    chunk = begin(layout, learned.start, carry, 0)
     if chunk is None:
         return None
     sizes = chunk.sizes
     (weights,), (momentum,) = sizes.states(), sizes.states()
-    read = sizes.read(chunk.states.at, token, 0, None, (weights, momentum))
+    read = sizes.read(chunk.states.at, learned, token, tail, 0, (weights, momentum))
     return read, Carry((weights,), (momentum,), (), (), ())
-
-
-@lru_cache(maxsize=64)
-def _sizes(layout: Layout) -> Sizes:
-    return Sizes(layout)
 
 
 def _plain(one: Tensor) -> Tensor:
@@ -287,23 +186,3 @@ def _states(
     anchor: tuple[Tensor, ...], drift: tuple[Tensor, ...], surge: tuple[Tensor, ...], first: int
 ) -> States:
     return States(anchor, drift, surge, first, compiled.opened(anchor, drift, surge, first))
-
-
-def _journal(sizes: Sizes, used: int) -> Journal:
-    """Return a journal in which so many tokens have an owner."""
-    layout = sizes.layout
-    shape = (layout.chunk_size, sizes.heads * layout.batch, sizes.block)
-    return Journal(torch.empty(shape, dtype=layout.dtype), used)
-
-
-def _entries(sizes: Sizes, journal: Journal, layer: int, length: int) -> tuple[Tensor, Tensor]:
-    """Return the unit inputs of the chunk's first tokens, and what they have spent.
-
-    Views, (heads, batch, length, inner) and (heads, batch, length); the order of a block is
-    that of ``src/journal.h``.
-    """
-    shapes = sizes.layout.shapes
-    at = sum(one[1] + one[2] for one in shapes[:layer])
-    behind = sum(one[1] + one[2] for one in shapes)
-    rows = journal.numbers[:length].unflatten(1, (sizes.heads, -1)).movedim(0, 2)
-    return rows[..., at : at + shapes[layer][1]], rows[..., behind + layer]

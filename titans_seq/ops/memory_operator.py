@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from titans_seq.ops import memory_cpu
-from titans_seq.ops.cpu.operators import apart, at_hand, define
+from titans_seq.ops.cpu.operators import apart, at_hand, define, recording
 from titans_seq.ops.cpu.pages import ask_for_large_pages
 from titans_seq.ops.cpu.tape import Tape, numbers_of_tape
 from titans_seq.ops.memory_pieces import Part, learns, read_in_pieces
@@ -168,7 +168,7 @@ def _backward(
     leaves = [one.detach().requires_grad_() for one in (*tokens, *start, *carried)]
     ends = (7, 7 + len(start))
     call, again = Call(*fields), Tape(tape.detach(), True)
-    with torch.enable_grad():
+    with recording():
         results = _results(
             leaves[: ends[0]], leaves[ends[0] : ends[1]], leaves[ends[1] :], call, again
         )

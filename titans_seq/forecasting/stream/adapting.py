@@ -133,7 +133,9 @@ def _taught(
         logs = model.mixture.weights(look).clamp(min=1e-12).log()
         spoken = [one.unflatten(0, (len(speak), -1)).numpy() for one in (said, logs)]
     if judge:
-        whole = state.rows.then(rows)
+        # Slots are the phase memory's business: it may count them itself.
+        whole, new = (one._replace(slots=one.slots[..., :0]) for one in (state.rows, rows))
+        whole = whole.then(new)
         places = torch.tensor(judge)[:, None] + 1 + torch.arange(state.rows.value.shape[1])
         base = network_forecasts(network, state, whole, places).numpy()
         seen, target = (one[:, judge] for one in followed(whole, rows.value.shape[1], horizon))

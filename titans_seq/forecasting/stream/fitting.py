@@ -8,6 +8,8 @@ steps.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -15,7 +17,6 @@ from torch import Tensor
 
 from titans_seq.forecasting.conformal import Calibration
 from titans_seq.forecasting.network import ForecastNetwork
-from titans_seq.forecasting.panel import Panel, Preprocess
 from titans_seq.forecasting.stream.mixture import SMALLEST_ERROR, Mixture
 from titans_seq.forecasting.stream.model import TAIL, StreamConfig, StreamModel
 from titans_seq.forecasting.stream.moments import (
@@ -28,8 +29,10 @@ from titans_seq.forecasting.stream.moments import (
     training_moments,
     young_moments,
 )
+from titans_seq.forecasting.stream.periods import find_periods
 from titans_seq.forecasting.stream.rows import side_by_side, table_sizes
 from titans_seq.forecasting.stream.state import Rows
+from titans_seq.forecasting.tables.panel import Panel, Preprocess
 
 RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Penalties of the linear experts to choose from, a moment, in units of a series' variance."""
@@ -48,7 +51,7 @@ BATCH = 256
 RATE = 1e-2
 
 ENOUGH = 100
-"""Moments of the validation rows that can calibrate by themselves."""
+"""Moments of the validation rows that can calibrate by themselves, and be compared with."""
 
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 """Quantiles to learn where the forecaster has too few to tell how wide errors are."""
@@ -90,8 +93,6 @@ def fit_stream(
     calibrate
         Correct the quantiles by the rows beyond ``train_rows``.
     """
-    config = stream_config(network, preprocess, seed)
-    model = StreamModel(config).eval()
     network.eval()
     chosen, begins, ends = choose_rows(panel, most_rows)
     rows = side_by_side(panel, preprocess, begins, ends)
@@ -99,6 +100,11 @@ def fit_stream(
     borders = panel.starts[chosen] + torch.from_numpy(train_rows)[chosen]
     trained = (borders - torch.tensor(begins)).clamp(min=0)
 
+    config = stream_config(network, preprocess, seed)
+    if not config.slots:
+        known = rows.seen & (torch.arange(rows.seen.shape[1]) < trained[:, None])
+        config = replace(config, slots=find_periods(rows.value, known), counted=True)
+    model = StreamModel(config).eval()
     first = model.first(static, codes, rows)
     wanted = training_moments(rows, config.horizon)
     main, late = carried_moments(model, network, first, rows, wanted)
@@ -109,14 +115,16 @@ def fit_stream(
     if learn.any():
         warm = learn & (main.row >= main.row.max() // 10)
         _solve(model.mixture, main.moments.take(warm), main.moments.take(check))
+        own, held_out = main.moments.take(learn), main.moments.take(check)
         young = young_moments(model, network, (static, codes), rows, trained, source)
-        joined = main.moments.take(learn).then(young)
-        _settle_usual(model.mixture, main.moments.take(learn))
-        _train_gate(model.mixture, joined, main.moments.take(check), source)
-        _settle_away(model, main.moments.take(check if check.sum() >= ENOUGH else learn))
+        flattery = _flattery(model.mixture, own, held_out)
+        own, young = _as_unseen(own, flattery), _as_unseen(young, flattery)
+        _settle_usual(model.mixture, own)
+        _train_gate(model.mixture, own.then(young), held_out, source)
+        _settle_away(model, held_out if len(held_out.base) >= ENOUGH else own)
         if calibrate:
             later = torch.tensor(ends) - borders
-            model.calibration = _calibration(model, main.moments.take(check), later)
+            model.calibration = _calibration(model, held_out, later)
     _settle_tail(model, network, late, rows)
     return model
 
@@ -157,6 +165,43 @@ def _ridge(given: Tensor, wanted: Tensor, penalty: float) -> tuple[Tensor, Tenso
     product.diagonal().add_(penalty * len(given) + FEW_RIDGE)
     slope = torch.linalg.solve(product, given.mT @ wanted)
     return slope.float(), (aim - mean @ slope).float()
+
+
+@torch.no_grad()
+def _flattery(mixture: Mixture, moments: Moments, held_out: Moments) -> float:
+    """Return how much larger the network's squared error is where it was not trained, at least 1.
+
+    Held-out rows may be harder or easier for everyone; how much, the bare levels tell, which
+    were trained nowhere.
+    """
+    if len(held_out.base) < ENOUGH:
+        return 1.0
+    network, levels = (
+        _squared_error(later, held_out) / _squared_error(before, moments)
+        for later, before in (
+            (held_out.base[:, None], moments.base[:, None]),
+            (mixture.centred(held_out.look)[0], mixture.centred(moments.look)[0]),
+        )
+    )
+    return max(1.0, float(network / levels.median()))
+
+
+def _squared_error(forecasts: Tensor, moments: Moments) -> Tensor:
+    """Return the mean squared error of each expert where the target came, (experts,)."""
+    squares = (forecasts - moments.target[:, None]).square() * moments.came[:, None]
+    return squares.sum((0, 2)) / moments.came.sum() + SMALLEST_ERROR
+
+
+def _as_unseen(moments: Moments, flattery: float) -> Moments:
+    """Return moments with the network as wrong as it would be had it not been trained on them.
+
+    Else the mixture learns to trust it as far as it fits its own training rows.
+    """
+    base = moments.target + (moments.base - moments.target) * flattery**0.5
+    errors = moments.look.errors.clone()
+    errors[:, 0] *= flattery
+    look = moments.look._replace(errors=errors)
+    return moments._replace(base=torch.where(moments.came, base, moments.base), look=look)
 
 
 @torch.no_grad()

@@ -21,6 +21,7 @@ from titans_seq.forecasting.distribution import normal_scores
 from titans_seq.forecasting.network import ForecastNetwork
 from titans_seq.forecasting.stream.association import DelayedAssociation
 from titans_seq.forecasting.stream.mixture import Mixture, Snapshot
+from titans_seq.forecasting.stream.periods import counted_slots
 from titans_seq.forecasting.stream.phases import PhaseMemory
 from titans_seq.forecasting.stream.reader import Reader
 from titans_seq.forecasting.stream.state import Errors, Rows, StreamState
@@ -55,6 +56,9 @@ class StreamConfig:
 
     seed: int = 0
     """Of the association's features."""
+
+    counted: bool = False
+    """Whether rows are placed by counting from a stream's first, not by their calendar."""
 
 
 class Reading(NamedTuple):
@@ -91,6 +95,8 @@ class StreamModel(nn.Module):
         away = torch.from_numpy(normal_scores(config.levels)).float()
         self.register_buffer("away", away.repeat(config.horizon, 1))
         self.register_buffer("tail", torch.full((TAIL,), torch.nan))
+        counted = config.slots if config.counted else ()
+        self.register_buffer("periods", torch.tensor(counted, dtype=torch.int64))
 
     def to_tensors(self) -> dict[str, Tensor]:
         """Return all that was settled, by the names it has in a model folder."""
@@ -117,6 +123,9 @@ class StreamModel(nn.Module):
         }
         if not own:
             return None
+        periods = own.setdefault("periods", torch.zeros(0, dtype=torch.int64))
+        if len(periods):
+            config = replace(config, slots=tuple(periods.tolist()), counted=True)
         model = cls(config)
         model.calibration = Calibration.from_tensors(own, config.horizon)
         weights = {name: one for name, one in own.items() if not name.startswith(CALIBRATION)}
@@ -135,6 +144,7 @@ class StreamModel(nn.Module):
         """
         series, kept = len(static), self.config.context + self.config.horizon
         rows = Rows(*(torch.zeros(series, kept, *one.shape[2:], dtype=one.dtype) for one in like))
+        rows = rows._replace(slots=rows.slots.new_zeros(series, kept, len(self.config.slots)))
         weights, reads = self.association.first(series)
 
         def errors(width: int) -> Errors:
@@ -184,9 +194,11 @@ class StreamModel(nn.Module):
             False leaves the surprise out, which costs a third of the time.
         """
         state = state.copy()
+        count, horizon = rows.value.shape[1], self.config.horizon
+        if self.config.counted:
+            slots = self._counted(state, count + horizon)
+            rows, following = rows._replace(slots=slots[:, :count]), slots[:, count:]
         whole = state.rows.then(rows)
-        count = rows.value.shape[1]
-        horizon = self.config.horizon
         pairs, known, scale = known_pairs(whole, count, horizon)
         reads, weights, _ = self.association(state.weights, state.reads, pairs)
         all_reads = torch.cat([state.reads, reads], dim=1)
@@ -221,6 +233,8 @@ class StreamModel(nn.Module):
         ahead
             The next ``horizon`` rows: what is known of them.
         """
+        if self.config.counted:
+            ahead = ahead._replace(slots=self._counted(state, self.config.horizon))
         whole = state.rows.then(ahead)
         context = self.config.context
         places = torch.arange(whole.value.shape[1])[None, -context - self.config.horizon :]
@@ -253,6 +267,10 @@ class StreamModel(nn.Module):
         """Return the state with nothing known of how large errors one row ahead are."""
         fresh = self.first(state.static, state.static_codes, state.rows)
         return replace(state, step_errors=fresh.step_errors, residual=fresh.residual)
+
+    def _counted(self, state: StreamState, rows: int) -> Tensor:
+        """Return the slots of the next rows of every series."""
+        return counted_slots(torch.from_numpy(state.count), rows, self.config.slots)
 
     def _remembered(
         self, reads: Tensor, whole: Rows, moments: Sequence[int]

@@ -15,17 +15,17 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from titans_seq.forecasting.network import ForecastNetwork
-from titans_seq.forecasting.panel import Panel
 from titans_seq.forecasting.stream.mixture import Snapshot
 from titans_seq.forecasting.stream.model import TAIL, StreamModel
 from titans_seq.forecasting.stream.state import Rows, StreamState
 from titans_seq.forecasting.stream.windows import window_forecasts
+from titans_seq.forecasting.tables.panel import Panel
 
 MOMENTS = 6_000
 """Moments of the carried stream that are trained on, at most."""
 
-YOUNG = 96
-"""Streams that begin anew, of each age."""
+YOUNG = {1: 96, 4: 32}
+"""Streams that begin anew, by their age in look-backs."""
 
 PIECE = 2_048
 """Rows, over all series, that are read at once."""
@@ -135,12 +135,13 @@ def young_moments(
     """Return moments of streams that began one look-back, or four, before."""
     context, horizon = model.config.context, model.config.horizon
     joined = Moments(*_none(model))
-    for age in (context, 4 * context):
+    for look_backs, streams in YOUNG.items():
+        age = look_backs * context
         fitting = torch.nonzero(trained >= age + horizon).flatten()
         if len(fitting):
-            series = fitting[torch.randint(len(fitting), (YOUNG,), generator=source)]
+            series = fitting[torch.randint(len(fitting), (streams,), generator=source)]
             room = trained[series] - age - horizon + 1
-            begin = (torch.rand(YOUNG, generator=source) * room).long()
+            begin = (torch.rand(streams, generator=source) * room).long()
             joined = joined.then(later_moments(model, network, static, rows, series, begin, age))
     return joined
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from titans_seq.forecasting.frames import Columns
 from titans_seq.forecasting.network import ForecastNetwork
-from titans_seq.forecasting.panel import Preprocess
 from titans_seq.forecasting.stream.adapting import with_adaptation
 from titans_seq.forecasting.stream.model import StreamModel
 from titans_seq.forecasting.stream.state import Rows, StreamState
+from titans_seq.forecasting.tables.frames import Columns
+from titans_seq.forecasting.tables.panel import Preprocess
 
 
 @dataclass(frozen=True, slots=True)

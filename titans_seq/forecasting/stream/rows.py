@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from titans_seq.forecasting.panel import Panel, Preprocess
 from titans_seq.forecasting.stream.state import Rows
+from titans_seq.forecasting.tables.panel import Panel, Preprocess
 
 LARGEST = 1e6
 """Deviations of its series that a value can be away; anything further counts as this."""

@@ -12,14 +12,14 @@ import pandas as pd
 from torch import Tensor
 
 from titans_seq.exceptions import DataError
-from titans_seq.forecasting.ahead import extend
-from titans_seq.forecasting.frames import Columns, Place, has_ids, read_series, read_times
-from titans_seq.forecasting.grid import Grid
-from titans_seq.forecasting.panel import Preprocess
-from titans_seq.forecasting.prepare import Data, as_frame, read_again
 from titans_seq.forecasting.stream.rows import side_by_side
 from titans_seq.forecasting.stream.state import Rows
-from titans_seq.forecasting.table import Table
+from titans_seq.forecasting.tables.ahead import extend
+from titans_seq.forecasting.tables.frames import Columns, Place, has_ids, read_series, read_times
+from titans_seq.forecasting.tables.grid import Grid
+from titans_seq.forecasting.tables.panel import Preprocess
+from titans_seq.forecasting.tables.prepare import Data, as_frame, read_again
+from titans_seq.forecasting.tables.table import Table
 
 
 class NewRows(NamedTuple):

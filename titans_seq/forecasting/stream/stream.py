@@ -19,7 +19,6 @@ from titans_seq.exceptions import DataError
 from titans_seq.forecasting.distribution import Wanted
 from titans_seq.forecasting.fitting import RawForecasts
 from titans_seq.forecasting.predictor import told
-from titans_seq.forecasting.prepare import Data, read_again
 from titans_seq.forecasting.results import forecast_frame, joined_times, time_name
 from titans_seq.forecasting.stream.adapting import read_rows
 from titans_seq.forecasting.stream.carried import MemorySource
@@ -28,7 +27,8 @@ from titans_seq.forecasting.stream.parts import StreamParts
 from titans_seq.forecasting.stream.rows import side_by_side, slots_onward
 from titans_seq.forecasting.stream.series import StreamSeries
 from titans_seq.forecasting.stream.state import Rows, StreamState
-from titans_seq.forecasting.table import Table
+from titans_seq.forecasting.tables.prepare import Data, read_again
+from titans_seq.forecasting.tables.table import Table
 
 PIECE = 2_048
 """Rows, over all series, that are read at once."""

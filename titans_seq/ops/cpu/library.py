@@ -89,10 +89,11 @@ def library() -> ctypes.CDLL | None:
     loaded.titans_room.restype = ctypes.c_long
     loaded.titans_forward.restype = None
     loaded.titans_backward.restype = None
-    loaded.titans_block.restype = ctypes.c_long
+    loaded.titans_journal_row.restype = ctypes.c_long
     loaded.titans_token_room.restype = ctypes.c_long
+    loaded.titans_settle_room.restype = ctypes.c_long
     loaded.titans_token.restype = None
-    loaded.titans_token.argtypes = [*[ctypes.c_void_p] * 3, *[ctypes.c_long] * 2, ctypes.c_int]
+    loaded.titans_token.argtypes = [*[ctypes.c_void_p] * 4, *[ctypes.c_long] * 2, ctypes.c_int]
     loaded.titans_settle.restype = None
     return loaded
 

@@ -21,16 +21,26 @@ class Opened(ctypes.Structure):
     ]
 
 
+class Learned(ctypes.Structure):
+    """Parameters of the layer around the memory."""
+
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in ("enter", "taps", "rates", "rates_bias", "gain")),
+        *((name, ctypes.c_void_p) for name in ("gate", "leave")),
+        ("base", _Pointers),
+        *((name, ctypes.c_long) for name in ("kernel", "forgets", "surges")),
+        ("most_step", ctypes.c_double),
+    ]
+
+
 class Token(ctypes.Structure):
     """What one token of every row reads and writes."""
 
     _fields_ = [
-        *((name, ctypes.c_void_p) for name in ("mixed", "tail", "taps", "logits", "gain", "gate")),
-        ("base", _Pointers),
-        *((name, ctypes.c_void_p) for name in ("tail_end", "out", "loss", "journal")),
-        *((name, ctypes.c_void_p) for name in ("drift_end", "surge_end", "space")),
-        *((name, ctypes.c_long) for name in ("kernel", "slot", "forgets", "surges")),
-        ("most_step", ctypes.c_double),
+        *((name, ctypes.c_void_p) for name in ("token", "tail", "tail_end", "out", "loss")),
+        *((name, ctypes.c_void_p) for name in ("journal", "drift_end", "surge_end", "space")),
+        ("slot", ctypes.c_long),
+        ("apart", ctypes.c_long),
     ]
 
 
@@ -52,23 +62,28 @@ def opened(
     return Opened(pointers(anchor), pointers(drift), pointers(surge), first)
 
 
-def block_numbers(call: Call) -> int:
-    """Return how many numbers a token's block in the journal has, for each row."""
-    found: int = _library().titans_block(ctypes.byref(call))
+def journal_numbers(call: Call) -> int:
+    """Return how many numbers of the journal belong to each row."""
+    found: int = _library().titans_journal_row(ctypes.byref(call))
     return found
 
 
-def working_numbers(call: Call, settles: bool) -> int:
-    """Return how many numbers of working memory a token takes, or writing a chunk out."""
-    found: int = _library().titans_token_room(ctypes.byref(call), settles)
+def token_room(call: Call) -> int:
+    """Return how many numbers of working memory a token of the whole batch takes."""
+    found: int = _library().titans_token_room(ctypes.byref(call), ctypes.c_long(call.batch))
     return found
 
 
-def read_token(call: Call, states: Opened, token: Token, rows: int, is_double: bool) -> None:
-    """Read and write one token of each of the batch's ``rows``."""
-    _library().titans_token(
-        ctypes.byref(call), ctypes.byref(states), ctypes.byref(token), 0, rows, is_double
-    )
+def settling_room(call: Call) -> int:
+    """Return how many numbers of working memory writing a chunk out takes."""
+    found: int = _library().titans_settle_room(ctypes.byref(call))
+    return found
+
+
+def read_token(call: Call, states: Opened, learned: Learned, token: Token, is_double: bool) -> None:
+    """Read and write one token of every row."""
+    at = map(ctypes.byref, (call, states, learned, token))
+    _library().titans_token(*at, 0, call.batch, is_double)
 
 
 def settle(call: Call, states: Opened, to: Settled, is_double: bool) -> None:

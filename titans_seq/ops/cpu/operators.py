@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -49,6 +50,21 @@ def define(
     torch.library.register_fake(full, shapes)
     if differentiate is not None:
         torch.library.register_autograd(full, differentiate, setup_context=keep)
+
+
+@contextmanager
+def recording() -> Iterator[None]:
+    """Record gradients inside an operator, whoever calls it.
+
+    A compiled graph that needs none calls its operators with autograd's dispatch switched off;
+    ``enable_grad`` alone would record nothing there, and gradients come out as zeros.
+    """
+    excluded = torch._C._dispatch_tls_local_exclude_set()
+    for key in (torch._C.DispatchKey.AutogradCPU, torch._C.DispatchKey.AutogradFunctionality):
+        excluded = excluded.remove(key)
+    included = torch._C._dispatch_tls_local_include_set()
+    with torch._C._ForceDispatchKeyGuard(included, excluded), torch.enable_grad():
+        yield
 
 
 def apart(results: Sequence[Tensor], inputs: Sequence[Tensor]) -> list[Tensor]:

@@ -1,5 +1,5 @@
 /* What a call for one token hands over, the mirror of titans_seq/ops/cpu/open.py, and how the
-   journal of an open chunk is laid out. */
+   journal of an open chunk is laid out. Tensors are contiguous. */
 
 typedef struct {
   const void *anchor[MOST_LAYERS]; /* drift at the chunk's start, (heads, batch, inner, outer) */
@@ -7,20 +7,26 @@ typedef struct {
   long first;
 } Opened;
 
+/* What the layer around the memory has learned; matrices of projections are (to, from). */
 typedef struct {
-  const void* mixed;  /* (batch, 3 dim): queries, keys and values of each head, projected */
-  const void* tail;   /* (batch, kernel - 1, 3 dim): those of the tokens before */
-  const void* taps;   /* (kernel, 3 dim) */
-  const void* logits; /* (batch, 3 heads): keep, momentum, step */
-  const void* gain;   /* (dim) */
-  const void* gate;   /* (batch, dim) */
-  const void* base[MOST_LAYERS];
+  const void* enter; /* (3 dim, dim): to queries, keys and values of all heads */
+  const void* taps;  /* (kernel, 3 dim), the newest last */
+  const void *rates, *rates_bias; /* (3 heads, dim), (3 heads): keep, momentum and step */
+  const void* gain;               /* (dim) */
+  const void *gate, *leave;       /* (dim, dim) */
+  const void* base[MOST_LAYERS];  /* (heads, inner, outer) */
+  long kernel, forgets, surges;
+  double most_step;
+} Learned;
+
+typedef struct {
+  const void* token;           /* (batch, dim), its rows `apart` numbers apart */
+  const void* tail;            /* (batch, kernel - 1, 3 dim): the past's, projected */
   void *tail_end, *out, *loss; /* as tail; (batch, dim); (batch) */
-  void* journal;               /* (chunk, heads, batch, block); none for the exact form */
+  void* journal;               /* (heads, batch, journal_row); none for the exact form */
   void *drift_end, *surge_end; /* of the exact form only */
   void* space;
-  long kernel, slot, forgets, surges;
-  double most_step;
+  long slot, apart;
 } Token;
 
 typedef struct {
@@ -30,20 +36,24 @@ typedef struct {
   long length; /* tokens of the journal that they shall hold */
 } Settled;
 
-/* Where a token's numbers stand in its block: per layer unit inputs and changes, then what each
-   layer has spent, the length of each layer's input, keep and momentum. */
+/* Where the tokens of a chunk stand in a row's journal: per layer their unit inputs and their
+   changes, (chunk, inner) and (chunk, outer); then, (chunk) each, per layer what they have spent
+   and how long their inputs are, and last how much of drift and momentum they keep. */
 static long open_units(const Call* call, int l) {
   long at = 0;
   for (int i = 0; i < l; i++) at += call->widths[i] + call->widths[i + 1];
-  return at;
+  return at * call->chunk;
 }
-static long open_change(const Call* call, int l) {
-  return open_units(call, l) + call->widths[l];
+static long open_changes(const Call* call, int l) {
+  return open_units(call, l) + call->widths[l] * call->chunk;
 }
-static long open_spent(const Call* call, int l) { return open_units(call, call->layers) + l; }
-static long open_length(const Call* call, int l) { return open_spent(call, call->layers) + l; }
-static long open_rates(const Call* call) { return open_length(call, call->layers); }
-static long open_block(const Call* call) { return (open_rates(call) + 2 + 15) / 16 * 16; }
+static long open_spent(const Call* call, int l) {
+  return open_units(call, call->layers) + 2 * l * call->chunk;
+}
+static long open_lengths(const Call* call, int l) { return open_spent(call, l) + call->chunk; }
+static long open_kept(const Call* call) { return open_spent(call, call->layers); }
+static long open_held(const Call* call) { return open_kept(call) + call->chunk; }
+static long open_row(const Call* call) { return (open_held(call) + call->chunk + 15) / 16 * 16; }
 
 static long open_widest(const Call* call) {
   long most = 0;
@@ -51,9 +61,12 @@ static long open_widest(const Call* call) {
   return most;
 }
 
-/* Numbers of working memory that a token takes: at most four vectors a layer and four more. */
-static long open_space(const Call* call) {
-  return 2 * (call->chunk + 16) + 4 * (call->layers + 1) * (open_widest(call) + 16);
+/* Numbers of working memory that a token of `rows` sequences takes: what is projected, and at
+   most five vectors a layer and five more. */
+static long open_space(const Call* call, long rows) {
+  long dim = call->heads * call->widths[0];
+  return rows * (6 * dim + 3 * call->heads) + 80 + 2 * (call->chunk + 16) +
+         5 * (call->layers + 1) * (open_widest(call) + 16);
 }
 
 /* The same where a chunk's state is written out. */

@@ -70,18 +70,19 @@ PUBLIC void titans_backward(const Call* call, const Forward* given, const Backwa
   else PICK(backward_rows, float, call, given, wanted, first, last);
 }
 
-/* Numbers of one token's block in the journal of an open chunk. */
-PUBLIC long titans_block(const Call* call) { return open_block(call); }
+/* Numbers of a row's part in the journal of an open chunk. */
+PUBLIC long titans_journal_row(const Call* call) { return open_row(call); }
 
-/* Numbers of working memory that a token takes, or writing an open chunk's state out. */
-PUBLIC long titans_token_room(const Call* call, int settles) {
-  return settles ? settle_space(call) : open_space(call);
-}
+/* Numbers of working memory that a token of `rows` sequences takes. */
+PUBLIC long titans_token_room(const Call* call, long rows) { return open_space(call, rows); }
 
-PUBLIC void titans_token(const Call* call, const Opened* open, const Token* token, long first,
-                         long last, int is_double) {
-  if (is_double) PICK(token_rows, double, call, open, token, first, last);
-  else PICK(token_rows, float, call, open, token, first, last);
+/* The same where an open chunk's state is written out. */
+PUBLIC long titans_settle_room(const Call* call) { return settle_space(call); }
+
+PUBLIC void titans_token(const Call* call, const Opened* open, const Learned* learned,
+                         const Token* token, long first, long last, int is_double) {
+  if (is_double) PICK(token_rows, double, call, open, learned, token, first, last);
+  else PICK(token_rows, float, call, open, learned, token, first, last);
 }
 
 PUBLIC void titans_settle(const Call* call, const Opened* open, const Settled* to, int is_double) {

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from titans_seq.exceptions import ConfigError, DataError
-from titans_seq.forecasting.frames import Columns, Place
-from titans_seq.forecasting.table import Table, read_table
+from titans_seq.forecasting.tables.frames import Columns, Place
+from titans_seq.forecasting.tables.table import Table, read_table
 
 VALIDATION_SHARE = 0.15
 """Share of each series' rows, the last ones, that choose the epoch unless told otherwise."""

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from titans_seq.forecasting.grid import Grid
-from titans_seq.forecasting.seasons import SeasonalNaive, season_of
+from titans_seq.forecasting.scores.seasons import SeasonalNaive, season_of
+from titans_seq.forecasting.tables.grid import Grid
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from titans_seq.exceptions import DataError
-from titans_seq.forecasting.table import Table
+from titans_seq.forecasting.tables.table import Table
 
 Rows = npt.NDArray[np.int64]
 

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from titans_seq.forecasting.grid import DAY, Grid
+from titans_seq.forecasting.tables.grid import DAY, Grid
 
 FINEST_SLOTS = 144
 """Slots of a day, at most: ten minutes each."""

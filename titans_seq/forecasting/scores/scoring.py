@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from titans_seq.exceptions import DataError
 from titans_seq.forecasting.predictor import Predictor
-from titans_seq.forecasting.table import Table
+from titans_seq.forecasting.tables.table import Table
 from titans_seq.forecasting.windows import index_windows
 
 

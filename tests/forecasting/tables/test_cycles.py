@@ -3,8 +3,8 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from titans_seq.forecasting.cycles import choose_cycles, count_slots, cycle_slots
-from titans_seq.forecasting.grid import Grid
+from titans_seq.forecasting.tables.cycles import choose_cycles, count_slots, cycle_slots
+from titans_seq.forecasting.tables.grid import Grid
 
 
 @pytest.mark.parametrize(

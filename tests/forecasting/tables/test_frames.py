@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from titans_seq.exceptions import DataError
-from titans_seq.forecasting.frames import Columns, read_frame
-from titans_seq.forecasting.table import read_table
+from titans_seq.forecasting.tables.frames import Columns, read_frame
+from titans_seq.forecasting.tables.table import read_table
 
 COLUMNS = Columns(
     id="shop",

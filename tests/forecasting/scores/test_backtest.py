@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from titans_seq.exceptions import ConfigError, DataError
-from titans_seq.forecasting import TitansForecaster, metrics
-from titans_seq.forecasting.backtest import NAIVE, OURS, SCORED_LEVELS
+from titans_seq.forecasting import TitansForecaster
+from titans_seq.forecasting.scores import metrics
+from titans_seq.forecasting.scores.backtest import NAIVE, OURS, SCORED_LEVELS
 
 SMALL = {"horizon": 6, "context_length": 24, "dim": 8, "max_epochs": 1, "random_state": 0,
          "device": "cpu"}  # fmt: skip

@@ -17,10 +17,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from titans_seq.exceptions import DataError
-from titans_seq.forecasting.cycles import choose_cycles, count_slots, cycle_slots
-from titans_seq.forecasting.frames import Columns, Floats
-from titans_seq.forecasting.grid import Grid
-from titans_seq.forecasting.table import Table
+from titans_seq.forecasting.tables.cycles import choose_cycles, count_slots, cycle_slots
+from titans_seq.forecasting.tables.frames import Columns, Floats
+from titans_seq.forecasting.tables.grid import Grid
+from titans_seq.forecasting.tables.table import Table
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from titans_seq.exceptions import DataError
-from titans_seq.forecasting.frames import (
+from titans_seq.forecasting.tables.frames import (
     Columns,
     Floats,
     Place,
@@ -29,7 +29,7 @@ from titans_seq.forecasting.frames import (
     read_times,
     shown,
 )
-from titans_seq.forecasting.grid import Grid, infer_grid
+from titans_seq.forecasting.tables.grid import Grid, infer_grid
 
 LONGEST_GAPS = 50
 """A grid may have this many times the rows that were given; more means a wrong time."""

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from titans_seq.exceptions import DataError
-from titans_seq.forecasting.frames import (
+from titans_seq.forecasting.tables.frames import (
     Columns,
     Place,
     check_columns,
@@ -17,7 +17,7 @@ from titans_seq.forecasting.frames import (
     read_texts,
     read_times,
 )
-from titans_seq.forecasting.table import Table
+from titans_seq.forecasting.tables.table import Table
 
 
 def extend(table: Table, horizon: int, columns: Columns, future: pd.DataFrame | None) -> Table:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from titans_seq.exceptions import DataError
-from titans_seq.forecasting import metrics
+from titans_seq.forecasting.scores import metrics
 
 ACTUAL = np.array([[1.0, 2.0, np.nan], [0.0, 4.0, -2.0]])
 FORECAST = np.array([[2.0, 2.0, 9.0], [0.0, 2.0, -1.0]])

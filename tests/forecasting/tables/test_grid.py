@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from titans_seq.exceptions import ConfigError, DataError
-from titans_seq.forecasting.grid import Grid, infer_grid
+from titans_seq.forecasting.tables.grid import Grid, infer_grid
 
 
 def _infer(times: pd.Index) -> Grid:

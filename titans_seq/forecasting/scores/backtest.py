@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from titans_seq.forecasting.distribution import Floats
-from titans_seq.forecasting.frames import Columns
+from titans_seq.forecasting.tables.frames import Columns
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
