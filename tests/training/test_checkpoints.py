@@ -103,13 +103,13 @@ def test_stopped_anywhere_it_comes_to_the_same_bits(
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("fail_at", [26, 31])
+@pytest.mark.parametrize("fail_at", [20, 26])
 def test_patience_does_not_forget_what_it_waits_for(fail_at: int, tmp_path: Path) -> None:
     changes = {"max_epochs": 20, "patience": 3, "min_improvement": 0.1}
     whole, again = Run(), Run()
     expected = whole(**changes)
     assert expected.stopped_by == "patience"
-    assert fail_at // 6 < len(expected.epochs) < 20
+    assert expected.best_epoch > len(expected.epochs) - 3  # better since, but not markedly
     with pytest.raises(Killed), checkpointing(tmp_path, every=0):
         Run(fail_at)(**changes)
     with checkpointing(tmp_path, resume=True):
