@@ -48,7 +48,7 @@ def test_settings_reach_the_classifier(run: Run, fasta: Path, tmp_path: Path) ->
     [
         ("dims=16", "unknown key 'dims'; did you mean 'dim'?"),
         ("dim=wide", "dim is of type int"),
-        ("dim", "dim is of type int"),
+        ("dim", "-s dim: write NAME=VALUE"),
         ("dropout=1.5", "dropout=1.5"),
     ],
 )
