@@ -18,6 +18,7 @@ import argparse
 import hashlib
 import json
 import os
+import platform
 import random
 import shutil
 import signal
@@ -82,7 +83,8 @@ def main() -> int:
     wrong = [one for one in outcomes if not _as_it_should_be(one)]
     print(f"{len(outcomes) - len(wrong)} of {len(outcomes)} came to the same bits")
     if options.out:
-        record = {"words": list(options.words), "seconds": seconds,
+        record = {"date": time.strftime("%Y-%m-%d"), "machine": platform.platform(),
+                  "words": list(options.words), "seconds": seconds,
                   "outcomes": [one._asdict() for one in outcomes]}  # fmt: skip
         options.out.write_text(json.dumps(record, indent=2) + "\n")
     return int(bool(wrong))
