@@ -55,7 +55,7 @@ def try_core() -> None:
 
 def embedded(name: str, file: str) -> Path:
     """Return a file of an embedded data set, after counting its rows."""
-    from titans_seq.evaluation.cards import data_path, read_card
+    from titans_seq.evaluation import data_path, read_card
 
     card = read_card(name)
     path = data_path(card, file)

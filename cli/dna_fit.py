@@ -12,10 +12,12 @@ from .options import DATA, DATA_OR_STDIN, FOLDER, FORCE, MODEL_OUT, gathered
 from .training import (
     MORE,
     RANDOM_STATE,
+    RESUME,
     build,
     check_model_out,
     progress,
     report_training,
+    surviving,
     variant_option,
 )
 
@@ -110,6 +112,7 @@ ASKED = (
 @LABELS
 @MODEL_OUT
 @FORCE
+@RESUME
 @gathered("asked", Asked, *ASKED)
 @gathered("settings", Settings, *SETTINGS)
 @MORE
@@ -120,11 +123,14 @@ def fit(
     labels: Path | None,
     model: Path,
     force: bool,
+    resume: bool,
     asked: Asked,
     settings: Settings,
     more: tuple[str, ...],
 ) -> None:
     """Train a classifier on FASTA and write it to a model folder.
+
+    Stopped by Ctrl-C, or killed, the same command with --resume goes on.
 
     \b
     Examples:
@@ -137,9 +143,11 @@ def fit(
 
     estimator = _estimator(asked, settings, more)
     data = read_labelled(fasta, labels)
-    with progress(ctx):
-        estimator.fit(data.sequences, _targets(asked.task, data, fasta))
-    estimator.save(model, force=force)
+    parameters = estimator.get_params() | {"task": asked.task}
+    with surviving(model, parameters, [fasta, labels], resume=resume, force=force):
+        with progress(ctx):
+            estimator.fit(data.sequences, _targets(asked.task, data, fasta))
+        estimator.save(model, force=force)
     what = ", ".join(map(str, getattr(estimator, "classes_", [])))
     what = f", {asked.task} {what}" if what else ""
     report_training(model, f"{len(data.sequences)} sequences{what}", estimator.history_)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import DATA, FORCE, gathered
-from .training import progress, variant_option
+from .training import hinting_at_resume, progress, variant_option
 
 if TYPE_CHECKING:
     from titans_seq.dna import Pretrained
@@ -66,7 +66,7 @@ SETTINGS = (
         type=click.IntRange(1),
         default=200,
         show_default=True,
-        help="Batches between two checkpoints.",
+        help="Batches between two scores of the held-out windows.",
     ),
     click.option(
         "--seed",
@@ -105,7 +105,7 @@ def pretrain(
 
     rows = [text for path in fasta for text in read_sequences(path).sequences]
     config = record_from_table(LanguageConfig, asdict(network), "pretrain")
-    with progress(ctx):
+    with progress(ctx), hinting_at_resume():
         found = pretrain(
             rows,
             model,

@@ -28,6 +28,8 @@ def doctor() -> None:
 
     Ends with exit code 5 if neither head can be used.
     """
+    from titans_seq.evaluation.places import cache_folder
+
     _line("python", f"{platform.python_version()} on {platform.platform()}")
     for name in CORE:
         _line(name, _version(name))
@@ -37,6 +39,7 @@ def doctor() -> None:
         _line(*device)
     _line("compiled memory", _compiled())
     _line("data folder", _data_folder())
+    _line("cache", str(cache_folder()))
     works = []
     for head, needs in HEADS.items():
         missing = [name for name, module in needs.items() if not importlib.util.find_spec(module)]

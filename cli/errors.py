@@ -27,7 +27,8 @@ def report(error: BaseException, *, verbose: bool) -> None:
     if verbose:
         click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
     if isinstance(error, KeyboardInterrupt):
-        click.echo("Interrupted", err=True)
+        words = f": {error}" if str(error) else ""
+        click.echo(f"Interrupted{words}", err=True)
     else:
         click.echo(f"Error: {' '.join(_words(error).split())}", err=True)
 

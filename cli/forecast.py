@@ -33,7 +33,15 @@ from .options import (
     gathered,
 )
 from .tables import WRITERS, show_scores, write_table
-from .training import MORE, build, check_model_out, progress, report_training
+from .training import (
+    MORE,
+    RESUME,
+    build,
+    check_model_out,
+    progress,
+    report_training,
+    surviving,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,6 +68,7 @@ def forecast() -> None:
 @SPLIT
 @MODEL_OUT
 @FORCE
+@RESUME
 @click.pass_context
 def fit(
     ctx: click.Context,
@@ -70,10 +79,12 @@ def fit(
     split: str | None,
     model: Path,
     force: bool,
+    resume: bool,
 ) -> None:
     """Train a forecaster on a table and write it to a model folder.
 
-    With --split, the test part is kept out of the training, and `evaluate` scores it.
+    With --split, the test part is kept out of the training, and `evaluate` scores it. Stopped
+    by Ctrl-C, or killed, the same command with --resume goes on.
 
     \b
     Example:
@@ -92,12 +103,13 @@ def fit(
     frame, val_size = read_frame(data), None
     if parts is not None:
         frame, val_size = _rows_to_learn(frame, parts, columns, data)
-    with progress(ctx):
-        forecaster.fit(frame, val_size=val_size)
-    with write_whole_folder(model, force=force, marker=CONFIG) as folder:
-        forecaster.save(folder)
-        if parts is not None:
-            _note_split(folder, parts)
+    with surviving(model, forecaster.get_params(), [data], resume=resume, force=force):
+        with progress(ctx):
+            forecaster.fit(frame, val_size=val_size)
+        with write_whole_folder(model, force=force, marker=CONFIG) as folder:
+            forecaster.save(folder)
+            if parts is not None:
+                _note_split(folder, parts)
     what = f"{len(forecaster.scale_mean_)} series, {len(frame)} rows"
     report_training(model, what, forecaster.history_.to_table())
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -27,7 +31,7 @@ class Root(LazyGroup):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; say in one line what went wrong, and with ``-v`` where."""
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), _terminable():
                 warnings.showwarning = _show_warning
                 return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
@@ -35,6 +39,21 @@ class Root(LazyGroup):
         except (Exception, KeyboardInterrupt) as error:
             report(error, verbose=verbosity(ctx) > 0)
             ctx.exit(exit_code_of(error))
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Take SIGTERM for Ctrl-C, so that nothing is left half-written and the exit code is 130."""
+    before = signal.getsignal(signal.SIGTERM)
+    theirs = before is not signal.SIG_DFL  # whoever called us has plans of their own
+    if theirs or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def verbosity(ctx: click.Context) -> int:
@@ -48,6 +67,8 @@ def verbosity(ctx: click.Context) -> int:
         "demo": (".demo:demo", "Train and score both heads on the embedded data."),
         "forecast": (".forecast:forecast", "Forecast time series: fit, predict, backtest, plot."),
         "dna": (".dna:dna", "Classify DNA: fit, predict, evaluate, pretrain, explain."),
+        "dataset": (".dataset:dataset", "Data sets: list, show, fetch, verify."),
+        "recipe": (".recipe:recipe", "Benchmark runs: list, show, copy, run, compare."),
         "doctor": (".doctor:doctor", "Show versions, devices, the data folder, and what works."),
     },
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +49,11 @@ MORE = click.option(
 )
 
 
+RESUME = click.option(
+    "--resume", is_flag=True, help="Go on with a training that was interrupted, if there is one."
+)
+
+
 def build(estimator: type[Any], values: Mapping[str, Any], more: Sequence[str]) -> Any:
     """Return an estimator with the values of a command's options, and of ``-s NAME=VALUE``.
 
@@ -58,29 +62,11 @@ def build(estimator: type[Any], values: Mapping[str, Any], more: Sequence[str]) 
     ConfigError
         If a name is none of the estimator's, or a value is of another type than its default.
     """
-    from titans_seq.config import unknown_key_error
-    from titans_seq.exceptions import ConfigError
+    from titans_seq.evaluation.overrides import read_settings
 
     built = estimator(**values)
-    known = built.get_params()
-    for setting in more:
-        name, _, text = (part.strip() for part in setting.partition("="))
-        if name not in known:
-            raise unknown_key_error(name, known, f"-s {setting}")
-        value, default = _read_value(text), known[name]
-        kinds = (int, float) if isinstance(default, float) else (type(default),)
-        if default is not None and not isinstance(value, kinds):
-            raise ConfigError(f"-s {setting}: {name} is of type {type(default).__name__}")
-        built.set_params(**{name: value})
+    built.set_params(**read_settings(more, built.get_params()))
     return built
-
-
-def _read_value(text: str) -> Any:
-    """Return a value as TOML writes it; what is no TOML is a word."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
 
 
 def check_model_out(model: Path, *, force: bool) -> None:
@@ -100,6 +86,58 @@ def progress(ctx: click.Context) -> AbstractContextManager[None]:
 
     quiet = int(ctx.find_root().meta.get("verbosity", 0)) < 0
     return nullcontext() if quiet else showing_progress()
+
+
+@contextmanager
+def surviving(
+    model: Path,
+    parameters: Mapping[str, Any],
+    data: Sequence[Path | None],
+    *,
+    resume: bool,
+    force: bool,
+) -> Iterator[None]:
+    """Keep checkpoints beside the model folder until it is written.
+
+    Parameters
+    ----------
+    model
+        The model folder; checkpoints lie in one of the same name with ``.checkpoints``.
+    parameters
+        Of what is trained: they must be the same to go on.
+    data
+        Files that it is trained on: they must be the same to go on.
+    resume, force
+        Go on with what lies there, or begin anew; without either it must not be there.
+    """
+    from titans_seq.exceptions import ConfigError
+    from titans_seq.files import file_digest, plain_values
+    from titans_seq.training import checkpointing, has_checkpoints, remove_checkpoints
+
+    folder = model.with_name(f"{model.name}.checkpoints")
+    if has_checkpoints(folder) and not (resume or force):
+        raise ConfigError(
+            f"{folder} holds a training that was interrupted: --resume goes on with it, "
+            "--force begins anew"
+        )
+    about = {name: parameters[name] for name in parameters if name not in ("device", "verbose")}
+    files = [file_digest(path) for path in data if path and str(path) != "-"]
+    everything = plain_values({**about, "sha256 of the data": files})
+    with hinting_at_resume(), checkpointing(folder, resume=resume, about=everything):
+        yield
+    remove_checkpoints(folder)
+
+
+@contextmanager
+def hinting_at_resume() -> Iterator[None]:
+    """Let an interruption that left a checkpoint say how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt as interruption:
+        if not interruption.args:
+            raise
+        (words,) = interruption.args
+        raise KeyboardInterrupt(f"{words}; the same command with --resume goes on") from None
 
 
 def report_training(model: Path, data: str, history: Mapping[str, Any]) -> None:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 import pickletools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -209,3 +212,18 @@ def test_a_later_layout_is_refused(tmp_path: Path) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), "version": 2}))
     with pytest.raises(BundleError, match="layout 2, this titans-seq reads 1"):
         load_bundle(tmp_path / "model", "forecaster")
+
+
+def test_a_full_disk_is_told_under_the_name_that_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    for writing, file in ((write_whole, ""), (write_whole_folder, "file")):
+        place = tmp_path / writing.__name__
+        told = re.escape(f"No space left on device: '{place}'")
+        with pytest.raises(OSError, match=told), writing(place) as temporary:
+            (temporary / file).write_text("new")
+    assert not list(tmp_path.iterdir())

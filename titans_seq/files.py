@@ -8,6 +8,7 @@ is a pickle, so that loading one runs no code of it; weights are stored for the 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -15,7 +16,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,8 +68,11 @@ def write_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
         else:
             _flush(temporary)
             temporary.replace(target)
+    except OSError as error:
+        raise _named(error, path, temporary) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # the failure above says more
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -109,6 +113,8 @@ def write_whole_folder(
             shutil.rmtree(old)
         else:
             temporary.rename(target)
+    except OSError as error:
+        raise _named(error, path, temporary) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -132,6 +138,12 @@ def check_new_folder(
         raise ConfigError(f"{path} exists already; name a new folder, or replace it by force")
     if marker is not None and not (target / marker).is_file():
         raise ConfigError(f"{path} holds other files (no {marker}) and is not replaced")
+
+
+def file_digest(path: str | os.PathLike[str]) -> str:
+    """Return the sha256 of a file as hexadecimal digits."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
@@ -189,7 +201,7 @@ def save_bundle(
     BundleError
         If ``folder`` holds something that may not be replaced.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     try:
         with write_whole_folder(folder, force=force, marker=CONFIG) as target:
@@ -202,7 +214,7 @@ def save_bundle(
                 name: value.detach().to("cpu", copy=True).contiguous()
                 for name, value in tensors.items()
             }
-            save_file(whole, target / WEIGHTS)
+            (target / WEIGHTS).write_bytes(save(whole))
     except ConfigError as error:
         raise BundleError(str(error)) from error
 
@@ -279,6 +291,14 @@ def plain_values(value: Any) -> Any:
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     return value
+
+
+def _named(error: OSError, path: str | os.PathLike[str], temporary: Path) -> OSError:
+    """Return a failure to write under the name that the user gave: a full disk has none."""
+    strange = error.filename is not None and not str(error.filename).startswith(str(temporary))
+    if error.errno is None or strange:
+        return error
+    return type(error)(error.errno, error.strerror, os.fspath(path))
 
 
 def _flush(path: Path) -> None:

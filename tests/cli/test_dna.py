@@ -2,16 +2,19 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import random
+import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from click.testing import Result
 
-from titans_seq.dna import TitansDNAClassifier
+from titans_seq.dna import TitansDNAClassifier, fitting, pretraining
 
 Run = Callable[..., Result]
 Sequences = dict[str, tuple[str, str]]
@@ -45,7 +48,7 @@ def test_settings_reach_the_classifier(run: Run, fasta: Path, tmp_path: Path) ->
     [
         ("dims=16", "unknown key 'dims'; did you mean 'dim'?"),
         ("dim=wide", "dim is of type int"),
-        ("dim", "dim is of type int"),
+        ("dim", "-s dim: write NAME=VALUE"),
         ("dropout=1.5", "dropout=1.5"),
     ],
 )
@@ -252,6 +255,85 @@ def test_a_model_is_replaced_only_by_force(run: Run, fasta: Path, tmp_path: Path
     answer = run(*words[:-1], tmp_path, "--force")
     assert answer.exit_code == 3
     assert (tmp_path / "letter.txt").exists()
+
+
+def test_an_interrupted_fit_goes_on_and_comes_to_the_same_model(
+    run: Run, fasta: Path, dna_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, kept = tmp_path / "model", tmp_path / "model.checkpoints"
+    words = ("-q", "dna", "fit", fasta, "--max-epochs", "1", "--model", model)
+    loss, calls = fitting.readers_loss, 0
+
+    def signalled(*values: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        os.kill(os.getpid(), signal.SIGTERM)
+        return loss(*values)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fitting, "readers_loss", signalled)
+        answer = run(*words)
+    assert answer.exit_code == 130
+    assert answer.stderr == (
+        f"Interrupted: a checkpoint was written to {kept}; the same command with --resume goes on\n"
+    )
+    assert calls == 1
+    assert not model.exists()
+
+    answer = run(*words)
+    assert answer.exit_code == 3
+    assert "--resume goes on with it, --force begins anew" in answer.stderr
+
+    for other, said in (
+        (("-s", "dim=32"), "dim was 64, now it is 32"),
+        (("--task", "labels"), "task was 'classes', now it is 'labels'"),
+    ):
+        answer = run(*words, *other, "--resume")
+        assert answer.exit_code == 3
+        assert said in answer.stderr
+
+    answer = run(*words, "--resume")
+    assert answer.exit_code == 0, answer.output
+    assert not kept.exists()
+    name = "model.safetensors"
+    assert (model / name).read_bytes() == (dna_model / name).read_bytes()
+
+
+def test_an_interrupted_pretraining_goes_on_and_comes_to_the_same_model(
+    run: Run, fasta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, model, kept = (tmp_path / name for name in ("whole", "model", "model.checkpoints"))
+    words = (
+        "-q", "dna", "pretrain", fasta, "--steps", "4", "--window", "40", "--batch-size", "4",
+        "--check-every", "2", "--dim", "8", "--layers", "1", "--model",
+    )  # fmt: skip
+    assert run(*words, whole).exit_code == 0
+    loss = pretraining._mean_loss
+
+    def signalled(*values: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return loss(*values)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pretraining, "_mean_loss", signalled)
+        answer = run(*words, model)
+    assert answer.exit_code == 130
+    assert answer.stderr.endswith("the same command with --resume goes on\n")
+    assert kept.is_dir()
+    assert not model.exists()
+
+    answer = run(*words, model)
+    assert answer.exit_code == 3
+    assert f"{kept} holds a training that was cut off" in answer.stderr
+    answer = run(*words, model, "--seed", "1", "--resume")
+    assert answer.exit_code == 3
+    assert "settings.seed was '0', now it is '1'" in answer.stderr
+
+    answer = run(*words, model, "--resume")
+    assert answer.exit_code == 0, answer.output
+    assert not kept.exists()
+    name = "model.safetensors"
+    assert (model / name).read_bytes() == (whole / name).read_bytes()
 
 
 def test_explain_writes_a_row_a_base_and_draws_a_logo(

@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 PROGRAM = str(Path(sys.executable).with_name("titans-seq"))
 
 
@@ -41,7 +43,11 @@ def test_a_closed_pipe_is_no_reason_to_complain(dna_model: Path, fasta: Path) ->
     assert "Traceback" not in answer.stderr
 
 
-def test_ctrl_c_ends_training_with_130_and_without_a_model(sales: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_training_with_130_and_a_checkpoint(
+    number: signal.Signals, sales: Path, tmp_path: Path
+) -> None:
+    checkpoint = tmp_path / "model.checkpoints" / "training-1.safetensors"
     process = subprocess.Popen(
         [PROGRAM, "-v", "forecast", "fit", str(sales), "--horizon", "12", "--context-length",
          "24", "--id-col", "store", "--time-col", "time", "--target-col", "sold",
@@ -51,12 +57,14 @@ def test_ctrl_c_ends_training_with_130_and_without_a_model(sales: Path, tmp_path
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     try:
-        time.sleep(6)  # it takes a few seconds to load torch; any later moment is training
-        process.send_signal(signal.SIGINT)
+        while not checkpoint.exists() and process.poll() is None:
+            time.sleep(0.05)
+        process.send_signal(number)
         out, err = process.communicate(timeout=60)
     finally:
         process.kill()
     assert process.returncode == 130, err
-    assert err.endswith("Interrupted\n")
+    assert err.endswith("the same command with --resume goes on\n")
+    assert f"Interrupted: a checkpoint was written to {checkpoint.parent}" in err
     assert out == ""
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.rglob("*")] == [checkpoint.parent.name, checkpoint.name]

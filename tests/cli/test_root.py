@@ -136,6 +136,8 @@ def test_every_command_has_help_of_at_most_80_columns_and_no_loose_ends(
         "", "demo", "doctor", "forecast", "forecast fit", "forecast predict",
         "forecast evaluate", "forecast backtest", "forecast plot", "forecast stream",
         "dna", "dna fit", "dna predict", "dna evaluate", "dna pretrain", "dna explain",
+        "dataset", "dataset list", "dataset show", "dataset fetch", "dataset verify",
+        "recipe", "recipe list", "recipe show", "recipe copy", "recipe run", "recipe compare",
     }  # fmt: skip
     for words, one in found:
         for flag in ("--help", "-h"):

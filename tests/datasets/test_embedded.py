@@ -8,13 +8,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from titans_seq.evaluation.cards import (
-    card_folder,
-    data_path,
-    list_cards,
-    read_card,
-    read_recipe,
-)
+from titans_seq.evaluation.cards import card_folder, list_cards, read_card, read_recipe
+from titans_seq.evaluation.fetch import verify_dataset
+from titans_seq.evaluation.places import data_path
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = {
@@ -35,11 +31,21 @@ def rows(path: Path) -> int:
         return sum(1 for _ in lines) - 1
 
 
-@pytest.mark.parametrize("name", list_cards("datasets"))
+@pytest.mark.parametrize("name", ["nyc13", "ecoli_coding_vs_intergenic"])
 def test_card_and_files_agree(name):
     card = read_card(name)
     for file, described in card.files.items():
         assert rows(data_path(card, file)) == described.rows
+
+
+def test_known_copies_of_other_data_sets_are_those_on_their_cards(shared_data):
+    wrong, right = [], 0
+    for name in list_cards("datasets"):
+        for found in verify_dataset(read_card(name), shared_data):
+            right += found.state == "ok"
+            wrong += [found.words] if found.state == "wrong" else []
+    assert not wrong
+    assert right > 60
 
 
 def test_every_file_beside_the_cards_is_on_a_card():

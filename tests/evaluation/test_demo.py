@@ -60,16 +60,6 @@ def test_a_missing_package_is_named_before_anything_is_written(tmp_path, monkeyp
     assert not (tmp_path / "demo").exists()
 
 
-def test_a_verdict_says_what_was_expected_and_whether_it_came():
-    recipe = dataclasses.replace(
-        read_recipe("nyc13"), expect={"mse": {"at_most": 0.4}, "coverage": {"at_least": 0.5}}
-    )
-    assert demo_heads._verdicts(recipe, {"mse": 0.39, "coverage": 0.4}) == (
-        "expected mse at most 0.4: reached",
-        "expected coverage at least 0.5: NOT REACHED",
-    )
-
-
 @pytest.mark.parametrize("name", list_cards("recipes"))
 def test_recipes_hold_settings_that_their_estimators_have(name):
     from titans_seq.dna import TitansDNAClassifier

@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from titans_seq.evaluation.cards import data_path, read_card
+from titans_seq.evaluation.cards import read_card
 from titans_seq.evaluation.dna_controls import NearestRow, score_dna_controls, usual_controls
 from titans_seq.evaluation.dna_words import letters_by_place, other_strand, word_numbers, words
+from titans_seq.evaluation.places import data_path
 
 
 def test_words_are_counted_as_shares_in_the_order_of_the_alphabet():
@@ -95,7 +96,9 @@ def test_ecoli_controls_are_those_of_its_card():
     scores = score_dna_controls(embedded("train"), embedded("test"))
     for result in read_card("ecoli_coding_vs_intergenic").results:
         # Solvers differ in the last digits from one machine to the next: two records' worth.
-        assert scores[result.model][result.metric] == pytest.approx(result.value, abs=0.002)
+        assert scores[result.model]["accuracy"] == pytest.approx(
+            result.score("accuracy"), abs=0.002
+        )
 
 
 @pytest.mark.parametrize(

@@ -166,7 +166,8 @@ def test_the_normalised_linear_control_is_at_the_level_of_the_trained_one(shared
 
 
 def test_nyc13_controls_are_those_of_its_card():
-    from titans_seq.evaluation.cards import data_path, read_card
+    from titans_seq.evaluation.cards import read_card
+    from titans_seq.evaluation.places import data_path
 
     card = read_card("nyc13")
     frame = pd.read_csv(data_path(card, "hourly"))
@@ -179,4 +180,15 @@ def test_nyc13_controls_are_those_of_its_card():
             season=columns.season,
         )  # fmt: skip
     for result in card.results:
-        assert found[result.model][result.metric] == pytest.approx(result.value, abs=5e-4)
+        assert found[result.model]["mse"] == pytest.approx(result.score("mse"), abs=5e-4)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_windows_that_are_forecast_in_blocks_are_all_scored(stride, monkeypatch):
+    from titans_seq.evaluation import protocols
+
+    whole = score_forecaster(Oracle(miss=0.5), long_frame(), SPLIT, stride=stride)
+    oracle = Oracle(miss=0.5)
+    monkeypatch.setattr(protocols, "BLOCK_VALUES", 3 * 2 * 5 * 5)
+    assert score_forecaster(oracle, long_frame(), SPLIT, stride=stride) == pytest.approx(whole)
+    assert len(oracle.asked) > 2

@@ -19,7 +19,15 @@ from titans_seq.dna.inputs import encode_all
 from titans_seq.dna.language import LanguageConfig, TitansDNALanguage, base_losses
 from titans_seq.exceptions import BundleError, ConfigError
 from titans_seq.files import CONFIG, check_new_folder, save_bundle
-from titans_seq.training import Checkpoint, History, TrainSettings, seeded, train
+from titans_seq.training import (
+    History,
+    TrainSettings,
+    checkpointing,
+    has_checkpoints,
+    remove_checkpoints,
+    seeded,
+    train,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,8 +103,8 @@ def pretrain(
 ) -> Pretrained:
     """Pre-train tokens and backbone on sequences and write them to a model folder.
 
-    The folder is what ``TitansDNAClassifier(init=...)`` takes. While it works, the state after
-    every ``check_every`` batches stands in ``<folder>-checkpoint``.
+    The folder is what ``TitansDNAClassifier(init=...)`` takes. While it works, checkpoints stand
+    in ``<folder>.checkpoints``.
 
     Parameters
     ----------
@@ -131,18 +139,17 @@ def pretrain(
         raise BundleError(str(error)) from error
     rows = encode_all(sequences)
     corpus = make_corpus(rows, settings.window, settings.held_share, settings.seed)
-    checkpoint = _checkpoint(folder, config, settings, corpus)
-    if checkpoint.exists() and not resume:
-        if not force:
-            raise ConfigError(f"{checkpoint.folder} holds a training that was cut off: resume it")
-        checkpoint.remove()
+    kept = Path(folder).with_name(f"{Path(folder).name}.checkpoints")
+    if has_checkpoints(kept) and not (resume or force):
+        raise ConfigError(f"{kept} holds a training that was cut off: resume it")
     with seeded(settings.seed):
         network = TitansDNALanguage(config)
-    history = _train(network, corpus, settings, checkpoint, device)
-    network.cpu()
-    perplexity = float(np.exp(history.best_loss or 0.0))
-    _save(folder, network, settings, corpus, history, force=force)
-    checkpoint.remove()
+    with checkpointing(kept, resume=resume, about=_about(config, settings, corpus)):
+        history = _train(network, corpus, settings, device)
+        network.cpu()
+        perplexity = float(np.exp(history.best_loss or 0.0))
+        _save(folder, network, settings, corpus, history, force=force)
+    remove_checkpoints(kept)
     held = _held_windows(network, corpus, settings)
     return Pretrained(network, history, perplexity, corpus, held.asked())
 
@@ -151,7 +158,6 @@ def _train(
     network: TitansDNALanguage,
     corpus: Corpus,
     settings: PretrainSettings,
-    checkpoint: Checkpoint,
     device: str,
 ) -> History:
     """Train, and keep the weights that were best on the held-out windows."""
@@ -178,7 +184,6 @@ def _train(
         ),
         validation_loss=_summed_loss,
         seed=settings.seed,
-        checkpoint=checkpoint,
     )
 
 
@@ -203,20 +208,13 @@ def _summed_loss(network: TitansDNALanguage, batch: dict[str, Tensor]) -> tuple[
     return base_losses(network(batch["codes"], batch["mask"]), batch["truth"], batch["asked"])
 
 
-def _checkpoint(
-    folder: str | os.PathLike[str],
-    config: LanguageConfig,
-    settings: PretrainSettings,
-    corpus: Corpus,
-) -> Checkpoint:
-    """Return where the state is kept, and what it must have been written for."""
-    identity = {
-        "network": table_from_record(config),
-        "settings": table_from_record(settings),
-        "letters": corpus.letters,
-    }
-    place = Path(folder)
-    return Checkpoint(place.with_name(f"{place.name}-checkpoint"), identity)
+def _about(
+    config: LanguageConfig, settings: PretrainSettings, corpus: Corpus
+) -> dict[str, str | int]:
+    """Return what a checkpoint must have been written for."""
+    tables = {"network": table_from_record(config), "settings": table_from_record(settings)}
+    flat = {f"{name}.{key}": str(v) for name, table in tables.items() for key, v in table.items()}
+    return {**flat, "letters": corpus.letters}
 
 
 def _save(

@@ -113,7 +113,7 @@ class LabelledBatches:
         self.data = data
         self.batch_size = batch_size
         self.turn = turn
-        self._generator = None if seed is None else np.random.default_rng(seed)
+        self.generator = None if seed is None else np.random.default_rng(seed)
         self._lengths = [len(row) for row in data.rows]
 
     def __len__(self) -> int:
@@ -122,10 +122,10 @@ class LabelledBatches:
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         """Yield the batches of one epoch."""
-        for batch in plan(self._lengths, self.batch_size, self._generator):
+        for batch in plan(self._lengths, self.batch_size, self.generator):
             rows, targets, weights = self.data.at(batch)
-            if self.turn and self._generator is not None:
-                turned = self._generator.random(len(rows)) < 0.5
+            if self.turn and self.generator is not None:
+                turned = self.generator.random(len(rows)) < 0.5
                 rows = [
                     reverse_complement(row) if turn else row
                     for row, turn in zip(rows, turned, strict=True)

@@ -1,4 +1,4 @@
-"""Cards of data sets, scoring rules, simple controls, and the demo; loaded on first use."""
+"""Cards of data sets, recipes and their runs, scoring rules, controls; loaded on first use."""
 
 from __future__ import annotations
 
@@ -6,25 +6,24 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from titans_seq.evaluation.cards import (
-        DatasetCard,
-        RecipeCard,
-        data_path,
-        list_cards,
-        read_card,
-        read_recipe,
-    )
+    from titans_seq.evaluation.card_records import DatasetCard, RecipeCard
+    from titans_seq.evaluation.cards import list_cards, read_card, read_recipe
     from titans_seq.evaluation.classification import score_classifier, score_dna
+    from titans_seq.evaluation.comparison import Comparison, compare_runs, write_comparison
     from titans_seq.evaluation.demo import run_demo
     from titans_seq.evaluation.dna_assessment import Assessment, assess_classifier, assess_grouped
     from titans_seq.evaluation.dna_controls import score_dna_controls
     from titans_seq.evaluation.dna_values import assess_labels, assess_values
+    from titans_seq.evaluation.fetch import fetch_dataset, verify_dataset
+    from titans_seq.evaluation.places import data_path
     from titans_seq.evaluation.protocols import score_forecast_controls, score_forecaster
+    from titans_seq.evaluation.run import run_recipe
     from titans_seq.evaluation.splits import Borders, Split
 
 __all__ = [
     "Assessment",
     "Borders",
+    "Comparison",
     "DatasetCard",
     "RecipeCard",
     "Split",
@@ -32,38 +31,49 @@ __all__ = [
     "assess_grouped",
     "assess_labels",
     "assess_values",
+    "compare_runs",
     "data_path",
+    "fetch_dataset",
     "list_cards",
     "read_card",
     "read_recipe",
     "run_demo",
+    "run_recipe",
     "score_classifier",
     "score_dna",
     "score_dna_controls",
     "score_forecast_controls",
     "score_forecaster",
+    "verify_dataset",
+    "write_comparison",
 ]
 
 _HOME = {
     "Assessment": "dna_assessment",
     "Borders": "splits",
-    "DatasetCard": "cards",
-    "RecipeCard": "cards",
+    "Comparison": "comparison",
+    "DatasetCard": "card_records",
+    "RecipeCard": "card_records",
     "Split": "splits",
+    "compare_runs": "comparison",
+    "data_path": "places",
+    "fetch_dataset": "fetch",
     "assess_classifier": "dna_assessment",
     "assess_grouped": "dna_assessment",
     "assess_labels": "dna_values",
     "assess_values": "dna_values",
-    "data_path": "cards",
     "list_cards": "cards",
     "read_card": "cards",
     "read_recipe": "cards",
     "run_demo": "demo",
+    "run_recipe": "run",
     "score_classifier": "classification",
     "score_dna": "classification",
     "score_dna_controls": "dna_controls",
     "score_forecast_controls": "protocols",
     "score_forecaster": "protocols",
+    "verify_dataset": "fetch",
+    "write_comparison": "comparison",
 }
 
 

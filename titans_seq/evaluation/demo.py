@@ -17,7 +17,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from titans_seq.evaluation.cards import Columns, data_path, read_card, read_recipe
+from titans_seq.evaluation.card_records import Columns
+from titans_seq.evaluation.cards import read_card, read_recipe
 from titans_seq.evaluation.demo_heads import (
     DNA_RECIPE,
     FORECAST_RECIPE,
@@ -25,6 +26,7 @@ from titans_seq.evaluation.demo_heads import (
     run_dna,
     run_forecasting,
 )
+from titans_seq.evaluation.places import data_path
 from titans_seq.evaluation.report import to_json
 from titans_seq.exceptions import ConfigError, MissingExtraError
 from titans_seq.files import write_whole

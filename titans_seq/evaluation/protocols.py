@@ -8,7 +8,8 @@ part batch dropped at the end.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,6 +22,9 @@ from titans_seq.evaluation.splits import Borders, Split
 from titans_seq.exceptions import DataError
 
 Metrics = dict[str, float]
+
+BLOCK_VALUES = 20_000_000
+"""Numbers of forecasts that are held at once, about."""
 
 
 class Forecasts(Protocol):
@@ -135,17 +139,19 @@ def score_forecaster(
     errors, windows = ErrorSum(), 0
     levels = list(forecaster.quantiles)
     for part, borders in _by_length(forecaster, frame, series, split):
-        found = forecaster.forecast_windows(
-            part, stride=stride, start=borders.test_start, end=borders.test_end
-        )
-        names = np.asarray(found.ids).astype(str)
-        for name in np.unique(names):
-            chosen, scale = names == name, scales[name]
-            actual = scale.apply(found.actual[chosen])
-            errors.add(scale.apply(found.point[chosen]), actual)
-            if levels:
-                errors.add_quantiles(scale.apply(found.quantiles[chosen]), actual, levels)
-            windows = max(windows, int(chosen.sum()))
+        counted: Counter[str] = Counter()
+        size = len(series) * forecaster.horizon * (len(levels) + 2)
+        for start, end in _blocks(borders, forecaster.horizon, stride, size):
+            found = forecaster.forecast_windows(part, stride=stride, start=start, end=end)
+            names = np.asarray(found.ids).astype(str)
+            for name in np.unique(names):
+                chosen, scale = names == name, scales[name]
+                actual = scale.apply(found.actual[chosen])
+                errors.add(scale.apply(found.point[chosen]), actual)
+                if levels:
+                    errors.add_quantiles(scale.apply(found.quantiles[chosen]), actual, levels)
+                counted[str(name)] += int(chosen.sum())
+        windows = max(windows, *counted.values())
     nominal = {"coverage_nominal": max(levels) - min(levels)} if levels else {}
     return {**errors.means(), **nominal, "series": len(series), "windows": windows}
 
@@ -207,6 +213,22 @@ def _score(
                 )
         windows = max(windows, len(starts))
     return {**errors.means(), "series": len(rows), "windows": windows}
+
+
+def _blocks(borders: Borders, horizon: int, stride: int, size: int) -> Iterator[tuple[int, int]]:
+    """Yield the rows of parts of the test part whose windows fit the memory.
+
+    Parameters
+    ----------
+    borders, horizon, stride
+        Which windows there are.
+    size
+        Numbers that one window of every series comes to.
+    """
+    each = max(1, BLOCK_VALUES // size) * stride
+    last = borders.test_end - horizon
+    for start in range(borders.test_start, max(last + 1, borders.test_start + 1), each):
+        yield start, min(start + each - stride + horizon, borders.test_end)
 
 
 def _series(forecaster: Forecaster, frame: pd.DataFrame) -> list[Series]:

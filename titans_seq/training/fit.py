@@ -11,7 +11,6 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from titans_seq.exceptions import DataError
-from titans_seq.training.checkpoint import Checkpoint
 from titans_seq.training.device import pick_device
 from titans_seq.training.history import History
 from titans_seq.training.settings import TrainSettings
@@ -24,6 +23,7 @@ ValidationLoss = Callable[[Any, Any], tuple[Any, Any]]
 
 
 _SHOWN = ContextVar("shown", default=False)
+_MOST_STEPS: ContextVar[int | None] = ContextVar("most_steps", default=None)
 
 
 @contextmanager
@@ -36,8 +36,22 @@ def showing_progress() -> Iterator[None]:
         _SHOWN.reset(before)
 
 
+@contextmanager
+def at_most(steps: int | None) -> Iterator[None]:
+    """Let no training inside take more optimizer steps than that; None sets no bound."""
+    before = _MOST_STEPS.set(steps)
+    try:
+        yield
+    finally:
+        _MOST_STEPS.reset(before)
+
+
 class Batches(Protocol):
-    """Batches of one epoch; every ``iter()`` begins a new one, shuffled by its owner."""
+    """Batches of one epoch; every ``iter()`` begins a new one, shuffled by its owner.
+
+    A checkpoint keeps what their order depends on: an attribute ``generator``, the numpy
+    generator that shuffles them, or ``epoch``, the number of the next epoch.
+    """
 
     def __len__(self) -> int:
         """Return how many batches an epoch has."""
@@ -55,7 +69,6 @@ def train(
     settings: TrainSettings,
     validation_loss: ValidationLoss | None = None,
     seed: int = 0,
-    checkpoint: Checkpoint | None = None,
 ) -> History:
     """Train ``network`` in place; leave it with its best weights, in eval mode, on its device.
 
@@ -78,10 +91,6 @@ def train(
         Of dropout and whatever else draws from torch's generator inside; the caller's own
         generator is left as it was.
 
-    checkpoint
-        Where the state is written after every epoch, and gone on from if it stands there. The
-        batches must then have an ``epoch`` to set, which is all that they depend on.
-
     Raises
     ------
     DataError
@@ -100,14 +109,13 @@ def train(
 
     if _SHOWN.get():
         settings = dataclasses.replace(settings, progress=True)
+    if _MOST_STEPS.get() is not None:
+        settings = dataclasses.replace(settings, max_steps=_MOST_STEPS.get())
     total_steps = len(batches) * settings.max_epochs
     if settings.max_steps is not None:
         total_steps = min(total_steps, settings.max_steps)
-    task = Task(network, loss, validation_loss, settings, total_steps, checkpoint)
+    task = Task(network, loss, validation_loss, settings, total_steps)
     try:
-        if checkpoint is not None:
-            checkpoint.restore(task)
-            batches.epoch = task.before  # type: ignore[attr-defined]
         run(task, batches, validation, device, seed)
     finally:
         network.load_state_dict(task.kept)

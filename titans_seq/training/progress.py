@@ -14,9 +14,10 @@ from titans_seq.training.task import Task
 class ProgressBar(Callback):
     """Count steps, and show the last epoch's losses beside them."""
 
-    def __init__(self, total_steps: int) -> None:
+    def __init__(self, total_steps: int, steps: int = 0) -> None:
         self.bar = tqdm(
             total=total_steps,
+            initial=steps,
             desc="training",
             unit="step",
             file=sys.stderr,

@@ -7,50 +7,60 @@ import signal
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import Callback, Trainer
 
+from titans_seq.exceptions import DivergedError
+from titans_seq.training.checkpoints import current_session
+from titans_seq.training.epochs import Epochs
 from titans_seq.training.fit import Batches
 from titans_seq.training.progress import ProgressBar
 from titans_seq.training.randomness import seeded
+from titans_seq.training.saver import Saver, adopt, identity
 from titans_seq.training.task import Task
 
 
 def run(
     task: Task, batches: Batches, validation: Batches | None, device: torch.device, seed: int
 ) -> None:
-    """Run the task's epochs; what it learnt is in ``task`` afterwards, however it ended."""
-    if task.before >= task.settings.max_epochs or task.steps >= task.total_steps:
-        return
-    task.seed = seed
-    with seeded(seed), _quiet(), _interruptible():
-        held_out = None if validation is None else _Epochs(validation)
-        _trainer(task, device).fit(task, _Epochs(batches), held_out)
+    """Run the task's epochs; what it learnt is in ``task`` afterwards, however it ended.
+
+    Inside :func:`titans_seq.training.checkpointing` it goes on where an earlier run stopped.
+    """
+    epochs = Epochs(batches)
+    saver = _saver(task, epochs, seed)
+    state = None if saver is None else saver.read()
+    if state is not None:
+        adopt(task, state)
+        epochs.go_on(state.facts["order"], state.facts["batches"])
+    if state is None or not state.facts["finished"]:
+        with seeded(seed), _quiet(), _interruptible(), _watched(saver):
+            held_out = None if validation is None else Epochs(validation)
+            _trainer(task, device, saver).fit(task, epochs, held_out)
+    if saver is not None:
+        saver.finish(task)
 
 
-class _Epochs:
-    """Batches behind a type of ours: Lightning would take a list for several loaders."""
-
-    def __init__(self, batches: Batches) -> None:
-        self.batches = batches
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self.batches)
+def _saver(task: Task, epochs: Epochs, seed: int) -> Saver | None:
+    """Return what writes checkpoints, if they are asked for."""
+    session = current_session()
+    if session is None:
+        return None
+    belongs = identity(task, len(epochs.batches), seed, session.about)
+    return Saver(session, session.next_file(), belongs, epochs)
 
 
-def _trainer(task: Task, device: torch.device) -> Trainer:
+def _trainer(task: Task, device: torch.device, saver: Saver | None) -> Trainer:
     """Return a trainer on one device that writes no files and prints nothing."""
-    callbacks: list[Callback] = [ProgressBar(task.total_steps)] if task.settings.progress else []
+    callbacks: list[Callback] = [] if saver is None else [saver]
+    if task.settings.progress:
+        callbacks.append(ProgressBar(task.total_steps, task.steps))
     return Trainer(
         accelerator=device.type,
         devices=1 if device.index is None else [device.index],
-        max_epochs=task.settings.max_epochs - task.before,
+        max_epochs=task.settings.max_epochs - task.epochs_before,
         callbacks=callbacks,
         plugins=[LightningEnvironment()],  # a cluster's variables do not concern one device
         logger=False,
@@ -89,4 +99,18 @@ def _interruptible() -> Iterator[None]:
         if not isinstance(error.__context__, KeyboardInterrupt):
             raise
         signal.signal(signal.SIGINT, handler)
-        raise KeyboardInterrupt from None
+        raise KeyboardInterrupt(*error.__context__.args) from None
+
+
+@contextmanager
+def _watched(saver: Saver | None) -> Iterator[None]:
+    """Let a training that diverged say where its last good checkpoint is."""
+    try:
+        yield
+    except DivergedError as error:
+        if saver is None or not saver.path.is_file():
+            raise
+        raise DivergedError(f"{error}; the last good checkpoint is {saver.path}") from error
+    finally:
+        if saver is not None:
+            saver.session.training = False

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
-from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
 from titans_seq.exceptions import DivergedError
-from titans_seq.training.checkpoint import Checkpoint
 from titans_seq.training.fit import Loss, ValidationLoss
 from titans_seq.training.history import EpochRecord
 from titans_seq.training.optimizer import build_optimizer, rate_factor, set_rate
@@ -66,7 +65,6 @@ class Task(LightningModule):
         validation_loss: ValidationLoss | None,
         settings: TrainSettings,
         total_steps: int,
-        checkpoint: Checkpoint | None = None,
     ) -> None:
         super().__init__()
         self.network = network
@@ -74,10 +72,6 @@ class Task(LightningModule):
         self.validation_loss = validation_loss
         self.settings = settings
         self.total_steps = total_steps
-        self.checkpoint = checkpoint
-        self.before = 0
-        self.seed = 0
-        self.moments: dict[int, dict[str, Tensor]] = {}
         self.records: list[EpochRecord] = []
         self.best_epoch = 0
         self.progress = Progress()
@@ -85,37 +79,40 @@ class Task(LightningModule):
         self.stopped_by = ""
         self.kept = snapshot(network)
         self.mean: RunningMean | None = None
-        self._train = Mean()
+        self.train_mean = Mean()
+        self.epochs_before = 0
+        self.seconds_before = 0.0
+        self.resume: Callable[[], None] | None = None
         self._validation = Mean()
         self._began = time.monotonic()
         self._rate = 0.0
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return AdamW over the network's parameter groups."""
-        optimizer = build_optimizer(self.network, self.settings)
-        if self.moments:
-            optimizer.load_state_dict(optimizer.state_dict() | {"state": self.moments})
-        return optimizer
-
     @property
     def epoch(self) -> int:
-        """Epochs that lie behind, those before a restored state included."""
-        return self.before + self.current_epoch
+        """Epochs that lie behind, those of an earlier run too."""
+        return self.epochs_before + self.current_epoch
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of training so far, that of an earlier run too."""
+        return self.seconds_before + time.monotonic() - self._began
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Return AdamW over the network's parameter groups."""
+        return build_optimizer(self.network, self.settings)
 
     def on_train_start(self) -> None:
         """Start the clock and, if asked for, the mean of the weights."""
         self._began = time.monotonic()
-        if self.mean is not None:  # restored, on the CPU
-            self.mean.values = {name: v.to(self.device) for name, v in self.mean.values.items()}
-        elif self.settings.average_weights:
+        if self.settings.average_weights:
             self.mean = RunningMean(self.network)
 
     def on_train_epoch_start(self) -> None:
-        """Forget the last epoch's mean."""
-        self._train = Mean()
-        if self.checkpoint is not None:
-            # What is dropped depends on the epoch alone, wherever training began.
-            torch.manual_seed(self.seed + self.epoch)
+        """Forget the last epoch's mean; where a checkpoint says how it stood, take that."""
+        self.train_mean = Mean()
+        if self.resume is not None:
+            self.resume()
+            self.resume = None
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Set the rate of the step to come."""
@@ -138,7 +135,7 @@ class Task(LightningModule):
         if not torch.isfinite(loss.detach()):
             raise self._diverged("loss")
         size = batch_size(batch)
-        self._train.add(loss.detach() * size, size)
+        self.train_mean.add(loss.detach() * size, size)
         return loss
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
@@ -192,16 +189,13 @@ class Task(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Close the epoch if no validation has done so."""
-        if len(self.records) <= self.epoch:
-            if self.mean is not None:
-                self.mean.swap()
-            self._close_epoch(None)
-            if self.mean is not None:
-                self.mean.swap()
-        if self.checkpoint is not None:
-            optimizer = self.optimizers()
-            assert isinstance(optimizer, LightningOptimizer)
-            self.checkpoint.save(self, optimizer.optimizer)
+        if len(self.records) > self.epoch:
+            return
+        if self.mean is not None:
+            self.mean.swap()
+        self._close_epoch(None)
+        if self.mean is not None:
+            self.mean.swap()
 
     def _close_epoch(self, validation_loss: float | None) -> None:
         """Record the epoch that ends; keep the weights as they stand if none were better."""
@@ -210,9 +204,8 @@ class Task(LightningModule):
         if best is None or validation_loss is None or validation_loss < best:
             self.best_epoch = epoch
             self.kept = snapshot(self.network)
-        seconds = time.monotonic() - self._began
         self.records.append(
-            EpochRecord(epoch, self._train.value, validation_loss, self._rate, seconds)
+            EpochRecord(epoch, self.train_mean.value, validation_loss, self._rate, self.seconds)
         )
         if validation_loss is not None:
             waited = self.progress.waited(epoch, validation_loss, self.settings.min_improvement)
@@ -223,7 +216,7 @@ class Task(LightningModule):
         """Return the share of training that lies behind, by steps or by the clock."""
         done = self.steps / self.total_steps
         if self.settings.max_seconds is not None:
-            done = max(done, (time.monotonic() - self._began) / self.settings.max_seconds)
+            done = max(done, self.seconds / self.settings.max_seconds)
         return done
 
     def _stop(self, reason: str) -> None:

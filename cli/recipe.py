@@ -1,0 +1,158 @@
+"""``titans-seq recipe``: benchmark runs that can be repeated, stopped, and compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .dataset import DATA_DIR
+from .options import FOLDER, OutFile, gathered
+from .training import hinting_at_resume, progress
+
+if TYPE_CHECKING:
+    from titans_seq.evaluation.card_records import RecipeCard
+
+
+@click.group()
+def recipe() -> None:
+    """List, show, copy, run and compare benchmark runs.
+
+    A recipe is a TOML file that says what is trained on which data set. `run` takes the name of
+    one, or a file of yours.
+    """
+
+
+@recipe.command("list")
+def list_command() -> None:
+    """List all recipes."""
+    from titans_seq.evaluation.cards import list_cards, read_recipe
+
+    cards = [read_recipe(name) for name in list_cards("recipes")]
+    width = max(len(card.name) for card in cards)
+    for card in cards:
+        click.echo(f"{card.name:<{width}}  {card.summary}")
+
+
+@recipe.command()
+@click.argument("name")
+def show(name: str) -> None:
+    """Show the recipe NAME as it stands in its file."""
+    from titans_seq.evaluation.cards import card_path, read_recipe
+
+    read_recipe(name)
+    click.echo(card_path("recipes", name).read_text("utf-8"), nl=False)
+
+
+@recipe.command()
+@click.argument("name")
+@click.argument("dest", type=FOLDER)
+@click.option("--force", is_flag=True, help="Replace the file that is there.")
+def copy(name: str, dest: Path, force: bool) -> None:
+    """Copy the recipe NAME to the file or folder DEST, to be changed and run."""
+    from titans_seq.evaluation.cards import card_path
+    from titans_seq.exceptions import ConfigError
+    from titans_seq.files import write_whole
+
+    source = card_path("recipes", name)
+    target = dest / source.name if dest.is_dir() else dest
+    if target.exists() and not force:
+        raise ConfigError(f"{target} exists already; name another file, or replace it by --force")
+    with write_whole(target) as temporary:
+        temporary.write_bytes(source.read_bytes())
+    click.echo(str(target))
+
+
+@dataclass(frozen=True)
+class Words:
+    """What `run` takes besides the recipe."""
+
+    settings: tuple[str, ...]
+    seeds: str | None
+    max_steps: int | None
+    out: Path | None
+    data_dir: Path | None
+    resume: bool
+    force: bool
+
+
+@recipe.command()
+@click.argument("name")
+@gathered(
+    "words",
+    Words,
+    click.option(
+        "-s", "--set", "settings", multiple=True, metavar="NAME=VALUE",
+        help="Another value for a setting, such as dim=64 or horizons=[96]; may be repeated.",
+    ),
+    click.option("--seeds", metavar="N,N,...", help="One training for each of these."),
+    click.option("--max-steps", type=click.IntRange(min=1), help="Optimizer steps, at most."),
+    click.option("--out", type=FOLDER, help="Folder of the run; by default runs/NAME."),
+    DATA_DIR,
+    click.option("--resume", is_flag=True, help="Go on with the run in that folder, if any."),
+    click.option("--force", is_flag=True, help="Replace the run in that folder."),
+)  # fmt: skip
+@click.pass_context
+def run(ctx: click.Context, name: str, words: Words) -> None:
+    """Run the recipe NAME, a name or a file: train, score, and compare with published figures.
+
+    The run's folder holds all that is needed to repeat it. Stopped by Ctrl-C, or killed, the
+    same command with --resume goes on, and comes to the same figures.
+
+    \b
+    Example:
+      titans-seq recipe run etth1 -s horizons=[96] --seeds 0,1,2
+    """
+    from titans_seq.evaluation.comparison import compare_runs
+    from titans_seq.evaluation.overrides import override, with_steps
+    from titans_seq.evaluation.run import run_recipe
+
+    seeds = () if words.seeds is None else (f"seeds=[{words.seeds}]",)
+    chosen = override(_find(name), (*words.settings, *seeds), name)
+    chosen = with_steps(chosen, words.max_steps)
+    out = words.out or Path("runs") / chosen.name
+    with progress(ctx), hinting_at_resume():
+        metrics = run_recipe(
+            chosen, out, data_folder=words.data_dir, resume=words.resume, force=words.force
+        )
+    (found,) = compare_runs([out])
+    click.echo(found.to_text())
+    for verdict in metrics["verdicts"]:
+        click.echo(verdict)
+    click.echo(f"run    {out}")
+
+
+def _find(name: str) -> RecipeCard:
+    """Return the recipe of that name, or that a file holds."""
+    from titans_seq.evaluation.cards import read_recipe
+    from titans_seq.evaluation.run_folder import read_recipe_file
+
+    path = Path(name)
+    is_file = path.suffix == ".toml" or (len(path.parts) > 1 and path.is_file())
+    if is_file and not path.is_file():
+        raise click.UsageError(f"there is no file {name!r}")
+    return read_recipe_file(path) if is_file else read_recipe(name)
+
+
+@recipe.command()
+@click.argument("runs", type=click.Path(exists=True, file_okay=False, path_type=Path),
+                nargs=-1, required=True)  # fmt: skip
+@click.option(
+    "--out", type=OutFile(".md", ".json", ".png", ".svg", ".pdf"),
+    help="Write the comparison to a file, too: a table (.md, .json) or a picture.",
+)  # fmt: skip
+def compare(runs: tuple[Path, ...], out: Path | None) -> None:
+    """Compare the runs in the folders RUNS with each other and with published figures.
+
+    \b
+    Example:
+      titans-seq recipe compare runs/* --out results.md
+    """
+    from titans_seq.evaluation.comparison import compare_runs, write_comparison
+
+    found = compare_runs(runs)
+    if out is not None and str(out) != "-":
+        write_comparison(found, out)
+    click.echo("\n\n".join(one.to_text() for one in found))

@@ -1,0 +1,228 @@
+"""Runs a recipe: every training, its score, and the controls beside."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from titans_seq.evaluation.card_records import RecipeCard
+from titans_seq.evaluation.cards import read_card
+from titans_seq.evaluation.comparison import compare_runs, write_comparison
+from titans_seq.evaluation.heads import Head, Trial, read_head
+from titans_seq.evaluation.overrides import check_settings
+from titans_seq.evaluation.places import data_path
+from titans_seq.evaluation.run_folder import DONE, ENVIRONMENT, METRICS, TIMING, RunFolder
+from titans_seq.evaluation.summary import summarise, verdicts
+from titans_seq.files import (
+    CONFIG,
+    file_digest,
+    plain_values,
+    write_whole,
+    write_whole_folder,
+)
+from titans_seq.training import at_most, checkpointing
+
+PACKAGES = ("titans-seq", "torch", "numpy", "lightning", "scikit-learn", "scipy", "pandas")
+"""Whose versions a run notes."""
+
+logger = logging.getLogger(__name__)
+
+
+def run_recipe(
+    recipe: RecipeCard,
+    out: str | os.PathLike[str],
+    *,
+    data_folder: Path | None = None,
+    resume: bool = False,
+    force: bool = False,
+    every: float = 30.0,
+) -> dict[str, Any]:
+    """Train, score and compare what a recipe says; return what ``metrics.json`` holds.
+
+    Parameters
+    ----------
+    recipe
+        What to run.
+    out
+        Folder of the run, see :mod:`titans_seq.evaluation.run_folder`.
+    data_folder
+        Where data files lie; ``TITANS_SEQ_DATA`` if left out.
+    resume
+        Go on with the run that stands in ``out``; without one, begin. The scores that come out
+        are those of a run that was never stopped, to the last bit, on the same machine.
+    force
+        Replace the run that stands there.
+    every
+        Seconds of an epoch after which a checkpoint is written.
+
+    Raises
+    ------
+    ConfigError
+        If the recipe cannot be run, or ``out`` holds something else.
+    MissingDataError
+        If the data must be fetched first.
+    DataError
+        If the data are not those of the card, or have changed since the run began.
+    DivergedError
+        If a training diverged; its last good checkpoint is kept.
+    """
+    where = f"recipe {recipe.name}"
+    check_settings(recipe, where)
+    card = read_card(recipe.dataset)
+    for name in card.files:
+        data_path(card, name, data_folder)  # before the folder is made
+    folder = RunFolder(out)
+    with folder.alone():
+        if folder.begin(recipe, resume=resume, force=force):
+            return folder.read(METRICS)
+        head = read_head(recipe, card, data_folder)
+        run = _Run(folder, recipe, head, every)
+        run.note_environment()
+        files = {name: data_path(card, name, data_folder) for name in card.files}
+        folder.note_data({"dataset": card.name, "parts": head.borders(), "files": _digests(files)})
+        for trial in head.trials:
+            run.do(trial)
+        return run.finish(card.main_metric)
+
+
+class _Run:
+    """The trainings of one run, those that are done left out."""
+
+    def __init__(self, folder: RunFolder, recipe: RecipeCard, head: Head, every: float) -> None:
+        self.folder = folder
+        self.recipe = recipe
+        self.head = head
+        self.every = every
+        self.metrics = folder.read(METRICS) or {
+            "recipe": recipe.name, "dataset": recipe.dataset, "estimator": recipe.estimator,
+            "complete": False, "trials": {}, "controls": {},
+        }  # fmt: skip
+
+    def do(self, trial: Trial) -> None:
+        """Train and score once, unless that was done before."""
+        group = _group(trial)
+        if group not in self.metrics["controls"]:
+            self.metrics["controls"][group] = plain_values(self.head.controls(trial))
+            self.folder.write(METRICS, self.metrics)
+        if trial.name in self.metrics["trials"]:
+            return
+        logger.info("%s: %s", self.recipe.name, trial.name)
+        checkpoints = self.folder.folder("checkpoints") / trial.name
+        gone_on = checkpoints.is_dir()
+        cpu, wall = time.process_time(), time.monotonic()
+        with (
+            at_most(self.recipe.max_steps),
+            checkpointing(
+                checkpoints, every=self.every, resume=True, about={"trial": trial.name},
+                listen=lambda records: self.folder.keep_epochs(
+                    trial.name, [record._asdict() for record in records]
+                ),
+            ),
+        ):  # fmt: skip
+            model = self.head.learn(trial)
+            self._keep(trial, model)
+        self.folder.write(TIMING, {
+            **self.folder.read(TIMING),
+            trial.name: {"cpu_seconds": round(time.process_time() - cpu, 1),
+                         "wall_seconds": round(time.monotonic() - wall, 1), "resumed": gone_on},
+        })  # fmt: skip
+        self.folder.write(METRICS, self.metrics)
+
+    def _keep(self, trial: Trial, model: Any) -> None:
+        """Score a trained model, and write it with its answers and pictures."""
+        scored = self.head.score(model, trial)
+        place = self.folder.path / "model"
+        if len(self.head.trials) > 1:
+            place = self.folder.folder("model") / trial.name
+        with write_whole_folder(place, force=True, marker=CONFIG) as temporary:
+            model.save(temporary)
+        with write_whole(self.folder.folder("predictions") / f"{trial.name}.parquet") as path:
+            scored.predictions.to_parquet(path, index=False)
+        if trial.seed == self.recipe.seeds[0]:
+            with write_whole(self.folder.folder("plots") / f"{trial.name}.png") as path:
+                self.head.plot(model, trial, path)
+        history = model.history_ if isinstance(model.history_, dict) else model.history_.to_table()
+        names = ("best_epoch", "best_loss", "steps", "stopped_by", "device")
+        self.metrics["trials"][trial.name] = {
+            "horizon": trial.horizon, "seed": trial.seed, "scores": plain_values(scored.scores),
+            "training": {"epochs": len(history["epochs"]), **{k: history[k] for k in names}},
+        }  # fmt: skip
+
+    def finish(self, main_metric: str) -> dict[str, Any]:
+        """Write means and verdicts, and that the run is done."""
+        summary = summarise(self.metrics["trials"].values())
+        self.metrics |= {
+            "metric": main_metric,
+            "columns": list(self.head.columns),
+            "summary": summary,
+            "verdicts": list(verdicts(self.recipe, summary["mean"])),
+            "complete": True,
+        }
+        self.folder.write(METRICS, self.metrics)
+        (found,) = compare_runs([self.folder.path])
+        write_comparison([found], self.folder.path / "report.md")
+        write_comparison([found], self.folder.folder("plots") / "comparison.png")
+        done = {"finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "trials": len(self.head.trials)}
+        self.folder.write(DONE, done)
+        return self.folder.read(METRICS)
+
+    def note_environment(self) -> None:
+        """Write what the run is made with; say if it began with something else."""
+        now = environment(self.recipe)
+        before = self.folder.read(ENVIRONMENT)
+        for name in ("versions", "threads", "machine"):
+            if before and before[name] != now[name]:
+                logger.warning(
+                    "%s: %s was %s, now it is %s: scores may differ in their last digits from "
+                    "those of a run that was not stopped",
+                    self.folder.path, name, before[name], now[name],
+                )  # fmt: skip
+        if before:
+            before["resumed"] = [*before.get("resumed", []), now]
+        self.folder.write(ENVIRONMENT, before or now)
+
+
+def environment(recipe: RecipeCard) -> dict[str, Any]:
+    """Return what a run is made with, as plain values."""
+    import torch
+
+    devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        "versions": {"python": platform.python_version(), **_versions(PACKAGES)},
+        "machine": {"platform": platform.platform(), "processor": platform.machine(),
+                    "gpus": devices},
+        "threads": torch.get_num_threads(),
+        "seeds": list(recipe.seeds),
+        "command": sys.argv,
+    }  # fmt: skip
+
+
+def _versions(packages: Sequence[str]) -> dict[str, str]:
+    """Return the version of each package that is installed."""
+    found = {}
+    for name in packages:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _digests(files: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
+    """Return name, digest and length of each file as it is stored."""
+    return {
+        name: {"path": str(path), "sha256": file_digest(path), "bytes": path.stat().st_size}
+        for name, path in files.items()
+    }
+
+
+def _group(trial: Trial) -> str:
+    """Return which trainings share their controls: those of a horizon."""
+    return "all" if trial.horizon is None else str(trial.horizon)
