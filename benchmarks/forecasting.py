@@ -33,7 +33,7 @@ from memory_cells.machine import environment
 
 from titans_seq.files import write_json
 from titans_seq.forecasting import TitansForecaster
-from titans_seq.forecasting.fitting import mean_loss
+from titans_seq.forecasting.losses import training_loss
 from titans_seq.forecasting.windows import WindowBatches, index_windows
 
 OURS = "ours"
@@ -100,7 +100,7 @@ class Ours:
         def steps() -> None:
             for batch in islice(self.loader, self.batches):
                 self.optimizer.zero_grad()
-                mean_loss(network, batch).backward()
+                training_loss(network, batch).backward()
                 self.optimizer.step()
 
         seconds = cpu_seconds(steps)

@@ -95,7 +95,10 @@ def _compiled() -> str:
     from titans_seq.ops.cpu import library as kernels
 
     if kernels.library() is None:
-        return "not built: no C compiler when the package was installed; the memory is slower"
+        return (
+            "not built, or of another version: install again where there is a C compiler; "
+            "the memory is slower"
+        )
     return "built"
 
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from titans_seq.exceptions import ConfigError
-from titans_seq.forecasting.network import Forecast, ForecastNetwork, NetworkConfig, Windows
+from titans_seq.forecasting.network import Forecast, ForecastNetwork, Windows
+from titans_seq.forecasting.network_config import NetworkConfig
 
 SIZES = {
     "past_reals": 2,

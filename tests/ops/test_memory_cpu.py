@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import shutil
 
@@ -90,6 +91,20 @@ def test_a_compiler_at_hand_built_the_library() -> None:
     if shutil.which("cc") is None:
         pytest.skip("no C compiler")
     assert kernels.library() is not None
+
+
+def test_a_library_of_other_sources_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    kernels.library.cache_clear()
+    monkeypatch.setattr(kernels, "INTERFACE", kernels.INTERFACE + 1)
+    try:
+        if importlib.util.find_spec("titans_seq.ops.cpu._kernels") is None:
+            pytest.skip("the package was installed without a C compiler")
+        assert kernels.library() is None
+        assert "install titans-seq again" in caplog.text
+    finally:
+        kernels.library.cache_clear()
 
 
 @needs_library

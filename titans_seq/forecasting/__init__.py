@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from titans_seq.forecasting.estimator import TitansForecaster
-    from titans_seq.forecasting.network import ForecastNetwork, NetworkConfig
+    from titans_seq.forecasting.network import ForecastNetwork
+    from titans_seq.forecasting.network_config import NetworkConfig
     from titans_seq.forecasting.results import WindowForecasts
     from titans_seq.forecasting.tables.frames import read_frame
 
@@ -21,7 +22,7 @@ __all__ = [
 
 _HOME = {
     "ForecastNetwork": "network",
-    "NetworkConfig": "network",
+    "NetworkConfig": "network_config",
     "TitansForecaster": "estimator",
     "WindowForecasts": "results",
     "read_frame": "tables.frames",

@@ -26,6 +26,18 @@ class Codes(nn.Module):
         """Return the vectors, one tensor a column."""
         return [table(codes[..., column]) for column, table in enumerate(self.tables)]
 
+    def vectors(self) -> list[Float[Tensor, "categories dim"]]:
+        """Return the vectors of all categories, one tensor a column.
+
+        Looked up in these with ``index_select``, many rows learn several times as fast as
+        through the layer, whose gradient is a loop over the rows.
+        """
+        return [
+            table(torch.arange(len(table.weight), device=table.weight.device))
+            for table in self.tables
+            if isinstance(table, nn.Embedding)
+        ]
+
     @torch.no_grad()
     def settle_unknown(self) -> None:
         """Give code 0, which training never met, the mean of the known categories."""
@@ -62,10 +74,19 @@ class CovariateEffect(nn.Module):
         static: Float[Tensor, "batch static"],
     ) -> Float[Tensor, "batch rows"]:
         """Return the summed effect of every row."""
-        hidden = [layer(reals[..., [column]]) for column, layer in enumerate(self.reals)]
-        hidden += self.codes(codes)
         effect = static.new_zeros(static.shape[0], max(reals.shape[1], codes.shape[1]))
-        for one, of_static, readout in zip(hidden, self.static, self.readouts, strict=True):
-            both = functional.silu(one + of_static(static)[:, None])
-            effect = effect + readout(both).squeeze(-1)
+        of_static, readouts = list(self.static), list(self.readouts)
+        for column, layer in enumerate(self.reals):
+            hidden = layer(reals[..., [column]]) + of_static[column](static)[:, None]
+            effect = effect + readouts[column](functional.silu(hidden)).squeeze(-1)
+        for column, vectors in enumerate(self.codes.vectors()):
+            place = len(self.reals) + column
+            by_series = of_static[place](static)[:, None]
+            own = codes[..., column]
+            if len(vectors) <= own.shape[1]:  # each category once, and not each row
+                by_category = readouts[place](functional.silu(vectors + by_series)).squeeze(-1)
+                effect = effect + by_category.gather(1, own)
+                continue
+            hidden = vectors.index_select(0, own.flatten()).view(*own.shape, -1) + by_series
+            effect = effect + readouts[place](functional.silu(hidden)).squeeze(-1)
         return effect

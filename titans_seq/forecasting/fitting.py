@@ -8,16 +8,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from jaxtyping import Bool, Float
-from torch import Tensor
 
 from titans_seq.exceptions import DataError
 from titans_seq.forecasting.conformal import Calibration
-from titans_seq.forecasting.network import Forecast, ForecastNetwork, NetworkConfig, Windows
+from titans_seq.forecasting.linear import solve_linear
+from titans_seq.forecasting.losses import summed_loss, training_loss
+from titans_seq.forecasting.network import ForecastNetwork, Windows
+from titans_seq.forecasting.network_config import NetworkConfig
 from titans_seq.forecasting.tables.panel import Panel, Preprocess
 from titans_seq.forecasting.tables.prepare import column_roles
 from titans_seq.forecasting.windows import (
-    WindowBatch,
     WindowBatches,
     WindowIndex,
     drop_empty,
@@ -27,14 +27,20 @@ from titans_seq.forecasting.windows import (
 )
 from titans_seq.training import History, TrainSettings, seeded, train
 
-LONGEST_PATCH = 12
+LONGEST_PATCH = 24
 """Rows of a token, at most."""
+
+LONGEST_HORIZON_PATCH = 48
+"""Rows of a token of the horizon, at most."""
 
 WINDOW = 96
 """Rows to look back on where memories keep what was before."""
 
-PATCHES = 8
+PATCHES = 4
 """Tokens of a short look-back, at least."""
+
+HEADS = 2
+"""Heads of the backbone."""
 
 PATIENCE = 4
 """Epochs without a better validation loss before training stops."""
@@ -72,44 +78,6 @@ class Trained(NamedTuple):
     """Windows of rows that were not trained on; perhaps none."""
 
 
-def squared_error(
-    forecast: Forecast, target: Float[Tensor, "batch horizon"], seen: Bool[Tensor, "batch horizon"]
-) -> Float[Tensor, ""]:
-    """Return the summed squared error of the point forecast where the target was seen."""
-    return ((forecast.point - target).square() * seen).sum()
-
-
-def pinball_error(
-    forecast: Forecast,
-    target: Float[Tensor, "batch horizon"],
-    seen: Bool[Tensor, "batch horizon"],
-    levels: tuple[float, ...],
-) -> Float[Tensor, ""]:
-    """Return the pinball loss, summed over steps and averaged over the levels."""
-    if not levels:
-        return target.new_zeros(())
-    level = target.new_tensor(levels)
-    error = (target[..., None] - forecast.quantiles) * seen[..., None]
-    return torch.maximum(level * error, (level - 1) * error).mean(dim=-1).sum()
-
-
-def summed_loss(network: ForecastNetwork, batch: WindowBatch) -> tuple[Tensor, Tensor]:
-    """Return the summed loss of a batch, and how many values it is a sum over."""
-    forecast = network(batch.windows)
-    seen = batch.target_seen
-    levels = network.config.quantiles
-    total = squared_error(forecast, batch.target, seen) + pinball_error(
-        forecast, batch.target, seen, levels
-    )
-    return total, seen.sum().clamp(min=1)
-
-
-def mean_loss(network: ForecastNetwork, batch: WindowBatch) -> Tensor:
-    """Return the loss of a batch, averaged over the values that were seen."""
-    total, count = summed_loss(network, batch)
-    return total / count
-
-
 def network_config(settings: Mapping[str, Any], preprocess: Preprocess) -> NetworkConfig:
     """Return the settings of the network, from those of a forecaster and what it learnt.
 
@@ -125,6 +93,8 @@ def network_config(settings: Mapping[str, Any], preprocess: Preprocess) -> Netwo
         context_length=context,
         quantiles=tuple(settings["quantiles"]),
         patch_length=max(1, min(LONGEST_PATCH, context // PATCHES)),
+        horizon_patch=min(LONGEST_HORIZON_PATCH, settings["horizon"]),
+        heads=HEADS,
         **{name: settings[name] for name in direct},
         **preprocess.sizes(column_roles(settings)),
     )
@@ -187,11 +157,14 @@ def fit_network(
     index, held_out = split_windows(config, panel, train_rows)
     with seeded(seed):
         network = ForecastNetwork(config)
-    validation = validation_batches(panel, held_out, network) if len(held_out.cutoffs) else None
+    validation = even_batches(panel, held_out, network) if len(held_out.cutoffs) else None
+    batches = training_batches(panel, index, network, settings["batch_size"], seed)
+    if validation is not None:
+        solve_linear(network, even_batches(panel, index, network, TRAIN_WINDOWS), validation)
     history = train(
         network,
-        mean_loss,
-        training_batches(panel, index, network, settings["batch_size"], seed),
+        training_loss,
+        batches,
         validation=validation,
         validation_loss=summed_loss,
         settings=TrainSettings(
@@ -225,15 +198,20 @@ def training_batches(
     )
 
 
-def validation_batches(panel: Panel, index: WindowIndex, network: ForecastNetwork) -> WindowBatches:
-    """Return batches of the windows that choose the epoch."""
+def even_batches(
+    panel: Panel,
+    index: WindowIndex,
+    network: ForecastNetwork,
+    per_epoch: int = VALIDATION_WINDOWS,
+) -> WindowBatches:
+    """Return batches of windows in their order, evenly spread if there are more."""
     return WindowBatches(
         panel,
         index,
         context_length=network.config.context_length,
         horizon=network.config.horizon,
         batch_size=PREDICT_BATCH,
-        per_epoch=VALIDATION_WINDOWS,
+        per_epoch=per_epoch,
     )
 
 
@@ -259,12 +237,11 @@ def settle_share(network: ForecastNetwork, batches: WindowBatches) -> None:
     little to learn beyond the linear part, what was learnt beyond it counts for less.
     """
     agreement = size = 0.0
+    network.share.fill_(1.0)
     for batch in batches:
         windows = to_device(batch.windows, network.share.device)
-        network.share.fill_(1.0)
         whole = network(windows).point.cpu()
-        network.share.fill_(0.0)
-        without = network(windows).point.cpu()
+        without = network.outline(windows).expected().cpu()
         part = (whole - without) * batch.target_seen
         agreement += float((part * (batch.target - without)).sum())
         size += float(part.square().sum())

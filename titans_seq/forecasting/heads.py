@@ -64,6 +64,12 @@ class QuantileHead(nn.Module):
             self.project.bias.zero_()
             self.project.bias[: self.middle] = start[: self.middle]
             self.project.bias[self.middle + 1 :] = start[self.middle :]
+        # what each step moves: the levels from its own outwards
+        places = torch.arange(len(quantiles))
+        below = -(places[:, None] >= places).double() * (places[:, None] < self.middle)
+        above = (places[:, None] <= places).double() * (places[:, None] > self.middle)
+        self.moves: Tensor
+        self.register_buffer("moves", (below + above).to(torch.get_default_dtype()), False)
 
     def forward(
         self, features: Float[Tensor, "batch horizon dim"], point: Float[Tensor, "batch horizon"]
@@ -71,6 +77,5 @@ class QuantileHead(nn.Module):
         """Return every level, on the scale of ``point``."""
         raw = self.project(features)
         middle = point[..., None] + raw[..., self.middle : self.middle + 1]
-        below = functional.softplus(raw[..., : self.middle]).flip(-1).cumsum(-1).flip(-1)
-        above = functional.softplus(raw[..., self.middle + 1 :]).cumsum(-1)
-        return torch.cat([middle - below, middle, middle + above], dim=-1)
+        levels: Tensor = middle + functional.softplus(raw) @ self.moves
+        return levels

@@ -16,34 +16,34 @@ Quantiles stand around the point forecast and cannot cross.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import pairwise
 from typing import NamedTuple
 
 import torch
-from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
 from titans_seq.backbone import TitansBackbone
-from titans_seq.config import TitansConfig, Variant
-from titans_seq.exceptions import ConfigError
 from titans_seq.forecasting.covariates import Codes, CovariateEffect
-from titans_seq.forecasting.heads import Normalisation, QuantileHead, scale_of
+from titans_seq.forecasting.heads import QuantileHead, scale_of
+from titans_seq.forecasting.network_config import NetworkConfig
+from titans_seq.forecasting.tokens import Coded, PatchReader, take
 
 CODE_DIM = 8
-"""Width of the vector that stands for one category."""
+"""Width of the vector that stands for one category of a series."""
 
-STEP_DIM = 16
+ROW_CODE_DIM = 4
+"""Width of the vector that stands for one category of a row."""
+
+STEP_DIM = 8
 """Width of the features of one step of the horizon."""
 
 TOKEN_DROPOUT = 0.5
 """Share of the history's tokens that a training window goes without."""
 
 BRANCH_DROPOUT = 0.5
-"""Share of the training windows whose expected value the backbone has no say in, so that the
-linear part and the effects are right by themselves, and the backbone adds what they lack."""
+"""Share of the training windows that the backbone does not read, so that the linear part and
+the effects are right by themselves, and the backbone adds what they lack."""
 
 LEAST_SPREAD = 0.1
 """Deviation that a flat look-back is taken to have where the backbone reads the effects."""
@@ -96,70 +96,34 @@ class Forecast(NamedTuple):
     """Further outputs, unbounded, on the scale of the look-back."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class NetworkConfig:
-    """Settings of a :class:`ForecastNetwork`; cardinalities count the unknown category."""
+class Outline(NamedTuple):
+    """What there is to a batch of windows before the backbone reads them."""
 
-    context_length: int
-    """Rows of the look-back."""
+    static: Float[Tensor, "batch static"]
+    effect: Float[Tensor, "batch rows"]
+    """Of the covariates known ahead, over the look-back and then the horizon."""
 
-    horizon: int
-    """Rows to forecast."""
+    centre: Float[Tensor, "batch 1"]
+    spread: Float[Tensor, "batch 1"]
+    values: Float[Tensor, "batch context"]
+    """The look-back without the effects, normalised; 0 where it is missing."""
 
-    quantiles: tuple[float, ...] = ()
-    """Levels, rising, each between 0 and 1."""
+    plain: Float[Tensor, "batch horizon"]
+    """What the linear part makes of the values."""
 
-    extra_outputs: int = 0
-    """Unbounded outputs a step, for whoever brings a loss of their own."""
+    def expected(
+        self, branch: Float[Tensor, "batch horizon"] | None = None
+    ) -> Float[Tensor, "batch horizon"]:
+        """Return the expected value, on the scale of the history.
 
-    past_reals: int = 0
-    past_cardinalities: tuple[int, ...] = ()
-    future_reals: int = 0
-    future_cardinalities: tuple[int, ...] = ()
-    static_reals: int = 0
-    static_cardinalities: tuple[int, ...] = ()
-
-    patch_length: int = 12
-    """Rows of one token."""
-
-    normalise: Normalisation = "mean"
-    """What a look-back is centred on: its ``mean`` or its ``last`` value, and divided by its
-    deviation; ``none`` leaves it as it is."""
-
-    variant: Variant = "mac"
-    dim: int = 32
-    layers: int = 2
-    heads: int = 4
-    dropout: float = 0.3
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be built.
-
-        Raises
-        ------
-        ConfigError
-            If a length is below 1 or the quantiles are not rising between 0 and 1.
+        Parameters
+        ----------
+        branch
+            What the backbone adds, if it was asked.
         """
-        for name in ("context_length", "horizon", "patch_length"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}={getattr(self, name)}: must be at least 1")
-        bounds = (0.0, *self.quantiles, 1.0)
-        if any(low >= high for low, high in pairwise(bounds)):
-            raise ConfigError(
-                f"quantiles={self.quantiles}: give rising levels between 0 and 1, like (0.1, 0.9)"
-            )
-        if self.normalise not in ("mean", "last", "none"):
-            raise ConfigError(f"normalise={self.normalise!r}: choose one of mean, last, none")
-
-    def backbone(self) -> TitansConfig:
-        """Return the settings of the backbone."""
-        return TitansConfig(
-            dim=self.dim,
-            layers=self.layers,
-            heads=self.heads,
-            variant=self.variant,
-            dropout=self.dropout,
-        )
+        residual = self.plain if branch is None else self.plain + branch
+        ahead = self.effect[:, -residual.shape[1] :]
+        return residual * self.spread + self.centre + ahead
 
 
 class ForecastNetwork(nn.Module):
@@ -179,32 +143,33 @@ class ForecastNetwork(nn.Module):
         super().__init__()
         self.config = config
         patch = config.patch_length
-        self.past_tokens = -(-config.context_length // patch)
-        self.future_tokens = -(-config.horizon // patch)
-
+        ahead = config.horizon_patch or patch
         self.static_codes = Codes(config.static_cardinalities, CODE_DIM)
         static = config.static_reals + CODE_DIM * len(config.static_cardinalities)
         self.effect = CovariateEffect(config.future_reals, config.future_cardinalities, static)
-        self.past_codes = Codes(config.past_cardinalities, CODE_DIM)
-        self.future_codes = Codes(config.future_cardinalities, CODE_DIM)
-        known = config.future_reals + CODE_DIM * len(config.future_cardinalities)
-        past = config.past_reals + CODE_DIM * len(config.past_cardinalities)
+        self.past_codes = Codes(config.past_cardinalities, ROW_CODE_DIM)
+        self.future_codes = Codes(config.future_cardinalities, ROW_CODE_DIM)
+        known = config.future_reals + ROW_CODE_DIM * len(config.future_cardinalities)
+        past = config.past_reals + ROW_CODE_DIM * len(config.past_cardinalities)
 
         self.linear = nn.Linear(config.context_length, config.horizon)
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
         with torch.no_grad():  # begin with the last value, as a random walk would have it
             self.linear.weight[:, -1] = 1.0
-        self.read_past = nn.Linear(patch * (3 + known + past), config.dim)
-        self.read_future = nn.Linear(patch * (1 + known), config.dim)
+        self.read_past = PatchReader(
+            config.context_length, patch, 3 + known + past, config.dim, at_end=True
+        )
+        self.read_future = PatchReader(config.horizon, ahead, 1 + known, config.dim, at_end=False)
+        self.past_tokens = self.read_past.tokens
         self.read_static = nn.Linear(static, config.dim) if static else None
         self.place = nn.Parameter(
-            torch.randn(self.past_tokens + self.future_tokens, config.dim) * 0.1
+            torch.randn(self.past_tokens + self.read_future.tokens, config.dim) * 0.1
         )
         self.backbone = TitansBackbone(config.backbone())
 
-        self.unpatch = nn.Linear(config.dim, patch * STEP_DIM)
-        self.point = nn.Linear(STEP_DIM, 1)
+        self.unpatch = nn.Linear(config.dim, ahead * STEP_DIM)
+        self.point = nn.Linear(STEP_DIM, 1, bias=False)
         nn.init.zeros_(self.point.weight)
         self.quantiles = QuantileHead(STEP_DIM, config.quantiles) if config.quantiles else None
         self.extra = nn.Linear(STEP_DIM, config.extra_outputs) if config.extra_outputs else None
@@ -214,78 +179,75 @@ class ForecastNetwork(nn.Module):
 
     def forward(self, windows: Windows) -> Forecast:
         """Return the forecast of a batch of windows."""
-        context = self.config.context_length
-        static = torch.cat([windows.static, *self.static_codes(windows.static_codes)], dim=-1)
-        effect = self.effect(windows.future, windows.future_codes, static)
-        rest = torch.where(windows.seen, windows.history - effect[:, :context], 0.0)
-        scale = scale_of(rest, windows.seen, self.config.normalise)
-        values = torch.where(windows.seen, (rest - scale.centre) / scale.spread, 0.0)
+        return self.complete(windows, self.outline(windows), BRANCH_DROPOUT)
 
-        relative = effect / scale.spread.clamp(min=LEAST_SPREAD)
-        features = self._features(windows, values, relative, static)
+    def complete(self, windows: Windows, outline: Outline, dropout: float = 0.0) -> Forecast:
+        """Return the forecast of windows, given what there is to them before the backbone.
+
+        Parameters
+        ----------
+        dropout
+            Share of the windows whose expected value the backbone has no say in, in training.
+        """
+        features = self._features(windows, outline)
         branch = self.share * self.point(features).squeeze(-1)
-        if self.training:
-            branch = branch * (torch.rand_like(branch[:, :1]) >= BRANCH_DROPOUT)
-        residual = self.linear(values) + branch
-        point = residual * scale.spread + scale.centre + effect[:, context:]
+        if self.training and dropout:
+            branch = branch * (torch.rand_like(branch[:, :1]) >= dropout)
+        point = outline.expected(branch)
         quantiles = point.new_zeros(*point.shape, 0)
         if self.quantiles is not None:
             away = self.quantiles(features, torch.zeros_like(point))
-            quantiles = point[..., None] + away * scale.spread[..., None]
+            quantiles = point[..., None] + away * outline.spread[..., None]
         extra = features[..., :0] if self.extra is None else self.extra(features)
         return Forecast(point, quantiles, extra)
+
+    def outline(self, windows: Windows) -> Outline:
+        """Return what there is to a batch of windows before the backbone reads them."""
+        static = torch.cat([windows.static, *self.static_codes(windows.static_codes)], dim=-1)
+        effect = self.effect(windows.future, windows.future_codes, static)
+        behind = effect[:, : self.config.context_length]
+        rest = torch.where(windows.seen, windows.history - behind, 0.0)
+        scale = scale_of(rest, windows.seen, self.config.normalise)
+        values = torch.where(windows.seen, (rest - scale.centre) / scale.spread, 0.0)
+        return Outline(static, effect, *scale, values, self.linear(values))
 
     def _features(
         self,
         windows: Windows,
-        values: Float[Tensor, "batch context"],
-        effect: Float[Tensor, "batch rows"],
-        static: Float[Tensor, "batch static"],
+        outline: Outline,
     ) -> Float[Tensor, "batch horizon step"]:
         """Return what the backbone has to say of every step."""
-        context, horizon = self.config.context_length, self.config.horizon
-        known = torch.cat(
-            [effect[..., None], windows.future, *self.future_codes(windows.future_codes)], dim=-1
+        lengths = [self.config.context_length, self.config.horizon]
+        values = outline.values
+        relative = outline.effect / outline.spread.clamp(min=LEAST_SPREAD)
+        chosen = self._chosen(values) if self.training else None
+        (known, known_ahead), (codes, codes_ahead), (effect, effect_ahead) = (
+            part.split(lengths, dim=1) for part in (windows.future, windows.future_codes, relative)
         )
-        read = torch.cat(
-            [
-                values[..., None],
-                windows.seen[..., None].to(values.dtype),
-                windows.past,
-                *self.past_codes(windows.past_codes),
-                known[:, :context],
-            ],
-            dim=-1,
+        vectors = self.future_codes.vectors()
+        past = self.read_past(
+            [values, windows.seen.to(values.dtype), windows.past, known, effect],
+            [*_coded(self.past_codes.vectors(), windows.past_codes), *_coded(vectors, codes)],
+            chosen,
         )
-        past = self._patches(read, self.past_tokens, at_end=True)
-        real = self._patches(windows.seen[..., None], self.past_tokens, at_end=True).any(-1)
-        if self.training:
-            real = real & (torch.rand_like(past[..., 0]) >= TOKEN_DROPOUT)
-        future = self._patches(known[:, context:], self.future_tokens, at_end=False)
-        tokens = torch.cat([self.read_past(past), self.read_future(future)], dim=1)
-        tokens = tokens + self.place
+        future = self.read_future([known_ahead, effect_ahead], _coded(vectors, codes_ahead))
+        places, places_ahead = self.place.split([self.past_tokens, future.shape[1]])
+        past = past + (places if chosen is None else functional.embedding(chosen, places))
+        tokens = torch.cat([past, future + places_ahead], dim=1)
         if self.read_static is not None:
-            tokens = tokens + self.read_static(static)[:, None]
-        ones = torch.ones_like(real[:, :1]).expand(-1, self.future_tokens)
+            tokens = tokens + self.read_static(outline.static)[:, None]
+        real = take(self.read_past.cut(windows.seen), chosen).any(-1)
+        ones = real.new_ones(()).expand(len(real), future.shape[1])
         mask = torch.cat([real, ones], dim=1)
         read_off, _ = self.backbone(tokens, mask=mask, keep_state=False)
-        steps = self.unpatch(read_off[:, self.past_tokens :])
-        steps = rearrange(
-            steps, "batch token (row step) -> batch (token row) step", row=self.config.patch_length
-        )
-        return functional.silu(steps[:, :horizon])
+        steps = self.unpatch(read_off[:, past.shape[1] :]).unflatten(-1, (-1, STEP_DIM))
+        return functional.silu(steps.flatten(1, 2)[:, : self.config.horizon])
 
-    def _patches(
-        self, rows: Float[Tensor, "batch rows column"], tokens: int, *, at_end: bool
-    ) -> Float[Tensor, "batch token features"]:
-        """Cut rows into patches; zeros fill up the first patch, or the last one."""
-        missing = tokens * self.config.patch_length - rows.shape[1]
-        pad = (0, 0, missing, 0) if at_end else (0, 0, 0, missing)
-        return rearrange(
-            functional.pad(rows, pad),
-            "batch (token row) column -> batch token (row column)",
-            token=tokens,
-        )
+    def _chosen(self, values: Float[Tensor, "batch context"]) -> Int[Tensor, "batch kept"]:
+        """Return the tokens of the look-back that each training window keeps."""
+        kept = self.past_tokens - int(TOKEN_DROPOUT * self.past_tokens)
+        drawn = torch.rand(len(values), self.past_tokens, device=values.device)
+        return drawn.topk(kept, dim=1).indices.sort(dim=1).values
 
     def _set_rates(self) -> None:
         """Mark how fast each part learns, and what is not to decay."""
@@ -300,3 +262,8 @@ class ForecastNetwork(nn.Module):
         for module in self.modules():
             if isinstance(module, Codes):
                 module.settle_unknown()
+
+
+def _coded(vectors: list[Tensor], codes: Int[Tensor, "batch rows columns"]) -> list[Coded]:
+    """Return columns of codes with the vectors of their categories."""
+    return [Coded(one, codes[..., column]) for column, one in enumerate(vectors)]

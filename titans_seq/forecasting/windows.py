@@ -97,25 +97,31 @@ def gather(panel: Panel, index: WindowIndex, *, context_length: int, horizon: in
     The rows of the horizon need not exist beyond the target: the known covariates of
     ``panel`` must then have been extended, see :func:`titans_seq.forecasting.tables.table.extend`.
     """
-    behind = torch.arange(-context_length, 0)
-    past_rows = index.cutoffs[:, None] + behind
-    inside = past_rows >= panel.starts[index.series][:, None]
-    past_rows = torch.where(inside, past_rows, panel.starts[index.series][:, None])
-    future_rows = index.cutoffs[:, None] + torch.arange(horizon)
-    rows = torch.cat([past_rows, future_rows], dim=1)
-    real = torch.cat([inside, torch.ones_like(future_rows, dtype=torch.bool)], dim=1)[..., None]
-    seen = inside & panel.seen[past_rows]
+    begins = panel.starts[index.series][:, None]
+    rows = index.cutoffs[:, None] + torch.arange(-context_length, horizon)
+    inside = rows >= begins
+    rows = torch.maximum(rows, begins)
+    begun = bool(inside[:, 0].all())
+
+    def cut(values: Tensor, first: int = 0, end: int | None = None) -> Tensor:
+        """Return the windows' rows, zero where the series had not begun."""
+        chosen = rows[:, first:end]
+        # one row of the panel after another: several times as fast as values[chosen]
+        part = values.index_select(0, chosen.flatten()).view(*chosen.shape, *values.shape[1:])
+        real = inside[:, first:end]
+        return part if begun else part * real.view(*real.shape, *[1] * (values.dim() - 1))
+
     windows = Windows(
-        history=panel.target[past_rows] * seen,
-        seen=seen,
-        past=panel.past[past_rows] * inside[..., None],
-        past_codes=panel.past_codes[past_rows] * inside[..., None],
-        future=panel.future[rows] * real,
-        future_codes=panel.future_codes[rows] * real,
+        history=cut(panel.target, 0, context_length),
+        seen=cut(panel.seen, 0, context_length),
+        past=cut(panel.past, 0, context_length),
+        past_codes=cut(panel.past_codes, 0, context_length),
+        future=cut(panel.future),
+        future_codes=cut(panel.future_codes),
         static=panel.static[index.series],
         static_codes=panel.static_codes[index.series],
     )
-    return WindowBatch(windows, panel.target[future_rows], panel.seen[future_rows])
+    return WindowBatch(windows, cut(panel.target, context_length), cut(panel.seen, context_length))
 
 
 class WindowBatches:

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from titans_seq.ops.norms import rms_norm
+
 NORM_EPS = torch.finfo(torch.float32).eps
 """Added to the mean square. PyTorch's default depends on the input's type: in bfloat16 it is
 0.008, which flattens whatever is small, such as what a young memory recalls."""
@@ -22,4 +24,4 @@ class RMSNorm(nn.RMSNorm):
 
     def forward(self, x: Float[Tensor, "*rows dim"]) -> Float[Tensor, "*rows dim"]:
         """Return the normalised values."""
-        return super().forward(x.to(self.weight.dtype))
+        return rms_norm(x.to(self.weight.dtype), self.weight, NORM_EPS)

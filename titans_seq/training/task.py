@@ -155,7 +155,7 @@ class Task(LightningModule):
         """Take the step into the mean of the weights; stop after the last one."""
         self.steps += 1
         if self.mean is not None:
-            self.mean.update(self.network)
+            self.mean.update()
         if self._done() < 1:
             return
         if self.steps < self.total_steps:
@@ -177,7 +177,7 @@ class Task(LightningModule):
         """Score the mean of the weights, if there is one."""
         self._validation = Mean()
         if self.mean is not None:
-            self.mean.swap(self.network)
+            self.mean.swap()
 
     def on_validation_end(self) -> None:
         """Close the epoch with its score, and go on with the weights that are trained."""
@@ -185,17 +185,17 @@ class Task(LightningModule):
             raise self._diverged("validation loss")
         self._close_epoch(self._validation.value)
         if self.mean is not None:
-            self.mean.swap(self.network)
+            self.mean.swap()
 
     def on_train_epoch_end(self) -> None:
         """Close the epoch if no validation has done so."""
         if len(self.records) > self.epoch:
             return
         if self.mean is not None:
-            self.mean.swap(self.network)
+            self.mean.swap()
         self._close_epoch(None)
         if self.mean is not None:
-            self.mean.swap(self.network)
+            self.mean.swap()
 
     def _close_epoch(self, validation_loss: float | None) -> None:
         """Record the epoch that ends; keep the weights as they stand if none were better."""

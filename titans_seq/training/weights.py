@@ -15,25 +15,34 @@ def snapshot(network: nn.Module) -> dict[str, Tensor]:
 
 
 class RunningMean:
-    """Exponential mean of a network's weights; integer buffers are taken as they stand."""
+    """Exponential mean of a network's weights; integer buffers are taken as they stand.
+
+    From the first update on the network's tensors must stay the same objects, as they do while
+    it is trained.
+    """
 
     def __init__(self, network: nn.Module) -> None:
+        self.network = network
         self.values = snapshot(network)
         self.steps = 0
+        self._live: dict[str, Tensor] = {}
 
     @torch.no_grad()
-    def update(self, network: nn.Module) -> None:
+    def update(self) -> None:
         """Take the network's present weights into the mean."""
+        self._live = self._live or self.network.state_dict()  # it walks through all modules
         self.steps += 1
         stays = min(MEMORY, self.steps / (self.steps + 9))
-        for name, value in network.state_dict().items():
-            if value.is_floating_point():
-                self.values[name].lerp_(value, 1 - stays)
-            else:
-                self.values[name].copy_(value)
+        names = [name for name, value in self.values.items() if value.is_floating_point()]
+        if names:
+            means = [self.values[name] for name in names]
+            torch._foreach_lerp_(means, [self._live[name] for name in names], 1 - stays)
+        for name, value in self.values.items():
+            if not value.is_floating_point():
+                value.copy_(self._live[name])
 
-    def swap(self, network: nn.Module) -> None:
+    def swap(self) -> None:
         """Exchange the network's weights with the mean; a second call undoes the first."""
-        own = snapshot(network)
-        network.load_state_dict(self.values)
+        own = snapshot(self.network)
+        self.network.load_state_dict(self.values)
         self.values = own

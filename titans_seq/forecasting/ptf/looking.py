@@ -120,7 +120,7 @@ class _Rows:
         self.past: Int[Tensor, " context"] = (
             torch.arange(config.context_length, device=device) + missing
         ) // config.patch_length
-        ahead = torch.arange(config.horizon, device=device) // config.patch_length
+        ahead = torch.arange(config.horizon, device=device) // network.read_future.patch_length
         self.ahead: Int[Tensor, " horizon"] = network.past_tokens + ahead
         counts = torch.zeros(len(seen), network.past_tokens, device=device)
         counts.index_add_(1, self.past, seen.to(counts.dtype))

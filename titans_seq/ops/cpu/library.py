@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import logging
 from collections.abc import Sequence
 from functools import cache
 
 import torch
 from torch import Tensor
 
+_log = logging.getLogger(__name__)
+
 MOST_LAYERS = 4
+
+INTERFACE = 2
+"""What a call hands over; counted up with every change, here and in ``src/memory.c``."""
 
 _Pointers = ctypes.c_void_p * MOST_LAYERS
 
@@ -79,13 +85,27 @@ class Backward(ctypes.Structure):
     ]
 
 
+def interface_of(loaded: ctypes.CDLL) -> int:
+    """Return which interface a library was built for; 1 is the last that does not say."""
+    try:
+        return int(loaded.titans_interface())
+    except AttributeError:
+        return 1
+
+
 @cache
 def library() -> ctypes.CDLL | None:
-    """Return the compiled library, or ``None`` if it was not built."""
+    """Return the compiled library, or ``None`` if it was not built, or of another version."""
     found = importlib.util.find_spec("titans_seq.ops.cpu._kernels")
     if found is None or found.origin is None:
         return None
     loaded = ctypes.CDLL(found.origin)
+    if interface_of(loaded) != INTERFACE:
+        _log.warning(
+            "%s was built from other sources than these: install titans-seq again; until then "
+            "the memory is slower", found.origin
+        )  # fmt: skip
+        return None
     loaded.titans_room.restype = ctypes.c_long
     loaded.titans_forward.restype = None
     loaded.titans_backward.restype = None

@@ -1,0 +1,90 @@
+"""From the rows of a window to the tokens that the backbone reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class Coded(NamedTuple):
+    """A column of categories, and what stands for each of them."""
+
+    vectors: Float[Tensor, "categories dim"]
+    codes: Int[Tensor, "batch rows"]
+
+
+class PatchReader(nn.Module):
+    """Cut rows into patches, and make one token of each.
+
+    Parameters
+    ----------
+    rows
+        Rows of a window.
+    patch_length
+        Rows of one token.
+    width
+        Numbers that a row has, the vectors of its categories included.
+    dim
+        Width of a token.
+    at_end
+        Whether the last patch is whole, if not all are: the first one is then filled up with
+        zeros, else the last.
+    """
+
+    def __init__(self, rows: int, patch_length: int, width: int, dim: int, *, at_end: bool) -> None:
+        super().__init__()
+        self.tokens = -(-rows // patch_length)
+        self.patch_length = patch_length
+        missing = self.tokens * patch_length - rows
+        self.missing = (missing, 0) if at_end else (0, missing)
+        self.project = nn.Linear(patch_length * width, dim)
+
+    def forward(
+        self,
+        columns: Sequence[Float[Tensor, "batch rows *columns"]],
+        coded: Sequence[Coded],
+        chosen: Int[Tensor, "batch kept"] | None = None,
+    ) -> Float[Tensor, "batch kept dim"]:
+        """Return the tokens.
+
+        Parameters
+        ----------
+        columns
+            Numbers of each row; together with the vectors of ``coded`` as many as ``width``.
+        coded
+            Categories of each row.
+        chosen
+            Patches of each window that become tokens, if not all do.
+        """
+        parts = [take(self.cut(one), chosen) for one in columns]
+        for vectors, codes in coded:
+            nothing = len(vectors)  # stands for the rows that fill up a patch
+            cut = take(self.cut(codes, nothing), chosen)
+            filled = functional.pad(vectors, (0, 0, 0, 1)) if any(self.missing) else vectors
+            parts.append(filled.index_select(0, cut.flatten()).view(*cut.shape[:2], -1))
+        tokens: Tensor = self.project(torch.cat(parts, dim=-1))
+        return tokens
+
+    def cut(
+        self, rows: Float[Tensor, "batch rows *columns"], filling: float = 0
+    ) -> Float[Tensor, "batch tokens features"]:
+        """Return the rows of each patch side by side."""
+        if any(self.missing):
+            around = (0, 0) * (rows.dim() - 2) + self.missing
+            rows = functional.pad(rows, around, value=filling)
+        cut: Tensor = rows.unflatten(1, (self.tokens, self.patch_length)).flatten(2)
+        return cut
+
+
+def take(
+    patches: Float[Tensor, "batch tokens features"], chosen: Int[Tensor, "batch kept"] | None
+) -> Float[Tensor, "batch kept features"]:
+    """Return the chosen patches of each window."""
+    if chosen is None:
+        return patches
+    return patches.gather(1, chosen[..., None].expand(-1, -1, patches.shape[2]))
