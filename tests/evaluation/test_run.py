@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import json
+import math
 import random
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,8 @@ from titans_seq.evaluation.run_folder import RunFolder, read_recipe_file
 from titans_seq.evaluation.splits import Split
 from titans_seq.evaluation.summary import summarise, verdicts
 from titans_seq.exceptions import ConfigError, DataError, DivergedError, MissingDataError
-from titans_seq.forecasting import fitting as forecast_fitting
 from titans_seq.training.saver import Saver
+from titans_seq.training.task import Task
 
 FILES = {
     "DONE", "checkpoints", "data.json", "environment.json", "metrics.json", "metrics.jsonl",
@@ -195,14 +196,14 @@ def test_a_forecast_is_run_again_from_its_folder_to_the_digit(
 def test_a_divergence_keeps_the_checkpoint(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loss, calls = forecast_fitting.mean_loss, 0
+    step, calls = Task.training_step, 0
 
-    def bad(*words: Any) -> Any:
+    def bad(task: Task, *words: Any) -> Any:
         nonlocal calls
         calls += 1
-        return loss(*words) * (float("nan") if calls == 5 else 1.0)
+        return step(task, *words) * (math.nan if calls == 5 else 1.0)
 
-    monkeypatch.setattr(forecast_fitting, "mean_loss", bad)
+    monkeypatch.setattr(Task, "training_step", bad)
     with pytest.raises(DivergedError, match=r"the last good checkpoint is .*training-1\.saf"):
         run_recipe(FORECAST_RECIPE, tmp_path / "run", every=0)
     assert (tmp_path / "run" / "checkpoints" / "horizon-6-seed-0").is_dir()
