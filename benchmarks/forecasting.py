@@ -76,7 +76,7 @@ class Ours:
         short = frame.groupby("unique_id").tail(3 * options.context + 2 * options.horizon)
         self.forecaster.fit(short)  # a little training: time does not depend on the weights
         self.one = frame[frame["unique_id"] == "series 0"].tail(3 * options.context)
-        table = self.forecaster._read(frame, self.forecaster._columns(), "frame")
+        table = self.forecaster._read(frame, "frame")
         panel = self.forecaster.preprocess_.panel(table, self.forecaster._columns())
         rows = panel.starts.diff().tolist()
         begins = [options.context] * len(rows)

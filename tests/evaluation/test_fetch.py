@@ -35,7 +35,7 @@ def _load_server() -> ModuleType:
 faulty = _load_server()
 CONTENT: bytes = faulty.CONTENT
 QUICK: dict[str, Any] = {
-    "attempts": 3, "pause": 0.01, "timeout": (2.0, 0.2), "keep_above": 8000,
+    "attempts": 3, "pause": 0.01, "timeout": (2.0, 0.6), "keep_above": 8000,
 }  # fmt: skip
 
 

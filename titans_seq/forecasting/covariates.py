@@ -87,6 +87,7 @@ class CovariateEffect(nn.Module):
                 by_category = readouts[place](functional.silu(vectors + by_series)).squeeze(-1)
                 effect = effect + by_category.gather(1, own)
                 continue
-            hidden = vectors.index_select(0, own.flatten()).view(*own.shape, -1) + by_series
+            hidden = vectors.index_select(0, own.flatten()).view(*own.shape, vectors.shape[1])
+            hidden = hidden + by_series
             effect = effect + readouts[place](functional.silu(hidden)).squeeze(-1)
         return effect

@@ -66,7 +66,8 @@ class PatchReader(nn.Module):
             nothing = len(vectors)  # stands for the rows that fill up a patch
             cut = take(self.cut(codes, nothing), chosen)
             filled = functional.pad(vectors, (0, 0, 0, 1)) if any(self.missing) else vectors
-            parts.append(filled.index_select(0, cut.flatten()).view(*cut.shape[:2], -1))
+            width = cut.shape[2] * vectors.shape[1]
+            parts.append(filled.index_select(0, cut.flatten()).view(*cut.shape[:2], width))
         tokens: Tensor = self.project(torch.cat(parts, dim=-1))
         return tokens
 

@@ -183,7 +183,8 @@ def test_intervals_hold_what_they_say() -> None:
     few.set_params(quantiles=(0.1, 0.9))
     found = few.forecast_windows(noise, start=450)
     inside = (found.quantiles[..., 0] <= found.actual) & (found.actual <= found.quantiles[..., 1])
-    assert 0.74 < inside.mean() < 0.87
+    # 300 rows calibrate and 300 are counted: a deviation of 0.033.
+    assert 0.70 < inside.mean() < 0.90
 
 
 def test_without_a_calibration_samples_are_refused(frame: pd.DataFrame) -> None:
