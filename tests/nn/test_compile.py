@@ -89,6 +89,11 @@ def test_a_stream_compiles_whole_and_agrees(variant: str) -> None:
     _assert_streams_alike(_backbone(variant), [3, 5, 4, 6], backend="aot_eager")
 
 
+@pytest.mark.slow
+def test_a_stream_of_segments_compiles_whole_at_any_place() -> None:
+    _assert_streams_alike(_backbone("mac"), [3, 5, 4], backend="aot_eager")
+
+
 def test_a_memorys_stream_compiles_whole_and_agrees() -> None:
     _assert_streams_alike(_memory(), [3, 5, 4, 6], backend="aot_eager")
 

@@ -226,17 +226,18 @@ class ContextMixer(PersistentTokens):
     def _recalled_from(self, before: Running, piece: Piece) -> tuple[Tensor, ...]:
         """Return the weights that the segment's context is read from: those at its start."""
         opens = piece.opens
-        if opens is False:
+        if not isinstance(opens, Tensor) and not opens:
             return before.recalled_from
         carry = None if before.memory is None else before.memory.carry
         now = self.memory.weights(carry, len(piece.queries))
         if not before.recalled_from:
             return now
         if piece.filled is not None:
-            opens = piece.filled.any(1) & torch.as_tensor(opens, device=piece.filled.device)
-        if opens is True or bool(torch.as_tensor(opens).all()):
+            real = piece.filled.any(1)
+            opens = real & opens.to(real.device) if isinstance(opens, Tensor) else real
+        if not isinstance(opens, Tensor) or bool(opens.all()):
             return now
-        chosen = torch.as_tensor(opens, device=now[0].device).reshape(1, -1, 1, 1)
+        chosen = opens.to(now[0].device).reshape(1, -1, 1, 1)
         return tuple(
             torch.where(chosen, one, other)
             for one, other in zip(now, before.recalled_from, strict=True)
