@@ -60,11 +60,11 @@ def test_monotone_constraints_turn_a_forecast(
         """Return the slope after training, positive if it is as asked for."""
         torch.manual_seed(0)
         model = TitansForecastModel.from_dataset(
-            dataset, loss=MAE(), learning_rate=0.03, monotone_constraints=constraints,
+            dataset, loss=MAE(), learning_rate=0.06, monotone_constraints=constraints,
             dropout=0.0, **SMALL,
         )  # fmt: skip
         with torch.no_grad():  # begin with the wrong sign
-            model.networks[0].effect.readouts[0].weight.fill_(-0.3 * sign)
+            model.networks[0].effect.readouts[0].weight.fill_(-0.6 * sign)
             model.networks[0].effect.reals[0].weight.fill_(1.0)
         Trainer(max_epochs=3, limit_train_batches=4, **quiet).fit(
             model, dataset.to_dataloader(train=True, batch_size=32)
@@ -77,7 +77,7 @@ def test_monotone_constraints_turn_a_forecast(
     free, bound = trained(), trained(plan=5 * sign)
 
     assert free < 0
-    assert bound > free + 0.1
+    assert bound > max(0, free + 0.5)
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])

@@ -178,13 +178,12 @@ def test_samples_and_intervals_are_calibrated(
 
 def test_intervals_hold_what_they_say() -> None:
     rng = np.random.default_rng(0)
-    noise = rng.gamma(2.0, 1.0, (2, 600)) * np.array([[1.0], [30.0]])
-    few = TitansForecaster(**SMALL | {"quantiles": ()}).fit(noise[:, :450], val_size=150)
+    noise = rng.gamma(2.0, 1.0, (2, 1800)) * np.array([[1.0], [30.0]])
+    few = TitansForecaster(**SMALL | {"quantiles": ()}).fit(noise[:, :1200], val_size=600)
     few.set_params(quantiles=(0.1, 0.9))
-    found = few.forecast_windows(noise, start=450)
+    found = few.forecast_windows(noise, start=1200)
     inside = (found.quantiles[..., 0] <= found.actual) & (found.actual <= found.quantiles[..., 1])
-    # 300 rows calibrate and 300 are counted: a deviation of 0.033.
-    assert 0.70 < inside.mean() < 0.90
+    assert 0.74 < inside.mean() < 0.87
 
 
 def test_without_a_calibration_samples_are_refused(frame: pd.DataFrame) -> None:
