@@ -80,7 +80,7 @@ def _assess(
     names: tuple[Path, Path | None],
 ) -> Assessment:
     """Return the assessment that fits what the model answers."""
-    from titans_seq.dna.labels import label_table, label_values
+    from titans_seq.dna.reading.labels import label_table, label_values
     from titans_seq.evaluation import assess_classifier, assess_labels, assess_values
 
     task = estimator.network_.config.task

@@ -171,7 +171,7 @@ def _estimator(asked: Asked, settings: Settings, more: tuple[str, ...]) -> Any:
 
 def _targets(task: str, data: LabelledSequences, fasta: Path) -> Any:
     """Return the labels as the estimator takes them."""
-    from titans_seq.dna.labels import label_table, label_values
+    from titans_seq.dna.reading.labels import label_table, label_values
 
     if task == "labels":
         return label_table(data.labels)

@@ -27,10 +27,10 @@ from .options import DATA_OR_STDIN, MODEL_IN, OutFile, gathered
 from .rows import SINKS, rows_to, whole_file
 
 if TYPE_CHECKING:
-    from titans_seq.dna.answers import Outputs
-    from titans_seq.dna.checked import CheckedFasta
-    from titans_seq.dna.stream import Predictions
-    from titans_seq.dna.summaries import Summaries
+    from titans_seq.dna.reading.checked import CheckedFasta
+    from titans_seq.dna.streaming.answers import Outputs
+    from titans_seq.dna.streaming.stream import Predictions
+    from titans_seq.dna.streaming.summaries import Summaries
 
 logger = logging.getLogger("titans_seq")
 
@@ -70,9 +70,9 @@ def predict(
       titans-seq dna predict genome.fa --model enhancers --variants snps.vcf.gz
     """
     check_words(out, along, instead, faults)
-    from titans_seq.dna.checked import checked_fasta
-    from titans_seq.dna.labels import table_separator
     from titans_seq.dna.models import load_estimator
+    from titans_seq.dna.reading.checked import checked_fasta
+    from titans_seq.dna.reading.labels import table_separator
 
     estimator = load_estimator(model)
     if table_separator(fasta) is not None:
@@ -94,10 +94,10 @@ def predict(
 
 def _predict_records(estimator: Any, source: CheckedFasta, out: Path, along: Along) -> None:
     """Write a row for each record, or for each window of it."""
-    from titans_seq.dna.answers import outputs_of
-    from titans_seq.dna.stream import check_lengths, predict_pieces
-    from titans_seq.dna.summaries import Summaries
-    from titans_seq.dna.tiles import Grid
+    from titans_seq.dna.streaming.answers import outputs_of
+    from titans_seq.dna.streaming.stream import check_lengths, predict_pieces
+    from titans_seq.dna.streaming.summaries import Summaries
+    from titans_seq.dna.streaming.tiles import Grid
 
     grid = Grid.of(along.window, along.stride, carry=along.carry)
     check_lengths(source, grid)
@@ -115,7 +115,7 @@ def _summary(
     outputs: Outputs, summaries: Summaries, out: Path | None
 ) -> Iterator[Callable[[Predictions], None]]:
     """Give a function that adds predictions up by record, and writes a row for each record."""
-    from titans_seq.dna.summaries import summary_columns
+    from titans_seq.dna.streaming.summaries import summary_columns
 
     if out is None:
         yield lambda _: None
@@ -134,7 +134,7 @@ def _summary(
 @contextmanager
 def _writer(outputs: Outputs, out: Path, along: Along) -> Iterator[Callable[[Predictions], None]]:
     """Give a function that writes predictions in the form that the file's suffix names."""
-    from titans_seq.dna.tracks import BedGraph, window_columns, window_lines
+    from titans_seq.dna.streaming.tracks import BedGraph, window_columns, window_lines
 
     if out.suffix not in TRACKS:
         places = along.window is not None
@@ -174,9 +174,9 @@ def _shown(found: Iterable[Predictions], letters: int) -> Iterator[Predictions]:
 
 def _predict_intervals(estimator: Any, source: CheckedFasta, bed: Path, out: Path) -> None:
     """Write a row for each interval, in the order of the BED file."""
-    from titans_seq.dna.answers import outputs_of
-    from titans_seq.dna.intervals import predict_intervals, read_bed
-    from titans_seq.dna.tracks import interval_columns, interval_lines
+    from titans_seq.dna.streaming.answers import outputs_of
+    from titans_seq.dna.streaming.intervals import predict_intervals, read_bed
+    from titans_seq.dna.streaming.tracks import interval_columns, interval_lines
 
     intervals = read_bed(bed)
     answers = predict_intervals(estimator, source, intervals, str(bed))
@@ -192,8 +192,8 @@ def _predict_variants(
     estimator: Any, source: CheckedFasta, vcf: Path, out: Path, window: int | None
 ) -> None:
     """Write a row for each variant, in the order of the VCF file."""
-    from titans_seq.dna.answers import outputs_of
-    from titans_seq.dna.variants import read_vcf, score_variants, variant_columns
+    from titans_seq.dna.streaming.answers import outputs_of
+    from titans_seq.dna.streaming.variants import read_vcf, score_variants, variant_columns
 
     variants = read_vcf(vcf)
     if variants.left_out:
@@ -214,9 +214,9 @@ def _predict_variants(
 def _predict_table(estimator: Any, path: Path, out: Path) -> None:
     """Write a row for each row of a table of sequences."""
     from titans_seq.dna import read_sequences
-    from titans_seq.dna.answers import ask, outputs_of
     from titans_seq.dna.inputs import encode_all
-    from titans_seq.dna.tracks import answer_columns
+    from titans_seq.dna.streaming.answers import ask, outputs_of
+    from titans_seq.dna.streaming.tracks import answer_columns
 
     data = read_sequences(path)
     answers = ask(estimator, encode_all(data.sequences))

@@ -11,8 +11,8 @@ from typing import Any
 
 from memory_cells.machine import peak_megabytes
 
-from titans_seq.dna.checked import checked_fasta
-from titans_seq.dna.tiles import Grid, tile
+from titans_seq.dna.reading.checked import checked_fasta
+from titans_seq.dna.streaming.tiles import Grid, tile
 
 Figures = dict[str, Any]
 

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from titans_seq.dna.blocks import read_blocks
-from titans_seq.dna.pieces import read_pieces
-from titans_seq.dna.sources import open_bytes
+from titans_seq.dna.reading.blocks import read_blocks
+from titans_seq.dna.reading.pieces import read_pieces
+from titans_seq.dna.reading.sources import open_bytes
 
 
 def blocks(path: Path) -> int:

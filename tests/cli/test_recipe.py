@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from titans_seq.dna import fitting
+from titans_seq.dna.learning import fitting
 
 Run = Callable[..., Result]
 

@@ -23,7 +23,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from titans_seq.dna import FastaRecord, TitansDNAClassifier
 from titans_seq.dna.alphabet import decode, encode, reverse_complement
-from titans_seq.dna.windows import pad
+from titans_seq.dna.learning.windows import pad
 from titans_seq.exceptions import BundleError, ConfigError, DataError
 
 TINY: dict[str, Any] = {"dim": 8, "layers": 1, "max_epochs": 1, "batch_size": 16, "random_state": 0}

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from titans_seq.dna import TitansDNAClassifier, TitansDNARegressor, explain
-from titans_seq.dna.network import READERS
+from titans_seq.dna.learning.network import READERS
 from titans_seq.dna.plots import plot_logo
 from titans_seq.exceptions import ConfigError, DataError
 

@@ -19,7 +19,7 @@ from titans_seq.dna import (
     pretrain,
 )
 from titans_seq.dna.alphabet import encode, reverse_complement
-from titans_seq.dna.corpus import HeldWindows, WindowBatches, make_corpus
+from titans_seq.dna.learning.corpus import HeldWindows, WindowBatches, make_corpus
 from titans_seq.exceptions import BundleError, ConfigError, DataError
 from titans_seq.files import load_bundle
 from titans_seq.training.task import Task

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from titans_seq.dna.calibration import calibration_error
+from titans_seq.dna.learning.calibration import calibration_error
 from titans_seq.evaluation.intervals import _scores, bootstrap_intervals
 
 

@@ -8,10 +8,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from titans_seq.dna.estimator import TitansDNAClassifier
     from titans_seq.dna.explaining import Explanation, explain
-    from titans_seq.dna.fasta import FastaRecord, read_fasta
-    from titans_seq.dna.labels import LabelledSequences, read_labelled, read_labels, read_sequences
-    from titans_seq.dna.language import LanguageConfig
+    from titans_seq.dna.learning.language import LanguageConfig
     from titans_seq.dna.pretraining import Pretrained, PretrainSettings, pretrain
+    from titans_seq.dna.reading.fasta import FastaRecord, read_fasta
+    from titans_seq.dna.reading.labels import (
+        LabelledSequences,
+        read_labelled,
+        read_labels,
+        read_sequences,
+    )
     from titans_seq.dna.regressor import TitansDNARegressor
 
 __all__ = [
@@ -34,18 +39,18 @@ __all__ = [
 _HOME = {
     "Explanation": "explaining",
     "explain": "explaining",
-    "FastaRecord": "fasta",
-    "LabelledSequences": "labels",
-    "LanguageConfig": "language",
+    "FastaRecord": "reading.fasta",
+    "LabelledSequences": "reading.labels",
+    "LanguageConfig": "learning.language",
     "PretrainSettings": "pretraining",
     "Pretrained": "pretraining",
     "TitansDNAClassifier": "estimator",
     "TitansDNARegressor": "regressor",
     "pretrain": "pretraining",
-    "read_fasta": "fasta",
-    "read_labelled": "labels",
-    "read_labels": "labels",
-    "read_sequences": "labels",
+    "read_fasta": "reading.fasta",
+    "read_labelled": "reading.labels",
+    "read_labels": "reading.labels",
+    "read_sequences": "reading.labels",
 }
 
 

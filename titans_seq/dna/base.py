@@ -15,10 +15,13 @@ from sklearn.utils.validation import check_is_fitted
 
 from titans_seq.config import Variant, record_from_table, table_from_record
 from titans_seq.dna.alphabet import Codes
-from titans_seq.dna.fitting import fit_network, read
-from titans_seq.dna.initial import take_over
 from titans_seq.dna.inputs import encode_all
-from titans_seq.dna.network import DNANetworkConfig, TitansDNANetwork
+from titans_seq.dna.learning.fitting import fit_network, read
+from titans_seq.dna.learning.initial import take_over
+from titans_seq.dna.learning.network import DNANetworkConfig, TitansDNANetwork
+from titans_seq.dna.learning.targets import Target, hold_out
+from titans_seq.dna.learning.tasks import mix
+from titans_seq.dna.learning.windows import Labelled
 from titans_seq.dna.settings import (
     check_settings,
     describe,
@@ -27,10 +30,7 @@ from titans_seq.dna.settings import (
     one_pass,
     train_settings,
 )
-from titans_seq.dna.stream import StreamMixin
-from titans_seq.dna.targets import Target, hold_out
-from titans_seq.dna.tasks import mix
-from titans_seq.dna.windows import Labelled
+from titans_seq.dna.streaming.stream import StreamMixin
 from titans_seq.exceptions import BundleError, DataError
 from titans_seq.files import Bundle, load_bundle, save_bundle
 from titans_seq.training import pick_device, seeded

@@ -12,9 +12,9 @@ from sklearn.base import ClassifierMixin
 from titans_seq.config import Variant
 from titans_seq.dna.base import Strands, TitansDNAEstimator
 from titans_seq.dna.inputs import encode_all
+from titans_seq.dna.learning.targets import check_classes, read_target, row_weights
+from titans_seq.dna.learning.tasks import probabilities
 from titans_seq.dna.naming import name_classes, name_labels
-from titans_seq.dna.targets import check_classes, read_target, row_weights
-from titans_seq.dna.tasks import probabilities
 from titans_seq.exceptions import ConfigError
 
 BUNDLE_KIND = "titans-dna-classifier"

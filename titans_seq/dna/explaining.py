@@ -18,9 +18,9 @@ from torch import Tensor
 from titans_seq.dna.alphabet import SHARES, Codes, decode
 from titans_seq.dna.base import TitansDNAEstimator
 from titans_seq.dna.inputs import encode_all
-from titans_seq.dna.network import Strand, TitansDNANetwork
-from titans_seq.dna.tasks import mix, settle
-from titans_seq.dna.windows import pad
+from titans_seq.dna.learning.network import Strand, TitansDNANetwork
+from titans_seq.dna.learning.tasks import mix, settle
+from titans_seq.dna.learning.windows import pad
 from titans_seq.exceptions import ConfigError, DataError
 from titans_seq.nn.surprise import listening
 

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from titans_seq.config import table_from_record
 from titans_seq.dna.alphabet import Codes
-from titans_seq.dna.corpus import LEAST, Corpus, HeldWindows, WindowBatches, make_corpus
-from titans_seq.dna.initial import PRETRAINED_KIND
 from titans_seq.dna.inputs import encode_all
-from titans_seq.dna.language import LanguageConfig, TitansDNALanguage, base_losses
+from titans_seq.dna.learning.corpus import LEAST, Corpus, HeldWindows, WindowBatches, make_corpus
+from titans_seq.dna.learning.initial import PRETRAINED_KIND
+from titans_seq.dna.learning.language import LanguageConfig, TitansDNALanguage, base_losses
 from titans_seq.exceptions import BundleError, ConfigError
 from titans_seq.files import CONFIG, check_new_folder, save_bundle
 from titans_seq.training import (

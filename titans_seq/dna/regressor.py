@@ -10,7 +10,7 @@ from sklearn.base import RegressorMixin
 
 from titans_seq.dna.base import TitansDNAEstimator
 from titans_seq.dna.inputs import encode_all
-from titans_seq.dna.targets import read_values, row_weights
+from titans_seq.dna.learning.targets import read_values, row_weights
 
 REGRESSOR_KIND = "titans-dna-regressor"
 """What ``config.json`` of a saved regressor says it is."""

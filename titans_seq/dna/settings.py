@@ -10,9 +10,9 @@ import numpy as np
 
 from titans_seq.config import VARIANTS
 from titans_seq.dna.alphabet import Codes
-from titans_seq.dna.network import READERS, DNANetworkConfig
-from titans_seq.dna.tasks import Task
-from titans_seq.dna.tokens import word_length
+from titans_seq.dna.learning.network import READERS, DNANetworkConfig
+from titans_seq.dna.learning.tasks import Task
+from titans_seq.dna.learning.tokens import word_length
 from titans_seq.exceptions import ConfigError
 from titans_seq.training import TrainSettings
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from sklearn import metrics
 from sklearn.preprocessing import label_binarize
 
-from titans_seq.dna.calibration import calibration_error
+from titans_seq.dna.learning.calibration import calibration_error
 from titans_seq.evaluation.intervals import bootstrap_intervals, interval
 from titans_seq.exceptions import DataError
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from titans_seq.dna.fasta import read_fasta
+from titans_seq.dna.reading.fasta import read_fasta
 from titans_seq.evaluation.dna_words import other_strand
 from titans_seq.exceptions import DataError
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from titans_seq.dna.calibration import confidence_bins
+from titans_seq.dna.learning.calibration import confidence_bins
 
 Array = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.floating]

@@ -1,0 +1,1 @@
+"""Bytes, records and labels: sequences as files hold them; no network is known here."""
