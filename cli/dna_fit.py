@@ -57,11 +57,12 @@ class Asked:
 SETTINGS = (
     click.option(
         "--reverse-complement",
-        type=click.Choice(["none", "augment", "average", "equivariant"]),
-        default="none",
+        type=click.Choice(["auto", "none", "augment", "average", "equivariant"]),
+        default="auto",
         show_default=True,
         help="What the other strand is worth: nothing, more training sequences, or the same "
-        "answer always (by the mean over both strands, or by the network's own symmetry).",
+        "answer always (by the mean over both strands, or by the network's own symmetry); "
+        "auto: none or average, whichever foretells held-out sequences.",
     ),
     variant_option("mag"),
     click.option(

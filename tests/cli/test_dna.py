@@ -14,7 +14,8 @@ import pandas as pd
 import pytest
 from click.testing import Result
 
-from titans_seq.dna import TitansDNAClassifier, fitting, pretraining
+from titans_seq.dna import TitansDNAClassifier, pretraining
+from titans_seq.dna.learning import fitting
 
 Run = Callable[..., Result]
 Sequences = dict[str, tuple[str, str]]
@@ -262,7 +263,7 @@ def test_an_interrupted_fit_goes_on_and_comes_to_the_same_model(
 ) -> None:
     model, kept = tmp_path / "model", tmp_path / "model.checkpoints"
     words = ("-q", "dna", "fit", fasta, "--max-epochs", "1", "--model", model)
-    loss, calls = fitting.readers_loss, 0
+    loss, calls = fitting.titans_loss, 0
 
     def signalled(*values: Any) -> Any:
         nonlocal calls
@@ -271,7 +272,7 @@ def test_an_interrupted_fit_goes_on_and_comes_to_the_same_model(
         return loss(*values)
 
     with monkeypatch.context() as patch:
-        patch.setattr(fitting, "readers_loss", signalled)
+        patch.setattr(fitting, "titans_loss", signalled)
         answer = run(*words)
     assert answer.exit_code == 130
     assert answer.stderr == (

@@ -64,14 +64,14 @@ def test_a_run_is_interrupted_gone_on_with_and_compared(
 ) -> None:
     out = tmp_path / "first"
     words = ("-q", "recipe", "run", "ecoli_coding_vs_intergenic", *QUICK, "--out", out)
-    loss = fitting.readers_loss
+    loss = fitting.titans_loss
 
     def signalled(*values: Any) -> Any:
         os.kill(os.getpid(), signal.SIGINT)
         return loss(*values)
 
     with monkeypatch.context() as patch:
-        patch.setattr(fitting, "readers_loss", signalled)
+        patch.setattr(fitting, "titans_loss", signalled)
         answer = run(*words)
     assert answer.exit_code == 130
     assert answer.stderr.endswith("the same command with --resume goes on\n")

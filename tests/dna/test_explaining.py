@@ -41,7 +41,7 @@ def only(reader: str, **changes: Any) -> TitansDNAClassifier:
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         network.mixing.copy_(torch.tensor([float(name == reader) for name in READERS]))
-        for table in (*network.words.tables, network.places.start, network.places.end):
+        for table in (network.words.table, network.places.start, network.places.end):
             table.copy_(torch.randn(table.shape, generator=generator))
     return classifier
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any, Literal, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +16,11 @@ from sklearn.utils.validation import check_is_fitted
 from titans_seq.config import Variant, record_from_table, table_from_record
 from titans_seq.dna.alphabet import Codes
 from titans_seq.dna.inputs import encode_all
-from titans_seq.dna.learning.fitting import fit_network, read
+from titans_seq.dna.learning.fitting import fit_network, pass_once
 from titans_seq.dna.learning.initial import take_over
-from titans_seq.dna.learning.network import DNANetworkConfig, TitansDNANetwork
+from titans_seq.dna.learning.network import DNANetworkConfig, Strands, TitansDNANetwork
+from titans_seq.dna.learning.readers import read
+from titans_seq.dna.learning.start import fit_simple, plant_motifs, start
 from titans_seq.dna.learning.targets import Target, hold_out
 from titans_seq.dna.learning.tasks import mix
 from titans_seq.dna.learning.windows import Labelled
@@ -34,8 +36,6 @@ from titans_seq.dna.streaming.stream import StreamMixin
 from titans_seq.exceptions import BundleError, DataError
 from titans_seq.files import Bundle, load_bundle, save_bundle
 from titans_seq.training import pick_device, seeded
-
-Strands = Literal["none", "augment", "average", "equivariant"]
 
 
 class TitansDNAEstimator(StreamMixin, BaseEstimator):
@@ -56,7 +56,7 @@ class TitansDNAEstimator(StreamMixin, BaseEstimator):
         layers: int = 2,
         tokens: str = "motif",
         init: Any = None,
-        reverse_complement: Strands = "none",
+        reverse_complement: str = "auto",
         max_epochs: int | None = None,
         batch_size: int = 32,
         learning_rate: float = 2e-3,
@@ -134,38 +134,65 @@ class TitansDNAEstimator(StreamMixin, BaseEstimator):
         before = self.loss_curve_ if going_on else []
         if not going_on or self._seed is None:
             self._seed = int(check_random_state(self.random_state).randint(2**31))
-        if going_on:
-            self._check_same(target)
-        else:
-            with seeded(self._seed):
-                self.network_ = self._new_network(rows, target)
         settings = train_settings(self, rows)
         share = 0.0 if partial else held_out_share(self.validation_fraction, len(rows))
         # The same rows are held out each time, so that none of them was ever learnt from.
         learn, held = _part(Labelled(rows, target.values, weights), target, share, self._seed)
-        fitted = fit_network(
-            self.network_,
-            learn,
-            held,
-            one_pass(settings) if partial else settings,
-            batch_size=self.batch_size,
-            augment=self.reverse_complement in ("augment", "average"),
-            average=self.reverse_complement == "average",
-            seed=(self._seed + len(before)) % 2**31,
-        )
+        if going_on:
+            self._check_same(target)
+        how = {"batch_size": self.batch_size, "seed": (self._seed + len(before)) % 2**31}
+        if partial:
+            if not going_on:
+                self.network_ = self._new_networks(rows, target, held)[0]
+            fitted = pass_once(self.network_, learn, one_pass(settings), **how)
+        else:
+            self._fit_simple_readers(rows, target, learn, held, going_on=going_on)
+            fitted = fit_network(self.network_, learn, held, settings, **how)
         self.network_.cpu()
         self.history_ = fitted.history.to_table()
         self.calibration_ = fitted.calibration
         self.loss_curve_ = before + [epoch.train_loss for epoch in fitted.history.epochs]
         self.n_iter_ = len(self.loss_curve_)
 
-    def _new_network(self, rows: Sequence[Codes], target: Target) -> TitansDNANetwork:
-        """Return a network for these sequences, pre-trained if ``init`` says so."""
-        config = network_config(self, rows, target.task, len(target.names))
-        network = TitansDNANetwork(config)
-        if self.init is not None:
-            take_over(network, self.init)
-        return network
+    def _fit_simple_readers(
+        self,
+        rows: Sequence[Codes],
+        target: Target,
+        learn: Labelled,
+        held: Labelled,
+        *,
+        going_on: bool,
+    ) -> None:
+        """Fit what counts words and places; for a new network they choose strands and motifs."""
+        settings = train_settings(self, rows)
+        assert self._seed is not None
+        if going_on:
+            fit_simple(self.network_, learn, held, settings, seed=self._seed)
+            return
+        candidates = self._new_networks(rows, target, held)
+        self.network_ = start(candidates, learn, held, settings, seed=self._seed)
+        if self.init is None:
+            plant_motifs(self.network_, learn.rows)
+
+    def _new_networks(
+        self, rows: Sequence[Codes], target: Target, held: Labelled
+    ) -> list[TitansDNANetwork]:
+        """Return a network for each way to treat strands that comes into question.
+
+        They are pre-trained if ``init`` says so. Only held-out rows can choose a way.
+        """
+        ways: tuple[Strands, ...] = ("average", "none") if held.rows else ("none",)
+        if self.reverse_complement != "auto":
+            ways = (cast("Strands", self.reverse_complement),)
+        assert self._seed is not None
+        networks = []
+        for way in ways:
+            config = network_config(self, rows, target.task, len(target.names), way)
+            with seeded(self._seed):
+                networks.append(TitansDNANetwork(config))
+            if self.init is not None:
+                take_over(networks[-1], self.init)
+        return networks
 
     def _check_same(self, target: Target) -> None:
         """Refuse to go on training with other outputs than before."""
@@ -188,7 +215,7 @@ class TitansDNAEstimator(StreamMixin, BaseEstimator):
         """Return the joint answer of the readers, (rows, outputs)."""
         self.network_.to(pick_device(self.device))
         try:
-            readings = read(self.network_, rows, average=self.reverse_complement == "average")
+            readings = read(self.network_, rows)
         finally:
             self.network_.cpu()
         return mix(readings.double(), self.network_.mixing.double(), self.network_.config.task)

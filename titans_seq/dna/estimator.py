@@ -10,7 +10,7 @@ import numpy.typing as npt
 from sklearn.base import ClassifierMixin
 
 from titans_seq.config import Variant
-from titans_seq.dna.base import Strands, TitansDNAEstimator
+from titans_seq.dna.base import TitansDNAEstimator
 from titans_seq.dna.inputs import encode_all
 from titans_seq.dna.learning.targets import check_classes, read_target, row_weights
 from titans_seq.dna.learning.tasks import probabilities
@@ -47,6 +47,7 @@ class TitansDNAClassifier(ClassifierMixin, TitansDNAEstimator):
         Folder of a model that :func:`~titans_seq.dna.pretrain` wrote, to begin from; None:
         random weights.
     reverse_complement
+        ``auto``: what held-out rows say, ``average`` or ``none``; ``none`` without such rows.
         ``none``: the strand matters. ``augment``: half of the sequences of each epoch are
         read from the other strand. ``average``: that, and predictions are the mean over both
         strands. ``equivariant``: the network itself reads both strands with one set of
@@ -122,7 +123,7 @@ class TitansDNAClassifier(ClassifierMixin, TitansDNAEstimator):
         layers: int = 2,
         tokens: str = "motif",
         init: Any = None,
-        reverse_complement: Strands = "none",
+        reverse_complement: str = "auto",
         max_epochs: int | None = None,
         batch_size: int = 32,
         learning_rate: float = 2e-3,

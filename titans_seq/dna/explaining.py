@@ -188,7 +188,7 @@ def _slopes(estimator: TitansDNAEstimator, row: Codes, column: int, start: int, 
         bases = given.bases.clone().requires_grad_()
         strand = Strand(given.codes, bases, given.mask)
         strands = [strand]
-        if estimator.reverse_complement == "average":
+        if network.config.strands == "average":
             strands.append(strand.other())
         task = network.config.task
         readings = [settle(_raw_with_words(network, one), task) for one in strands]
@@ -208,7 +208,7 @@ def _raw_with_words(
     Words are looked up by number, which has no slope; the term added here is zero and has it.
     """
     raw = network.raw(strand)
-    strands = [strand, strand.other()] if network.config.equivariant else [strand]
+    strands = [strand, strand.other()] if network.config.strands == "equivariant" else [strand]
     for one in strands:
         slope = network.words.letter_slopes(one.codes).detach()
         nothing = torch.einsum("btl,btlo->bo", one.bases - one.bases.detach(), slope)

@@ -10,7 +10,7 @@ import numpy as np
 
 from titans_seq.config import VARIANTS
 from titans_seq.dna.alphabet import Codes
-from titans_seq.dna.learning.network import READERS, DNANetworkConfig
+from titans_seq.dna.learning.network import READERS, STRANDS, DNANetworkConfig, Strands
 from titans_seq.dna.learning.tasks import Task
 from titans_seq.dna.learning.tokens import word_length
 from titans_seq.exceptions import ConfigError
@@ -18,9 +18,6 @@ from titans_seq.training import TrainSettings
 
 if TYPE_CHECKING:
     from titans_seq.dna.base import TitansDNAEstimator
-
-STRANDS = ("none", "augment", "average", "equivariant")
-"""Ways to treat the other strand."""
 
 LETTERS_TO_READ = 12_000_000
 """Letters of all epochs together, at most, unless the user says how many epochs."""
@@ -50,7 +47,10 @@ def check_settings(estimator: TitansDNAEstimator) -> None:
     ConfigError
         Names the setting, its value, and what would be right.
     """
-    choices: dict[str, Sequence[Any]] = {"variant": VARIANTS, "reverse_complement": STRANDS}
+    choices: dict[str, Sequence[Any]] = {
+        "variant": VARIANTS,
+        "reverse_complement": ("auto", *STRANDS),
+    }
     for name, known in choices.items():
         value = getattr(estimator, name)
         if value not in known:
@@ -90,7 +90,11 @@ def epochs_for(rows: Sequence[Codes], batch_size: int) -> int:
 
 
 def network_config(
-    estimator: TitansDNAEstimator, rows: Sequence[Codes], task: Task, outputs: int
+    estimator: TitansDNAEstimator,
+    rows: Sequence[Codes],
+    task: Task,
+    outputs: int,
+    strands: Strands,
 ) -> DNANetworkConfig:
     """Return the settings of a network for these sequences."""
     return DNANetworkConfig(
@@ -98,7 +102,7 @@ def network_config(
         places=min(MAX_PLACES, max(map(len, rows))),
         task=task,
         tokens=estimator.tokens,
-        equivariant=estimator.reverse_complement == "equivariant",
+        strands=strands,
         variant=estimator.variant,
         dim=estimator.dim,
         layers=estimator.layers,
@@ -145,7 +149,7 @@ def describe(estimator: TitansDNAEstimator, outputs: str) -> str:
         f"# DNA {type(estimator).__name__}",
         "",
         outputs,
-        f"Strands: `reverse_complement={estimator.reverse_complement}`; tokens: "
+        f"Strands: `reverse_complement={estimator.network_.config.strands}`; tokens: "
         f"`{estimator.tokens}`.",
         f"Backbone: {estimator.variant}, {estimator.layers} layers of width {estimator.dim}.",
         f"Trained for {estimator.n_iter_} epochs; loss on held-out rows by epoch: {shown}.",

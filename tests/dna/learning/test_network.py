@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import pytest
 import torch
 from torch import Tensor
@@ -14,10 +12,8 @@ from titans_seq.dna.learning.pooling import (
     AttentionPool,
     PlaceLogits,
     PlacePool,
-    WordLogits,
     masked_max,
     masked_mean,
-    words_of,
 )
 from titans_seq.dna.learning.tasks import mix
 from titans_seq.dna.learning.windows import pad
@@ -77,30 +73,6 @@ def test_mixing_by_one_reader_is_that_reader() -> None:
     readings = torch.randn(3, 5, 4).log_softmax(dim=-1)
     for index, weights in enumerate(torch.eye(3)):
         torch.testing.assert_close(mix(readings, weights), readings[index])
-
-
-@pytest.mark.parametrize("width", [1, 2, 3])
-def test_words_are_numbered_in_the_order_of_the_alphabet(width: int) -> None:
-    for number, letters in enumerate(itertools.product("ACGT", repeat=width)):
-        codes = torch.from_numpy(encode("".join(letters))).long()[None]
-        words, known = words_of(codes, width)
-        assert words.tolist() == [[number]]
-        assert known.all()
-
-
-def test_words_with_ambiguity_are_left_out() -> None:
-    codes = torch.from_numpy(encode("ACNGT")).long()[None]
-    assert words_of(codes, 2)[1].tolist() == [[True, False, False, True]]
-    logits = WordLogits(2, (6,), 0.0)
-    torch.testing.assert_close(logits(codes), torch.zeros(1, 2))
-
-
-def test_word_logits_count_words_wherever_they_stand() -> None:
-    logits = WordLogits(1, (2,), 0.0)
-    with torch.no_grad():
-        logits.tables[0][1] = 1.0  # the word AC
-    counts = logits(torch.from_numpy(encode("ACGACTAC")).long()[None])
-    torch.testing.assert_close(counts, torch.tensor([[3 / 7**0.5]]))
 
 
 @pytest.mark.parametrize("length", [1, 3, 5, 9])

@@ -1,22 +1,25 @@
-"""How the DNA network learns, and how it is asked."""
+"""How the DNA network learns."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
-from titans_seq.dna.alphabet import Codes, reverse_complement
 from titans_seq.dna.learning.calibration import fit_mixing, judge_mixing
 from titans_seq.dna.learning.network import TitansDNANetwork
-from titans_seq.dna.learning.tasks import errors, settle
-from titans_seq.dna.learning.windows import Labelled, LabelledBatches, pad, plan
+from titans_seq.dna.learning.readers import (
+    PREDICT_BATCH,
+    mixed_loss,
+    read,
+    reader_loss,
+    readers_loss,
+)
+from titans_seq.dna.learning.windows import Labelled, LabelledBatches
 from titans_seq.training import History, TrainSettings, train
-
-_PREDICT_BATCH = 256
 
 
 class Fitted(NamedTuple):
@@ -37,16 +40,15 @@ def fit_network(
     settings: TrainSettings,
     *,
     batch_size: int,
-    augment: bool,
-    average: bool,
     seed: int,
 ) -> Fitted:
-    """Train every reader, then settle what each is worth.
+    """Train the titans reader, then settle what each reader is worth.
 
     Parameters
     ----------
     network
-        Trained in place.
+        Trained in place; its simple readers stay as
+        :func:`titans_seq.dna.learning.start.fit_simple` left them.
     learn
         What to train on.
     held
@@ -55,32 +57,46 @@ def fit_network(
         How long and how fast.
     batch_size
         Sequences of a batch.
-    augment
-        Learn from both strands.
-    average
-        Weigh the readers by their means over both strands, as predictions will be made.
     seed
         Of order, strands and dropout.
     """
-    batches = LabelledBatches(learn, batch_size=batch_size, seed=seed, turn=augment)
-    validation = LabelledBatches(held, batch_size=_PREDICT_BATCH) if held.rows else None
-    history = train(
-        network,
-        readers_loss,
-        batches,
-        validation=validation,
-        settings=settings,
-        validation_loss=mixed_loss,
-        seed=seed,
-    )
-    calibration = settle_weights(network, held, average=average) if held.rows else {}
+    validation = LabelledBatches(held, batch_size=PREDICT_BATCH) if held.rows else None
+    with _still(network.words, network.places):
+        history = train(
+            network,
+            titans_loss,
+            _batches(network, learn, batch_size, seed),
+            validation=validation,
+            settings=settings,
+            validation_loss=mixed_loss,
+            seed=seed,
+        )
+    calibration = settle_weights(network, held) if held.rows else {}
     return Fitted(history, calibration)
 
 
+def pass_once(
+    network: TitansDNANetwork,
+    learn: Labelled,
+    settings: TrainSettings,
+    *,
+    batch_size: int,
+    seed: int,
+) -> Fitted:
+    """Let every reader learn from some rows; what each is worth stays as it was."""
+    batches = _batches(network, learn, batch_size, seed)
+    return Fitted(train(network, readers_loss, batches, settings=settings, seed=seed), {})
+
+
+def titans_loss(network: TitansDNANetwork, batch: dict[str, Tensor]) -> Tensor:
+    """Return the loss of the titans reader alone."""
+    return reader_loss(network, "titans")(network, batch)
+
+
 @torch.no_grad()
-def settle_weights(network: TitansDNANetwork, held: Labelled, *, average: bool) -> dict[str, float]:
+def settle_weights(network: TitansDNANetwork, held: Labelled) -> dict[str, float]:
     """Weigh the readers by what they are worth on held-out rows; return how good that is."""
-    readings = read(network, held.rows, average=average)
+    readings = read(network, held.rows)
     targets, weights = torch.from_numpy(held.targets), torch.from_numpy(held.weights)
     task = network.config.task
     network.mixing.copy_(fit_mixing(readings, targets, weights, task))
@@ -88,47 +104,20 @@ def settle_weights(network: TitansDNANetwork, held: Labelled, *, average: bool) 
     return judged | {"temperature": 1 / float(network.mixing.sum())}
 
 
-def readers_loss(network: TitansDNANetwork, batch: dict[str, Tensor]) -> Tensor:
-    """Return the sum of the readers' own losses: each learns as if it were alone."""
-    readings = network.readings(batch["codes"], batch["mask"])
-    each = errors(readings, batch["target"], network.config.task)
-    loss: Tensor = (each.sum(dim=0) * batch["weight"]).mean()
-    return loss
+def _batches(
+    network: TitansDNANetwork, learn: Labelled, batch_size: int, seed: int
+) -> LabelledBatches:
+    """Return batches in new order each epoch, of both strands if the network is to see both."""
+    return LabelledBatches(learn, batch_size=batch_size, seed=seed, turn=network.config.turned)
 
 
-def mixed_loss(network: TitansDNANetwork, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Return the summed loss of the joint answer, and the weight of the rows."""
-    answer = network(batch["codes"], batch["mask"])
-    each = errors(answer, batch["target"], network.config.task)
-    return (each * batch["weight"]).sum(), batch["weight"].sum()
-
-
-@torch.no_grad()
-def read(
-    network: TitansDNANetwork, rows: Sequence[Codes], *, average: bool
-) -> Float[Tensor, "readers rows outputs"]:
-    """Return each reader's answer for every sequence, on the CPU.
-
-    Parameters
-    ----------
-    network
-        Used as it stands, in eval mode, where it is.
-    rows
-        Codes of the sequences; their order and neighbours change nothing.
-    average
-        Take the mean over both strands.
-    """
-    device = network.mixing.device
-    network.eval()
-    found: list[Tensor] = []
-    batches = plan([len(row) for row in rows], _PREDICT_BATCH)
-    for index in batches:
-        batch = [rows[i] for i in index]
-        strands = [batch, [reverse_complement(row) for row in batch]] if average else [batch]
-        readings = []
-        for strand in strands:
-            tensors = {name: value.to(device) for name, value in pad(strand).items()}
-            readings.append(network.readings(**tensors))
-        found.append(settle(torch.stack(readings).mean(dim=0), network.config.task).cpu())
-    order = torch.cat([torch.from_numpy(index) for index in batches])
-    return torch.cat(found, dim=1)[:, order.argsort()]
+@contextmanager
+def _still(*parts: nn.Module) -> Iterator[None]:
+    """Let nothing train these parts."""
+    for part in parts:
+        part.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for part in parts:
+            part.requires_grad_(True)

@@ -4,19 +4,20 @@ Three readers look at a sequence, and their answers are added with weights:
 
 * *titans*: motif detectors (a convolution over the bases), tokens, a
   :class:`~titans_seq.backbone.TitansBackbone` over the tokens, and pooled in several ways;
-* *words*: how often each word of 3 to 6 bases occurs, wherever it stands;
+* *words*: how often each word of 3 to 8 bases, with or without a gap, occurs anywhere;
 * *places*: which base stands where, counted from both ends.
 
 Tasks differ in which of them knows most: splice sites are told by place, binding sites by
-words, coding sequence by what only a sequence model sees. Each learns by itself; what each
-is worth is settled afterwards on sequences that none has seen (``mixing``).
+words, coding sequence by what only a sequence model sees. Each learns by itself, the two
+simple ones first (:mod:`titans_seq.dna.learning.start`); what each is worth is settled
+afterwards on sequences that none has seen (``mixing``).
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
@@ -29,18 +30,20 @@ from titans_seq.dna.learning.pooling import (
     PhasePool,
     PlaceLogits,
     PlacePool,
-    WordLogits,
     masked_max,
     masked_mean,
 )
 from titans_seq.dna.learning.tasks import Task, mix, settle
 from titans_seq.dna.learning.tokens import EncoderConfig, make_tokens
+from titans_seq.dna.learning.words import WordLogits
 
 READERS = ("titans", "words", "places")
 """What the three readers are called, in the order of ``TitansDNANetwork.readings``."""
 
-WORD_WIDTHS = (3, 4, 5, 6)
-"""Bases of the words that are counted."""
+Strands = Literal["none", "augment", "average", "equivariant"]
+"""What the other strand is: another sequence, one to train on too, or the same sequence."""
+
+STRANDS: tuple[str, ...] = get_args(Strands)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,8 +59,14 @@ class DNANetworkConfig(EncoderConfig):
     task: Task = "classes"
     """What the outputs are, see :mod:`titans_seq.dna.learning.tasks`."""
 
-    equivariant: bool = False
-    """Read both strands with the same weights and join what was found before answering."""
+    strands: Strands = "none"
+    """``augment``: learn from both strands. ``average``: that, and answer with the mean over
+    both. ``equivariant``: read both with the same weights and join what was found."""
+
+    @property
+    def turned(self) -> bool:
+        """Whether training sees half of the sequences from the other strand."""
+        return self.strands in ("augment", "average")
 
 
 class Strand(NamedTuple):
@@ -149,7 +158,8 @@ class TitansDNANetwork(nn.Module):
         self.register_buffer("shares", torch.from_numpy(SHARES.copy()), persistent=False)
         self.register_buffer("mixing", torch.full((len(READERS),), 1 / len(READERS)))
         self.titans = TitansReader(config)
-        self.words = WordLogits(config.outputs, WORD_WIDTHS, config.dropout)
+        both = config.strands != "none"
+        self.words = WordLogits(config.outputs, config.dropout, both_strands=both)
         self.places = PlaceLogits(config.outputs, config.places, config.dropout)
 
     def strand(
@@ -159,20 +169,32 @@ class TitansDNANetwork(nn.Module):
         index = codes.long()
         return Strand(index, self.shares[index], mask)
 
-    def raw(self, given: Strand) -> Float[Tensor, "readers batch outputs"]:
+    def raw(
+        self, given: Strand, readers: tuple[str, ...] = READERS
+    ) -> Float[Tensor, "readers batch outputs"]:
         """Return what each reader finds by itself, not yet normalised."""
-        strands = [given, given.other()] if self.config.equivariant else [given]
-        found = _mean([self.titans.features(strand.bases, strand.mask) for strand in strands])
-        titans = self.titans.head(found)
-        words = _mean([self.words(strand.codes) for strand in strands])
-        places = _mean([self.places(strand.bases, strand.mask) for strand in strands])
-        return torch.stack([titans, words, places])
+        return torch.stack([self.raw_of(reader, given) for reader in readers])
+
+    def raw_of(self, reader: str, given: Strand) -> Float[Tensor, "batch outputs"]:
+        """Return what one reader finds by itself, not yet normalised."""
+        both = self.config.strands == "equivariant"
+        strands = [given, given.other()] if both else [given]
+        if reader == "titans":
+            found = [self.titans.features(strand.bases, strand.mask) for strand in strands]
+            logits: Tensor = self.titans.head(_mean(found))
+            return logits
+        if reader == "words":
+            return _mean([self.words(strand.codes) for strand in strands])
+        return _mean([self.places(strand.bases, strand.mask) for strand in strands])
 
     def readings(
-        self, codes: UInt8[Tensor, "batch time"], mask: Bool[Tensor, "batch time"]
+        self,
+        codes: UInt8[Tensor, "batch time"],
+        mask: Bool[Tensor, "batch time"],
+        readers: tuple[str, ...] = READERS,
     ) -> Float[Tensor, "readers batch outputs"]:
         """Return the answer of each reader by itself."""
-        return settle(self.raw(self.strand(codes, mask)), self.config.task)
+        return settle(self.raw(self.strand(codes, mask), readers), self.config.task)
 
     def forward(
         self, codes: UInt8[Tensor, "batch time"], mask: Bool[Tensor, "batch time"]

@@ -101,7 +101,7 @@ def carrying(estimator: Estimator) -> Iterator[tuple[Estimator, CarriedBackbone]
     backbone = original.network_.titans.backbone
     if backbone.config.bidirectional:
         raise ConfigError("carry: this model reads windows in both directions; leave carry out")
-    strands = 2 if original.reverse_complement in ("average", "equivariant") else 1
+    strands = 2 if original.network_.config.strands in ("average", "equivariant") else 1
     with listening(backbone) as heard:
         carried = CarriedBackbone(backbone, strands, heard)
         twin = copy.copy(original)
