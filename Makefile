@@ -6,13 +6,14 @@ STAMP := .venv/torch-$(TORCH).installed
 DEMO ?= demo-out
 PYTEST_ARGS ?=
 
-.PHONY: help install demo test coverage lint check
+.PHONY: help install demo test coverage lint docs check
 
 help:
 	@echo "make demo    train and score both heads on the embedded data, into $(DEMO)/"
 	@echo "make test    run the tests; PYTEST_ARGS=... is handed on"
 	@echo "make coverage    the same, and which lines they reach"
 	@echo "make lint    ruff, mypy --strict, import-linter"
+	@echo "make docs    the site, its tutorials run, into docs/_build/html"
 	@echo "make check   lint and test"
 	@echo "TORCH=$(TORCH) is the version of torch that is installed"
 
@@ -20,7 +21,7 @@ install: $(STAMP)
 
 $(STAMP): pyproject.toml $(wildcard titans_seq/ops/cpu/src/*)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet torch==$(TORCH) --editable '.[all,dev]'
+	$(BIN)/python -m pip install --quiet torch==$(TORCH) --editable '.[all,dev,docs]'
 	rm -f .venv/torch-*.installed
 	touch $@
 
@@ -38,5 +39,9 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Tutorials one after another, then pages two at a time; a warning is an error.
+docs: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -j 2 docs docs/_build/html
 
 check: lint test

@@ -14,7 +14,7 @@ from .options import FOLDER
 @click.option(
     "--out",
     type=FOLDER,
-    default=Path("titans-seq-demo"),
+    default="titans-seq-demo",
     show_default=True,
     help="Folder for models, plots, scores and copies of the data.",
 )

@@ -1,0 +1,68 @@
+"""The pages about data sets and recipes of one's own: examples are read, commands run."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shlex
+import tomllib
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from titans_seq.evaluation.card_records import (
+    Columns,
+    DataFile,
+    DatasetCard,
+    Intervals,
+    RecipeCard,
+    Result,
+)
+from titans_seq.evaluation.cards import parse_dataset
+
+
+def _blocks(root: Path, page: str, language: str) -> list[str]:
+    text = (root / "docs" / page).read_text("utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.slow
+def test_a_recipe_of_ones_own_runs_and_is_compared(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (recipe,) = _blocks(root, "add-recipe.md", "toml")
+    Path("late.toml").write_text(recipe, "utf-8")
+    (found,) = entry_points(group="console_scripts", name="titans-seq")
+    for line in "".join(_blocks(root, "add-recipe.md", "console")).splitlines():
+        words = ["-q", *shlex.split(line)[1:]]
+        answer = CliRunner().invoke(found.load(), words)
+        assert answer.exit_code == 0, (line, answer.output)
+    assert Path("mine.toml").is_file()
+    assert Path("runs/late/DONE").is_file()
+    assert "nyc13: MSE" in Path("late.md").read_text("utf-8")
+
+
+def test_cards_of_data_sets_are_read_as_the_page_means_them(root: Path) -> None:
+    tides, binding = (
+        parse_dataset(table, f"datasets/{table['name']}.toml")
+        for table in map(tomllib.loads, _blocks(root, "add-data-set.md", "toml"))
+    )
+    assert (tides.main_metric, binding.main_metric) == ("mse", "mcc")
+    assert tides.columns is not None
+    assert tides.columns.future == ("moon",)
+    assert set(binding.files) == {"train", "test"}
+
+
+def test_the_pages_name_every_key_of_a_card(root: Path) -> None:
+    for page, records in {
+        "add-recipe.md": [RecipeCard],
+        "add-data-set.md": [DatasetCard, DataFile, Columns, Intervals, Result],
+    }.items():
+        text = (root / "docs" / page).read_text("utf-8")
+        keys = {field.name for record in records for field in dataclasses.fields(record)}
+        rare = {"bytes", "check"}  # for files without a digest, see DataFile
+        told = set(re.findall(r"`(\w+)[`. ]", text)) | set(re.findall(r"^(\w+) +=", text, re.M))
+        assert keys - rare <= told, page
