@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import DATA, DATA_OR_STDIN, FOLDER, FORCE, MODEL_OUT, gathered
+from .processes import shared
 from .training import (
     MORE,
     RANDOM_STATE,
@@ -117,6 +118,7 @@ ASKED = (
 @gathered("asked", Asked, *ASKED)
 @gathered("settings", Settings, *SETTINGS)
 @MORE
+@shared
 @click.pass_context
 def fit(
     ctx: click.Context,

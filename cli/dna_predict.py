@@ -24,6 +24,7 @@ from .dna_options import (
     check_words,
 )
 from .options import DATA_OR_STDIN, MODEL_IN, OutFile, gathered
+from .processes import shared
 from .rows import SINKS, rows_to, whole_file
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ logger = logging.getLogger("titans_seq")
 @gathered("along", Along, *ALONG)
 @gathered("instead", Instead, *INSTEAD)
 @gathered("faults", Faults, *FAULTS)
+@shared
 def predict(
     fasta: Path,
     model: Path,

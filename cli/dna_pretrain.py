@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import DATA, FORCE, gathered
+from .processes import shared
 from .training import hinting_at_resume, progress, variant_option
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ SETTINGS = (
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
 @gathered("network", Network, *NETWORK)
 @gathered("settings", Settings, *SETTINGS)
+@shared
 @click.pass_context
 def pretrain(
     ctx: click.Context, fasta: tuple[Path, ...], model: Path, resume: bool, force: bool,

@@ -32,6 +32,7 @@ from .options import (
     OutFile,
     gathered,
 )
+from .processes import shared
 from .tables import WRITERS, show_scores, write_table
 from .training import (
     MORE,
@@ -69,6 +70,7 @@ def forecast() -> None:
 @MODEL_OUT
 @FORCE
 @RESUME
+@shared
 @click.pass_context
 def fit(
     ctx: click.Context,
@@ -126,6 +128,7 @@ def fit(
     default="-",
     help="Table .csv, .tsv, .jsonl or .parquet; by default CSV on standard output.",
 )
+@shared
 def predict(
     data: Path,
     model: Path,

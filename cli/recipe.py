@@ -10,6 +10,7 @@ import click
 
 from .dataset import DATA_DIR
 from .options import FOLDER, OutFile, gathered
+from .processes import shared
 from .training import hinting_at_resume, progress
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ class Words:
     click.option("--resume", is_flag=True, help="Go on with the run in that folder, if any."),
     click.option("--force", is_flag=True, help="Replace the run in that folder."),
 )  # fmt: skip
+@shared
 @click.pass_context
 def run(ctx: click.Context, name: str, words: Words) -> None:
     """Run the recipe NAME, a name or a file: train, score, and compare with published figures.
@@ -108,6 +110,7 @@ def run(ctx: click.Context, name: str, words: Words) -> None:
     from titans_seq.evaluation.comparison import compare_runs
     from titans_seq.evaluation.overrides import override, with_steps
     from titans_seq.evaluation.run import run_recipe
+    from titans_seq.training import from_first
 
     seeds = () if words.seeds is None else (f"seeds=[{words.seeds}]",)
     chosen = override(_find(name), (*words.settings, *seeds), name)
@@ -117,7 +120,7 @@ def run(ctx: click.Context, name: str, words: Words) -> None:
         metrics = run_recipe(
             chosen, out, data_folder=words.data_dir, resume=words.resume, force=words.force
         )
-    (found,) = compare_runs([out])
+    (found,) = from_first(lambda: compare_runs([out]))
     click.echo(found.to_text())
     for verdict in metrics["verdicts"]:
         click.echo(verdict)

@@ -18,6 +18,7 @@ import titans_seq
 
 from .errors import exit_code_of, report
 from .lazy import LazyGroup
+from .processes import speaks
 
 HERE = Path(__file__).parent
 LIBRARY = Path(str(titans_seq.__file__)).parent
@@ -34,7 +35,11 @@ class Root(LazyGroup):
             with warnings.catch_warnings(), _terminable():
                 warnings.showwarning = _show_warning
                 return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+        except click.ClickException as error:
+            if speaks():
+                raise
+            ctx.exit(error.exit_code)
+        except (click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
         except (Exception, KeyboardInterrupt) as error:
             report(error, verbose=verbosity(ctx) > 0)

@@ -17,6 +17,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,19 @@ CONFIG, WEIGHTS, PREPROCESS, METRICS, CARD = (
 )
 
 
+_DISCARDED: ContextVar[bool] = ContextVar("discarded", default=False)
+
+
+@contextmanager
+def discarding(discard: bool = True) -> Iterator[None]:
+    """Let nothing that is written inside come to its place: another process writes the same."""
+    before = _DISCARDED.set(discard)
+    try:
+        yield
+    finally:
+        _DISCARDED.reset(before)
+
+
 @contextmanager
 def write_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a temporary name to write to; move what was written to ``path`` at the end.
@@ -52,6 +66,10 @@ def write_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     IsADirectoryError
         If ``path`` is a folder.
     """
+    if _DISCARDED.get():
+        with _nowhere() as folder:
+            yield folder / Path(path).name
+        return
     target = Path(path).resolve()
     if target.is_dir():
         raise IsADirectoryError(f"{path} is a folder, not a file")
@@ -96,6 +114,10 @@ def write_whole_folder(
     ConfigError
         If something stands at ``path`` that may not be replaced.
     """
+    if _DISCARDED.get():
+        with _nowhere() as folder:
+            yield folder
+        return
     target = Path(path).resolve()
     check_new_folder(path, force=force, marker=marker)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -117,6 +139,13 @@ def write_whole_folder(
         raise _named(error, path, temporary) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _nowhere() -> Iterator[Path]:
+    """Give a folder to write to that is gone at the end."""
+    with tempfile.TemporaryDirectory(prefix="titans-seq-") as folder, discarding(False):
+        yield Path(folder)
 
 
 def check_new_folder(

@@ -35,7 +35,7 @@ from titans_seq.dna.settings import (
 from titans_seq.dna.streaming.stream import StreamMixin
 from titans_seq.exceptions import BundleError, DataError
 from titans_seq.files import Bundle, load_bundle, save_bundle
-from titans_seq.training import pick_device, seeded
+from titans_seq.training import from_first, pick_device, seeded, world
 
 
 class TitansDNAEstimator(StreamMixin, BaseEstimator):
@@ -133,14 +133,18 @@ class TitansDNAEstimator(StreamMixin, BaseEstimator):
         going_on = hasattr(self, "network_") and (partial or self.warm_start)
         before = self.loss_curve_ if going_on else []
         if not going_on or self._seed is None:
-            self._seed = int(check_random_state(self.random_state).randint(2**31))
+            state = self.random_state
+            self._seed = from_first(lambda: int(check_random_state(state).randint(2**31)))
         settings = train_settings(self, rows)
         share = 0.0 if partial else held_out_share(self.validation_fraction, len(rows))
         # The same rows are held out each time, so that none of them was ever learnt from.
         learn, held = _part(Labelled(rows, target.values, weights), target, share, self._seed)
         if going_on:
             self._check_same(target)
-        how = {"batch_size": self.batch_size, "seed": (self._seed + len(before)) % 2**31}
+        how = {
+            "batch_size": self.batch_size * world().size,
+            "seed": (self._seed + len(before)) % 2**31,
+        }
         if partial:
             if not going_on:
                 self.network_ = self._new_networks(rows, target, held)[0]

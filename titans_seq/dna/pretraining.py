@@ -21,12 +21,14 @@ from titans_seq.exceptions import BundleError, ConfigError
 from titans_seq.files import CONFIG, check_new_folder, save_bundle
 from titans_seq.training import (
     History,
+    Term,
     TrainSettings,
     checkpointing,
     has_checkpoints,
     remove_checkpoints,
     seeded,
     train,
+    world,
 )
 
 
@@ -165,7 +167,7 @@ def _train(
     batches = WindowBatches(
         corpus.learn,
         window=settings.window,
-        size=(min(settings.check_every, settings.steps), settings.batch_size),
+        size=(min(settings.check_every, settings.steps), settings.batch_size * world().size),
         seed=settings.seed,
         mask_share=masks,
     )
@@ -199,9 +201,8 @@ def _held_windows(
     return HeldWindows(corpus.held, settings.batch_size, _hidden(network, settings))
 
 
-def _mean_loss(network: TitansDNALanguage, batch: dict[str, Tensor]) -> Tensor:
-    total, count = _summed_loss(network, batch)
-    return total / count.clamp(min=1)
+def _mean_loss(network: TitansDNALanguage, batch: dict[str, Tensor]) -> list[Term]:
+    return [Term(*_summed_loss(network, batch))]
 
 
 def _summed_loss(network: TitansDNALanguage, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from titans_seq.dna.learning.network import READERS, STRANDS, DNANetworkConfig, 
 from titans_seq.dna.learning.tasks import Task
 from titans_seq.dna.learning.tokens import word_length
 from titans_seq.exceptions import ConfigError
-from titans_seq.training import TrainSettings
+from titans_seq.training import TrainSettings, world
 
 if TYPE_CHECKING:
     from titans_seq.dna.base import TitansDNAEstimator
@@ -113,7 +113,7 @@ def network_config(
 def train_settings(estimator: TitansDNAEstimator, rows: Sequence[Codes]) -> TrainSettings:
     """Return how long and how fast to train on these sequences."""
     return TrainSettings(
-        max_epochs=estimator.max_epochs or epochs_for(rows, estimator.batch_size),
+        max_epochs=estimator.max_epochs or epochs_for(rows, estimator.batch_size * world().size),
         learning_rate=estimator.learning_rate,
         weight_decay=estimator.weight_decay,
         patience=estimator.n_iter_no_change if estimator.early_stopping else None,

@@ -27,7 +27,7 @@ from titans_seq.files import (
     write_whole,
     write_whole_folder,
 )
-from titans_seq.training import at_most, checkpointing
+from titans_seq.training import at_most, checkpointing, from_first, world
 
 PACKAGES = ("titans-seq", "torch", "numpy", "lightning", "scikit-learn", "scipy", "pandas")
 """Whose versions a run notes."""
@@ -109,7 +109,8 @@ class _Run:
         """Train and score once, unless that was done before."""
         group = _group(trial)
         if group not in self.metrics["controls"]:
-            self.metrics["controls"][group] = plain_values(self.head.controls(trial))
+            controls = from_first(lambda: plain_values(self.head.controls(trial)))
+            self.metrics["controls"][group] = controls
             self.folder.write(METRICS, self.metrics)
         if trial.name in self.metrics["trials"]:
             return
@@ -166,23 +167,27 @@ class _Run:
             "complete": True,
         }
         self.folder.write(METRICS, self.metrics)
-        (found,) = compare_runs([self.folder.path])
-        write_comparison([found], self.folder.path / "report.md")
-        write_comparison([found], self.folder.folder("plots") / "comparison.png")
+        from_first(self._report)
         done = {"finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "trials": len(self.head.trials)}
         self.folder.write(DONE, done)
         return self.folder.read(METRICS)
+
+    def _report(self) -> None:
+        """Write what came out beside published figures."""
+        (found,) = compare_runs([self.folder.path])
+        write_comparison([found], self.folder.path / "report.md")
+        write_comparison([found], self.folder.folder("plots") / "comparison.png")
 
     def note_environment(self) -> None:
         """Write what the run is made with; say if it began with something else."""
         now = environment(self.recipe)
         before = self.folder.read(ENVIRONMENT)
-        for name in ("versions", "threads", "machine"):
-            if before and before[name] != now[name]:
+        for name in ("versions", "threads", "machine", "processes"):
+            if before and before.get(name, 1) != now[name]:
                 logger.warning(
                     "%s: %s was %s, now it is %s: scores may differ in their last digits from "
                     "those of a run that was not stopped",
-                    self.folder.path, name, before[name], now[name],
+                    self.folder.path, name, before.get(name, 1), now[name],
                 )  # fmt: skip
         if before:
             before["resumed"] = [*before.get("resumed", []), now]
@@ -199,6 +204,7 @@ def environment(recipe: RecipeCard) -> dict[str, Any]:
         "machine": {"platform": platform.platform(), "processor": platform.machine(),
                     "gpus": devices},
         "threads": torch.get_num_threads(),
+        "processes": world().size,
         "seeds": list(recipe.seeds),
         "command": sys.argv,
     }  # fmt: skip

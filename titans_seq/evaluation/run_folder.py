@@ -15,7 +15,8 @@
     timing.json        CPU and wall time of each training
     DONE               written last
 
-Each file is written whole or not at all, so that a run may be killed at any moment.
+Each file is written whole or not at all, so that a run may be killed at any moment. Of several
+processes that share a run only the first looks at its folder, and tells the others.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from titans_seq.evaluation.card_records import RecipeCard
 from titans_seq.evaluation.cards import parse_recipe, read_toml
 from titans_seq.exceptions import ConfigError, DataError, MissingExtraError
 from titans_seq.files import write_json, write_whole
+from titans_seq.training import from_first, is_first
 
 RECIPE, ENVIRONMENT, DATA, EPOCHS, METRICS, TIMING, DONE = (
     "recipe.toml", "environment.json", "data.json", "metrics.jsonl", "metrics.json",
@@ -65,6 +67,9 @@ class RunFolder:
             If something else stands there, or a run does, and neither ``resume`` nor ``force``
             was given, or the run that stands there is of another recipe.
         """
+        return from_first(lambda: self._begin(recipe, resume=resume, force=force))
+
+    def _begin(self, recipe: RecipeCard, *, resume: bool, force: bool) -> bool:
         if self.path.exists() and not self.path.is_dir():
             raise ConfigError(f"{self.path} is a file; name a folder for the run")
         holds = self.path.is_dir() and any(self.path.iterdir())
@@ -99,6 +104,9 @@ class RunFolder:
         except ImportError:  # no such locks on Windows
             yield
             return
+        if not is_first():
+            yield
+            return
         self.path.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self.path, os.O_RDONLY)
         try:
@@ -118,6 +126,9 @@ class RunFolder:
         ConfigError
             If it is damaged.
         """
+        return from_first(lambda: self._read(name))
+
+    def _read(self, name: str) -> dict[str, Any]:
         path = self.path / name
         if not path.is_file():
             return {}
@@ -162,7 +173,8 @@ class RunFolder:
     def folder(self, name: str) -> Path:
         """Return a folder in the run, made if need be."""
         path = self.path / name
-        path.mkdir(exist_ok=True)
+        if is_first():
+            path.mkdir(exist_ok=True)
         return path
 
     def _hardly_begun(self) -> bool:

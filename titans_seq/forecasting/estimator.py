@@ -26,7 +26,7 @@ from titans_seq.forecasting.tables.frames import DEFAULT_ID
 from titans_seq.forecasting.tables.panel import Preprocess
 from titans_seq.forecasting.tables.prepare import Data, held_out_rows, training_table
 from titans_seq.forecasting.tables.table import Table
-from titans_seq.training import showing_progress
+from titans_seq.training import from_first, showing_progress
 
 
 class TitansForecaster(AssessedForecaster):
@@ -244,7 +244,7 @@ class TitansForecaster(AssessedForecaster):
         columns = self._columns()
         preprocess = Preprocess.learn(table, columns, train_rows)
         panel = preprocess.panel(table, columns)
-        seed = int(check_random_state(self.random_state).randint(2**31))
+        seed = from_first(lambda: int(check_random_state(self.random_state).randint(2**31)))
         trained = fit_network(self.get_params(deep=False), preprocess, panel, train_rows, seed)
         self._keep(trained.network, preprocess)
         self._table, self._train_rows = table, train_rows

@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from titans_seq.exceptions import DataError
 from titans_seq.forecasting.conformal import Calibration
 from titans_seq.forecasting.linear import solve_linear
-from titans_seq.forecasting.losses import summed_loss, training_loss
+from titans_seq.forecasting.losses import summed_loss, training_terms
 from titans_seq.forecasting.network import ForecastNetwork, Windows
 from titans_seq.forecasting.network_config import NetworkConfig
 from titans_seq.forecasting.tables.panel import Panel, Preprocess
@@ -25,7 +26,7 @@ from titans_seq.forecasting.windows import (
     gather,
     index_windows,
 )
-from titans_seq.training import History, TrainSettings, seeded, train
+from titans_seq.training import History, TrainSettings, seeded, shared_map, train, world
 
 LONGEST_PATCH = 24
 """Rows of a token, at most."""
@@ -163,7 +164,7 @@ def fit_network(
         solve_linear(network, even_batches(panel, index, network, TRAIN_WINDOWS), validation)
     history = train(
         network,
-        training_loss,
+        training_terms,
         batches,
         validation=validation,
         validation_loss=summed_loss,
@@ -192,7 +193,7 @@ def training_batches(
         index,
         context_length=network.config.context_length,
         horizon=network.config.horizon,
-        batch_size=min(batch_size, max(SMALLEST_BATCH, count // BATCHES_PER_EPOCH)),
+        batch_size=min(batch_size * world().size, max(SMALLEST_BATCH, count // BATCHES_PER_EPOCH)),
         per_epoch=TRAIN_WINDOWS,
         seed=seed,
     )
@@ -261,18 +262,18 @@ def forecast_index(network: ForecastNetwork, panel: Panel, index: WindowIndex) -
         "context_length": network.config.context_length,
         "horizon": network.config.horizon,
     }
-    points, quantiles, actual = [], [], []
     network.eval()
-    for rows in torch.arange(len(index.cutoffs)).split(PREDICT_BATCH):
+
+    def forecast(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         batch = gather(panel, index.take(rows), **lengths)
-        forecast = network(to_device(batch.windows, device))
-        points.append(forecast.point.cpu())
-        quantiles.append(forecast.quantiles.cpu())
-        actual.append(torch.where(batch.target_seen, batch.target, torch.nan))
-    if not points:
+        found = network(to_device(batch.windows, device))
+        actual = torch.where(batch.target_seen, batch.target, torch.nan)
+        return found.point.cpu(), found.quantiles.cpu(), actual
+
+    batches = torch.arange(len(index.cutoffs)).split(PREDICT_BATCH)
+    parts = list(shared_map(forecast, batches)) if len(index.cutoffs) else []
+    if not parts:
         shape = (0, network.config.horizon)
         levels = len(network.config.quantiles)
         return RawForecasts(np.zeros(shape), np.zeros((*shape, levels)), np.zeros(shape))
-    return RawForecasts(
-        *(torch.cat(parts).double().numpy() for parts in (points, quantiles, actual))
-    )
+    return RawForecasts(*(torch.cat(one).double().numpy() for one in zip(*parts, strict=True)))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from titans_seq.forecasting.network import Forecast, ForecastNetwork, Outline, Windows
 from titans_seq.forecasting.windows import WindowBatch
+from titans_seq.training import Term, mean_of
 
 READ_SHARE = 0.5
 """Share of the training windows that the backbone reads; the linear part reads all."""
@@ -47,15 +48,15 @@ def summed_loss(network: ForecastNetwork, batch: WindowBatch) -> tuple[Tensor, T
     return squared_error(forecast.point, target, seen) + pinball, seen.sum().clamp(min=1)
 
 
-def training_loss(network: ForecastNetwork, batch: WindowBatch) -> Tensor:
-    """Return the loss of a shuffled batch, averaged over the values that were seen.
+def training_terms(network: ForecastNetwork, batch: WindowBatch) -> list[Term]:
+    """Return the means that the loss of a shuffled batch is the sum of, over values that were seen.
 
     The linear part and the effects answer for every window by themselves; the backbone, for
     which they are given, for what they lack in the first windows, and for the quantiles.
     """
     target, seen = batch.target, batch.target_seen
     outline = network.outline(batch.windows)
-    plain = squared_error(outline.expected(), target, seen) / seen.sum().clamp(min=1)
+    plain = Term(squared_error(outline.expected(), target, seen), seen.sum())
 
     count = math.ceil(READ_SHARE * len(seen))
     target, seen = target[:count], seen[:count]
@@ -63,4 +64,9 @@ def training_loss(network: ForecastNetwork, batch: WindowBatch) -> Tensor:
     forecast = network.complete(windows, Outline(*(part[:count].detach() for part in outline)))
     lacking = squared_error(forecast.point, target, seen)
     pinball = pinball_error(forecast, target, seen, network.config.quantiles)
-    return plain + (lacking + pinball) / seen.sum().clamp(min=1)
+    return [plain, Term(lacking + pinball, seen.sum())]
+
+
+def training_loss(network: ForecastNetwork, batch: WindowBatch) -> Tensor:
+    """Return the loss of a shuffled batch: the sum of :func:`training_terms`."""
+    return mean_of(training_terms(network, batch))

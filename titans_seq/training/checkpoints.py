@@ -21,6 +21,7 @@ from typing import Any
 
 from titans_seq.exceptions import ConfigError
 from titans_seq.training.history import EpochRecord
+from titans_seq.training.ranks import from_first, is_first
 
 EVERY = 30.0
 """Seconds of an epoch after which a checkpoint is due."""
@@ -132,12 +133,7 @@ def checkpointing(
         If ``folder`` is a file; while training, if a checkpoint belongs to another training.
     """
     place = Path(folder)
-    if place.exists() and not place.is_dir():
-        raise ConfigError(f"{folder} is a file, not a folder of checkpoints")
-    if resume:
-        _remove(place, HALF_WRITTEN)
-    else:
-        remove_checkpoints(place)
+    from_first(lambda: _prepare(place, resume=resume))
     session = Session(place, every=every, resume=resume, about=about or {}, listen=listen)
     before = _SESSION.set(session)
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
@@ -151,13 +147,25 @@ def checkpointing(
                 signal.signal(number, handler)
 
 
+def _prepare(folder: Path, *, resume: bool) -> None:
+    """Take away what another training left, and what a killed one has half written."""
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is a file, not a folder of checkpoints")
+    if resume:
+        _remove(folder, HALF_WRITTEN)
+    else:
+        remove_checkpoints(folder)
+
+
 def has_checkpoints(folder: Path) -> bool:
-    """Tell whether trainings have left checkpoints in a folder."""
-    return any(folder.glob(CHECKPOINTS))
+    """Tell whether trainings have left checkpoints in a folder, that of the first process."""
+    return from_first(lambda: any(folder.glob(CHECKPOINTS)))
 
 
 def remove_checkpoints(folder: Path) -> None:
     """Remove the checkpoints in a folder, and the folder if it holds nothing else."""
+    if not is_first():
+        return
     _remove(folder, HALF_WRITTEN, CHECKPOINTS)
     with suppress(OSError):  # it holds other files, or is not there
         folder.rmdir()

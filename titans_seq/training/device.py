@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from titans_seq.exceptions import DeviceError
+from titans_seq.training.ranks import world
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -13,7 +14,8 @@ def pick_device(name: str = "auto") -> torch.device:
     Parameters
     ----------
     name
-        ``auto`` (CUDA if there, else the CPU), ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+        ``auto`` (CUDA if there, else the CPU), ``cpu``, ``cuda``, ``cuda:1`` or ``mps``. Of
+        several processes on a machine each has a CUDA device of its own, the first the first.
 
     Raises
     ------
@@ -21,7 +23,9 @@ def pick_device(name: str = "auto") -> torch.device:
         If the name is unknown, or this machine has no such device.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and world().local_size > 1:
+        name = f"cuda:{world().local_rank}"
     try:
         device = torch.device(name)
     except RuntimeError as error:

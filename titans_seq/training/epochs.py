@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
+from titans_seq.training.dealing import deal
 from titans_seq.training.fit import Batches
+from titans_seq.training.ranks import world
 
 
 class Epochs:
@@ -39,7 +41,9 @@ class Epochs:
     def __iter__(self) -> Iterator[Any]:
         self.order = self._order()
         self.skipped, self._to_skip = self._to_skip, 0
-        yield from islice(self.batches, self.skipped, None)
+        mine = world()
+        for batch in islice(self.batches, self.skipped, None):
+            yield deal(batch, mine)
 
     def _order(self) -> dict[str, Any]:
         """Return what the next epoch's order depends on."""

@@ -3,20 +3,40 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
-from titans_seq.exceptions import DataError
+from titans_seq.exceptions import DataError, DivergedError
 from titans_seq.training.device import pick_device
 from titans_seq.training.history import History
 from titans_seq.training.settings import TrainSettings
+from titans_seq.training.shards import is_sharded, twin, whole
 
-Loss = Callable[[Any, Any], Tensor]
-"""``loss(network, batch)``: a scalar, the mean over the batch."""
+
+class Term(NamedTuple):
+    """A mean that is a part of a loss, as the batch may be dealt out among processes."""
+
+    total: Tensor
+    """Sum of errors."""
+
+    number: Tensor
+    """How many they are; a sum over nothing is divided by one."""
+
+
+Loss = Callable[[Any, Any], Tensor | Sequence[Term]]
+"""``loss(network, batch)``: a scalar, the mean over the rows of the batch; or means over other
+numbers than that of the rows, which are added up."""
+
+
+def mean_of(terms: Sequence[Term]) -> Tensor:
+    """Return the sum of the means of a loss."""
+    first, *others = (total / number.clamp(min=1) for total, number in terms)
+    return sum(others, start=first)
+
 
 ValidationLoss = Callable[[Any, Any], tuple[Any, Any]]
 """``validation_loss(network, batch)``: sum of the errors, and how many they are."""
@@ -77,9 +97,12 @@ def train(
     network
         What to train; the losses call it.
     loss
-        ``loss(network, batch)``: a scalar, the mean over the batch.
+        ``loss(network, batch)``: a scalar, the mean over the rows of the batch, or
+        :class:`Term` of such means.
     batches
-        Batches of one epoch (dicts or tuples of tensors), anew at every ``iter()``.
+        Batches of one epoch (dicts or tuples of tensors), anew at every ``iter()``; inside
+        :func:`titans_seq.training.distributed` the same in every process, which deals its
+        rows out.
     validation
         Batches that choose the epoch whose weights are kept; without them the last one's are.
     settings
@@ -114,11 +137,19 @@ def train(
     total_steps = len(batches) * settings.max_epochs
     if settings.max_steps is not None:
         total_steps = min(total_steps, settings.max_steps)
-    task = Task(network, loss, validation_loss, settings, total_steps)
+    sharded = is_sharded()
+    trained = twin(network) if sharded else network
+    task = Task(trained, loss, validation_loss, settings, total_steps)
+    complete = not sharded  # shares come together only if all processes are here
     try:
         run(task, batches, validation, device, seed)
+        complete = True
+    except DivergedError:  # in all processes at once
+        complete = True
+        raise
     finally:
-        network.load_state_dict(task.kept)
+        if complete:
+            network.load_state_dict({name: whole(value) for name, value in task.kept.items()})
         network.to(device).eval()
     return History(
         epochs=tuple(task.records),

@@ -7,6 +7,7 @@ import signal
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
@@ -18,7 +19,9 @@ from titans_seq.training.epochs import Epochs
 from titans_seq.training.fit import Batches
 from titans_seq.training.progress import ProgressBar
 from titans_seq.training.randomness import seeded
+from titans_seq.training.ranks import from_first, gathered, is_first, world
 from titans_seq.training.saver import Saver, adopt, identity
+from titans_seq.training.strategies import on_all
 from titans_seq.training.task import Task
 
 
@@ -29,14 +32,16 @@ def run(
 
     Inside :func:`titans_seq.training.checkpointing` it goes on where an earlier run stopped.
     """
+    gathered(None, "a training")
     epochs = Epochs(batches)
     saver = _saver(task, epochs, seed)
-    state = None if saver is None else saver.read()
+    state = None if saver is None else from_first(saver.read)
     if state is not None:
         adopt(task, state)
         epochs.go_on(state.facts["order"], state.facts["batches"])
     if state is None or not state.facts["finished"]:
-        with seeded(seed), _quiet(), _interruptible(), _watched(saver):
+        # Every process drops out others of the network's features.
+        with seeded(seed + world().rank), _quiet(), _interruptible(), _watched(saver):
             held_out = None if validation is None else Epochs(validation)
             _trainer(task, device, saver).fit(task, epochs, held_out)
     if saver is not None:
@@ -53,16 +58,19 @@ def _saver(task: Task, epochs: Epochs, seed: int) -> Saver | None:
 
 
 def _trainer(task: Task, device: torch.device, saver: Saver | None) -> Trainer:
-    """Return a trainer on one device that writes no files and prints nothing."""
+    """Return a trainer that writes no files and prints nothing."""
     callbacks: list[Callback] = [] if saver is None else [saver]
-    if task.settings.progress:
+    if task.settings.progress and is_first():
         callbacks.append(ProgressBar(task.total_steps, task.steps))
+    one: dict[str, Any] = {
+        "devices": 1 if device.index is None else [device.index],
+        "plugins": [LightningEnvironment()],  # a cluster's variables do not concern one device
+    }
     return Trainer(
+        **(one if world().size == 1 else on_all(world(), device)),
         accelerator=device.type,
-        devices=1 if device.index is None else [device.index],
         max_epochs=task.settings.max_epochs - task.epochs_before,
         callbacks=callbacks,
-        plugins=[LightningEnvironment()],  # a cluster's variables do not concern one device
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,

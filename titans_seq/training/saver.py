@@ -19,6 +19,8 @@ from titans_seq.files import write_whole
 from titans_seq.training.checkpoints import Session
 from titans_seq.training.epochs import Epochs
 from titans_seq.training.history import EpochRecord
+from titans_seq.training.ranks import gathered, highest, is_first, world
+from titans_seq.training.shards import all_shared_like, shared_like, whole
 from titans_seq.training.task import Task
 from titans_seq.training.weights import RunningMean
 
@@ -96,6 +98,8 @@ class Saver(Callback):
         """Write the state between two steps, after so many batches of the epoch."""
         began = time.monotonic()
         state = capture(task, optimizer=not finished)
+        if not is_first():
+            return
         state.facts.update(
             belongs=self.belongs,
             batches=batches,
@@ -112,6 +116,7 @@ class Saver(Callback):
         """Write what came out, so that it need not be trained again; then hear a signal."""
         self.write(task, 0, finished=True)
         self.tell(task)
+        self.session.stop_asked = bool(*highest(self.session.stop_asked))
         self.session.stop_if_asked()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -127,13 +132,16 @@ class Saver(Callback):
         batches = self.epochs.skipped + batch_idx
         if not batches:
             self.tell(pl_module)
-        if pl_module.steps and (self.session.stop_asked or self._due(batches)):
+        # All stop if one was asked to; the first, who writes, says when that is due.
+        due = is_first() and self._due(batches)
+        self.session.stop_asked, due = map(bool, highest(self.session.stop_asked, due))
+        if pl_module.steps and (self.session.stop_asked or due):
             self.write(pl_module, batches)
         self.session.stop_if_asked()
 
     def tell(self, task: Task) -> None:
         """Tell whoever listens which epochs have ended."""
-        if self.session.listen is not None and task.records:
+        if self.session.listen is not None and task.records and is_first():
             self.session.listen(tuple(task.records))
 
     def _due(self, batches: int) -> bool:
@@ -170,11 +178,18 @@ def capture(task: Task, *, optimizer: bool = True) -> State:
         tensors |= {f"mean/{name}": value for name, value in task.mean.values.items()}
     tensors["loss/total"] = torch.as_tensor(task.train_mean.total)
     tensors["loss/count"] = torch.as_tensor(task.train_mean.count)
-    tensors["random/cpu"] = torch.get_rng_state()
-    if torch.cuda.is_available():
-        for device, value in enumerate(torch.cuda.get_rng_state_all()):
-            tensors[f"random/cuda:{device}"] = value
+    for rank, generators in enumerate(gathered(_generators(), "a checkpoint")):
+        tensors |= {f"random{rank or ''}/{name}": value for name, value in generators.items()}
     return State({name: _copy(value) for name, value in tensors.items()}, facts)
+
+
+def _generators() -> dict[str, Tensor]:
+    """Return the states of torch's generators in this process."""
+    found = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states = torch.cuda.get_rng_state_all()
+        found |= {f"cuda:{device}": value for device, value in enumerate(states)}
+    return found
 
 
 def adopt(task: Task, state: State) -> None:
@@ -195,22 +210,29 @@ def adopt(task: Task, state: State) -> None:
 def restore(task: Task, state: State) -> None:
     """Give a task that is about to take its next step what it had after its last."""
     device = next(task.network.parameters()).device
-    task.network.load_state_dict(_part(state, "network"))
+    patterns = task.network.state_dict()
+    task.network.load_state_dict(all_shared_like(_part(state, "network"), patterns))
     optimizer = _optimizer(task)
     moments: dict[int, dict[str, Tensor]] = {}
     for name, value in _part(state, "optimizer").items():
         number, _, which = name.partition("/")
         moments.setdefault(int(number), {})[which] = value
     groups = optimizer.state_dict()["param_groups"]
+    owners = [value for group in optimizer.param_groups for value in group["params"]]
+    moments = {
+        number: {which: shared_like(value, owners[number]) for which, value in parts.items()}
+        for number, parts in moments.items()
+    }
     optimizer.load_state_dict({"state": moments, "param_groups": groups})
     if state.facts["running_mean_steps"] is not None:
         task.mean = RunningMean(task.network)
         task.mean.steps = state.facts["running_mean_steps"]
-        task.mean.values = {k: v.to(device) for k, v in _part(state, "mean").items()}
+        means = {k: v.to(device) for k, v in _part(state, "mean").items()}
+        task.mean.values = all_shared_like(means, patterns)
     loss = _part(state, "loss")
     task.train_mean.total = loss["total"].to(device)
     task.train_mean.count = loss["count"].item()
-    for name, value in _part(state, "random").items():
+    for name, value in _part(state, f"random{world().rank or ''}").items():
         if name == "cpu":
             torch.set_rng_state(value)
         else:
@@ -253,7 +275,8 @@ def identity(task: Task, batches: int, seed: int, about: Mapping[str, Any]) -> d
     settings = dataclasses.asdict(task.settings)
     settings.pop("progress")
     sizes = [tuple(value.shape) for value in task.network.parameters()]
-    facts = {**about, **settings, "seed": seed, "batches": batches,
+    several = {"processes": world().size} if world().size > 1 else {}
+    facts = {**several, **about, **settings, "seed": seed, "batches": batches,
              "total_steps": task.total_steps, "parameters": sizes}  # fmt: skip
     plain: dict[str, Any] = json.loads(json.dumps(facts))
     return plain
@@ -274,4 +297,4 @@ def _optimizer(task: Task) -> torch.optim.Optimizer:
 
 def _copy(value: Tensor) -> Tensor:
     """Return a copy of its own on the CPU."""
-    return value.detach().to("cpu", copy=True).contiguous()
+    return whole(value.detach()).to("cpu", copy=True).contiguous()

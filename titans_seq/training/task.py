@@ -12,10 +12,13 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from titans_seq.exceptions import DivergedError
+from titans_seq.training.dealing import Share, dealt_loss, stacked
 from titans_seq.training.fit import Loss, ValidationLoss
 from titans_seq.training.history import EpochRecord
 from titans_seq.training.optimizer import build_optimizer, rate_factor, set_rate
+from titans_seq.training.ranks import highest, totals, world
 from titans_seq.training.settings import TrainSettings
+from titans_seq.training.shards import Charge, finite, is_sharded, mark, shard
 from titans_seq.training.weights import RunningMean, snapshot
 
 
@@ -30,6 +33,11 @@ class Mean:
         """Take in a sum of ``count`` values."""
         self.total = self.total + total
         self.count = self.count + count
+
+    def join(self) -> None:
+        """Take in what the other processes were fed."""
+        if world().size > 1:
+            self.total, self.count = totals(stacked(self.total, self.count)).unbind()
 
     @property
     def value(self) -> float:
@@ -68,6 +76,7 @@ class Task(LightningModule):
     ) -> None:
         super().__init__()
         self.network = network
+        self.charge = Charge(network)
         self.loss = loss
         self.validation_loss = validation_loss
         self.settings = settings
@@ -97,8 +106,15 @@ class Task(LightningModule):
         """Wall time of training so far, that of an earlier run too."""
         return self.seconds_before + time.monotonic() - self._began
 
+    def configure_model(self) -> None:
+        """Share the parameters out among the processes, if that is asked for."""
+        if is_sharded():
+            assert self.device_mesh is not None
+            shard(self.charge, self.device_mesh["data_parallel"])
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return AdamW over the network's parameter groups."""
+        mark(self.network, self.charge.marks)
         return build_optimizer(self.network, self.settings)
 
     def on_train_start(self) -> None:
@@ -114,7 +130,7 @@ class Task(LightningModule):
             self.resume()
             self.resume = None
 
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(self, batch: Share, batch_idx: int) -> None:
         """Set the rate of the step to come."""
         self._rate = self.settings.learning_rate * rate_factor(
             self.settings, min(self._done(), 1.0), self.epoch
@@ -123,19 +139,18 @@ class Task(LightningModule):
         assert not isinstance(optimizer, list)
         set_rate(optimizer.param_groups, self._rate)
 
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """Return the loss of one batch.
+    def training_step(self, share: Share, batch_idx: int) -> Tensor:
+        """Return the loss of one batch; of several processes, each the share of its rows.
 
         Raises
         ------
         DivergedError
             If it is not finite.
         """
-        loss = self.loss(self.network, batch)
-        if not torch.isfinite(loss.detach()):
+        loss, whole, rows = dealt_loss(self.charge(self.loss, share.batch), share)
+        if not torch.isfinite(whole):
             raise self._diverged("loss")
-        size = batch_size(batch)
-        self.train_mean.add(loss.detach() * size, size)
+        self.train_mean.add(whole * rows, rows)
         return loss
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
@@ -148,10 +163,10 @@ class Task(LightningModule):
         """
         bound = self.settings.gradient_clip or math.inf
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), bound)
-        if not torch.isfinite(norm):
+        if not finite(norm):
             raise self._diverged("gradient")
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(self, outputs: Any, batch: Share, batch_idx: int) -> None:
         """Take the step into the mean of the weights; stop after the last one."""
         self.steps += 1
         if self.mean is not None:
@@ -165,13 +180,15 @@ class Task(LightningModule):
         else:
             self._stop("max_epochs")
 
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        """Score one validation batch."""
-        if self.validation_loss is not None:
-            self._validation.add(*self.validation_loss(self.network, batch))
-        else:
-            size = batch_size(batch)
-            self._validation.add(self.loss(self.network, batch) * size, size)
+    def validation_step(self, share: Share, batch_idx: int) -> None:
+        """Score one validation batch, or this process's rows of it."""
+        if self.validation_loss is None:
+            _, whole, rows = dealt_loss(self.charge(self.loss, share.batch), share)
+            self._validation.add(whole * rows, rows)
+            return
+        found = self.charge(self.validation_loss, share.batch)
+        if share.rows:
+            self._validation.add(*found)
 
     def on_validation_start(self) -> None:
         """Score the mean of the weights, if there is one."""
@@ -181,6 +198,8 @@ class Task(LightningModule):
 
     def on_validation_end(self) -> None:
         """Close the epoch with its score, and go on with the weights that are trained."""
+        if self.validation_loss is not None:
+            self._validation.join()
         if not math.isfinite(self._validation.value):
             raise self._diverged("validation loss")
         self._close_epoch(self._validation.value)
@@ -216,7 +235,8 @@ class Task(LightningModule):
         """Return the share of training that lies behind, by steps or by the clock."""
         done = self.steps / self.total_steps
         if self.settings.max_seconds is not None:
-            done = max(done, self.seconds / self.settings.max_seconds)
+            (seconds,) = highest(self.seconds)  # processes must stop at the same step
+            done = max(done, seconds / self.settings.max_seconds)
         return done
 
     def _stop(self, reason: str) -> None:
@@ -228,14 +248,3 @@ class Task(LightningModule):
             f"training diverged: the {what} is not finite in epoch {self.epoch + 1}, "
             f"step {self.steps + 1}; try a learning rate below {self.settings.learning_rate:g}"
         )
-
-
-def batch_size(batch: Any) -> int:
-    """Return the length of the first tensor of a batch, however it is nested."""
-    if isinstance(batch, Tensor):
-        return batch.shape[0]
-    values = batch.values() if isinstance(batch, dict) else batch
-    for value in values:
-        if isinstance(value, Tensor | dict | list | tuple):
-            return batch_size(value)
-    raise TypeError("a batch must hold a tensor")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from titans_seq.training.shards import local
+
 MEMORY = 0.995
 """Share of the running mean that stays at each step, once there are enough steps."""
 
@@ -35,8 +37,8 @@ class RunningMean:
         stays = min(MEMORY, self.steps / (self.steps + 9))
         names = [name for name, value in self.values.items() if value.is_floating_point()]
         if names:
-            means = [self.values[name] for name in names]
-            torch._foreach_lerp_(means, [self._live[name] for name in names], 1 - stays)
+            means = [local(self.values[name]) for name in names]
+            torch._foreach_lerp_(means, [local(self._live[name]) for name in names], 1 - stays)
         for name, value in self.values.items():
             if not value.is_floating_point():
                 value.copy_(self._live[name])

@@ -11,7 +11,8 @@ from torch import Tensor
 from titans_seq.dna.alphabet import Codes, reverse_complement
 from titans_seq.dna.learning.network import READERS, TitansDNANetwork
 from titans_seq.dna.learning.tasks import errors, settle
-from titans_seq.dna.learning.windows import pad, plan
+from titans_seq.dna.learning.windows import Rows, pad, plan
+from titans_seq.training import shared_map
 
 SIMPLE = ("words", "places")
 """The readers that are logistic regressions."""
@@ -86,15 +87,17 @@ def read(
     device = network.mixing.device
     average = network.config.strands == "average"
     network.eval()
-    found: list[Tensor] = []
     batches = plan([len(row) for row in rows], PREDICT_BATCH)
-    for index in batches:
+
+    def ask(index: Rows) -> Tensor:
         batch = [rows[i] for i in index]
         strands = [batch, [reverse_complement(row) for row in batch]] if average else [batch]
         readings = []
         for strand in strands:
             tensors = {name: value.to(device) for name, value in pad(strand).items()}
             readings.append(network.readings(**tensors, readers=readers))
-        found.append(settle(torch.stack(readings).mean(dim=0), network.config.task).cpu())
+        return settle(torch.stack(readings).mean(dim=0), network.config.task).cpu()
+
+    found = list(shared_map(ask, batches))
     order = torch.cat([torch.from_numpy(index) for index in batches])
     return torch.cat(found, dim=1)[:, order.argsort()]

@@ -24,7 +24,7 @@ from titans_seq.dna.learning.readers import SIMPLE, read, reader_loss, reader_va
 from titans_seq.dna.learning.tasks import errors, mix
 from titans_seq.dna.learning.windows import Labelled, LabelledBatches, pad
 from titans_seq.dna.learning.words import Shape, WordLogits, spell
-from titans_seq.training import TrainSettings, pick_device, train
+from titans_seq.training import TrainSettings, pick_device, train, unshared
 
 _BATCH = 256
 _STEPS = 400
@@ -87,21 +87,22 @@ def fit_simple(
     for reader in SIMPLE:
         batches = LabelledBatches(learn, batch_size=_BATCH, seed=seed, turn=network.config.turned)
         epochs = int(np.clip(-(-_STEPS // len(batches)), *_EPOCHS))
-        train(
-            getattr(network, reader),
-            reader_loss(network, reader),
-            batches,
-            validation=LabelledBatches(held, batch_size=_BATCH) if held.rows else None,
-            settings=dataclasses.replace(
-                settings,
-                max_epochs=epochs,
-                weight_decay=_DECAY,
-                patience=_PATIENCE,
-                average_weights=False,
-            ),
-            validation_loss=reader_validation(network, reader),
-            seed=seed,
-        )
+        with unshared():  # the loss is of the network, not of the part that is trained
+            train(
+                getattr(network, reader),
+                reader_loss(network, reader),
+                batches,
+                validation=LabelledBatches(held, batch_size=_BATCH) if held.rows else None,
+                settings=dataclasses.replace(
+                    settings,
+                    max_epochs=epochs,
+                    weight_decay=_DECAY,
+                    patience=_PATIENCE,
+                    average_weights=False,
+                ),
+                validation_loss=reader_validation(network, reader),
+                seed=seed,
+            )
 
 
 @torch.no_grad()

@@ -15,6 +15,7 @@ from titans_seq.dna.streaming.answers import Answers, Values, ask
 from titans_seq.dna.streaming.carry import CarriedBackbone, carrying
 from titans_seq.dna.streaming.tiles import Grid, Window, tile
 from titans_seq.exceptions import DataError
+from titans_seq.training import shared_map
 
 BATCH_LETTERS = 1 << 14
 """Letters that are predicted in one call, about: activations of more leave the cache."""
@@ -151,8 +152,7 @@ def predict_pieces(estimator: Any, pieces: Iterable[Piece], grid: Grid) -> Itera
 
 def predict_windows(estimator: Any, windows: Iterable[Window]) -> Iterator[Predictions]:
     """Yield predictions of windows in their order, each window by itself."""
-    for batch in _batches(windows):
-        yield _predict(estimator, batch)
+    yield from shared_map(lambda batch: _predict(estimator, batch), _batches(windows))
 
 
 def predict_carried(estimator: Any, windows: Iterable[Window]) -> Iterator[Predictions]:
