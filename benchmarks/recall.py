@@ -26,10 +26,10 @@ from memory_cells.machine import environment
 from recall_parts.learning import Settings
 from recall_parts.measuring import run, share, try_rate
 from recall_parts.report import best_rates, plot, table
-from recall_parts.tasks import FILLERS, KEYS, SHORTEST, VALUES
 
 from titans_seq.config import VARIANTS, table_from_record
 from titans_seq.files import write_json
+from titans_seq.language.facts import FILLERS, KEYS, SHORTEST, VALUES
 
 QUICK: dict[str, Any] = {
     "steps": 4, "tokens_a_step": 256, "longest": 64, "lengths": [64, 128], "test_tokens": 256,

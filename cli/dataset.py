@@ -21,6 +21,11 @@ DATA_DIR = click.option(
 )
 
 
+FIELDS = ("rows", "bytes", "sha256", "git_blob", "url", "member", "obtain", "check", "made_from",
+          "made_by")  # fmt: skip
+"""What `show` tells of a file."""
+
+
 @click.group()
 def dataset() -> None:
     """List data sets, show their cards, fetch and verify their files.
@@ -42,8 +47,10 @@ def list_command(data_dir: Path | None) -> None:
     for card in map(read_card, list_cards()):
         here = [find_file(file, data_dir) is not None for file in card.files.values()]
         lacking = [f for f, there in zip(card.files.values(), here, strict=True) if not there]
-        state = "here" if not lacking else "by hand" if any(f.url is None for f in lacking) else ""
-        rows.append((card.name, card.task, state or "can be fetched", card.summary))
+        by_hand = any(f.url is None and f.made_by is None for f in lacking)
+        state = "here" if not lacking else "by hand" if by_hand else ""
+        state = "yours" if card.own else state or "can be fetched"
+        rows.append((card.name, card.task, state, card.summary))
     click.echo(text_table(("name", "task", "files", "what"), _left(rows)))
 
 
@@ -69,11 +76,12 @@ def show(name: str, data_dir: Path | None) -> None:
     click.echo(f"{'split':<10} {card.split_rule}")
     for remark in card.remarks:
         click.echo(f"{'beware':<10} {remark}")
-    for file, described in card.files.items():
+    files = [("file", *each) for each in card.files.items()]
+    for kind, file, described in [*files, *(("raw", *each) for each in card.raw.items())]:
         path = find_file(described, data_dir)
-        click.echo(f"\nfile       {file}: {described.path}")
+        click.echo(f"\n{kind:<10} {file}: {described.path}")
         click.echo(f"  here     {path or 'no'}")
-        for field in ("rows", "bytes", "sha256", "git_blob", "url", "member", "obtain", "check"):
+        for field in FIELDS:
             value = getattr(described, field)
             if value is not None:
                 click.echo(f"  {field:<8} {value}")

@@ -14,7 +14,7 @@ from .processes import shared
 from .training import hinting_at_resume, progress
 
 if TYPE_CHECKING:
-    from titans_seq.evaluation.card_records import RecipeCard
+    from titans_seq.evaluation.recipe_records import RecipeCard
 
 
 @click.group()
@@ -71,6 +71,7 @@ class Words:
     """What `run` takes besides the recipe."""
 
     settings: tuple[str, ...]
+    own: Path | None
     seeds: str | None
     max_steps: int | None
     out: Path | None
@@ -88,6 +89,8 @@ class Words:
         "-s", "--set", "settings", multiple=True, metavar="NAME=VALUE",
         help="Another value for a setting, such as dim=64 or horizons=[96]; may be repeated.",
     ),
+    click.option("--input", "own", type=click.Path(path_type=Path),
+                 help="File of yours, for a recipe that reads one."),
     click.option("--seeds", metavar="N,N,...", help="One training for each of these."),
     click.option("--max-steps", type=click.IntRange(min=1), help="Optimizer steps, at most."),
     click.option("--out", type=FOLDER, help="Folder of the run; by default runs/NAME."),
@@ -106,24 +109,21 @@ def run(ctx: click.Context, name: str, words: Words) -> None:
     \b
     Example:
       titans-seq recipe run etth1 -s horizons=[96] --seeds 0,1,2
+      titans-seq recipe run byte_language --input book.txt
     """
     from titans_seq.evaluation.comparison import compare_runs
-    from titans_seq.evaluation.overrides import override, with_steps
+    from titans_seq.evaluation.overrides import override, with_input, with_steps
     from titans_seq.evaluation.run import run_recipe
     from titans_seq.training import from_first
 
     seeds = () if words.seeds is None else (f"seeds=[{words.seeds}]",)
     chosen = override(_find(name), (*words.settings, *seeds), name)
-    chosen = with_steps(chosen, words.max_steps)
+    chosen = with_input(with_steps(chosen, words.max_steps), words.own)
     out = words.out or Path("runs") / chosen.name
     with progress(ctx), hinting_at_resume():
-        metrics = run_recipe(
-            chosen, out, data_folder=words.data_dir, resume=words.resume, force=words.force
-        )
+        run_recipe(chosen, out, data_folder=words.data_dir, resume=words.resume, force=words.force)
     (found,) = from_first(lambda: compare_runs([out]))
     click.echo(found.to_text())
-    for verdict in metrics["verdicts"]:
-        click.echo(verdict)
     click.echo(f"run    {out}")
 
 

@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 CONTEXT = get_context("forkserver")
-LOADED = ["titans_seq.evaluation.run", "titans_seq.evaluation.forecast_head",
+LOADED = ["titans_seq.evaluation.run", "titans_seq.evaluation.families.forecasting",
           "titans_seq.evaluation.plots", "titans_seq.training.run"]  # fmt: skip
 """What the processes need not load again."""
 

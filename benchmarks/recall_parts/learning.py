@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import nn
 
-from recall_parts.tasks import NO_ANSWER, VALUES, VOCABULARY, recall
-from titans_seq import TitansBackbone, TitansConfig
-from titans_seq.nn.state import StackState
+from titans_seq import TitansConfig
+from titans_seq.language.facts import VALUES, VOCABULARY, difficulty, recall
+from titans_seq.language.network import NO_ANSWER, TokenNetwork
+from titans_seq.training.optimizer import late_fall
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,33 +59,12 @@ class Settings:
         )
 
 
-class RecallModel(nn.Module):
-    """Tokens in, one score for each value out."""
-
-    def __init__(self, config: TitansConfig) -> None:
-        super().__init__()
-        self.embed = nn.Embedding(VOCABULARY, config.dim)
-        self.backbone = TitansBackbone(config)
-        self.answer = nn.Linear(config.dim, VALUES)
-
-    def forward(
-        self,
-        tokens: Int[Tensor, "batch time"],
-        state: StackState | None = None,
-        *,
-        keep_state: bool = False,
-    ) -> tuple[Float[Tensor, "batch time values"], StackState | None]:
-        """Return the scores, and the state to go on from if it is wanted."""
-        hidden, after = self.backbone(self.embed(tokens), state, keep_state=keep_state)
-        return self.answer(hidden), after
-
-
 def trained(
     variant: str, seed: int, rate: float, settings: Settings
-) -> tuple[RecallModel, dict[str, Any]]:
+) -> tuple[TokenNetwork, dict[str, Any]]:
     """Train one model; return it, and what the file of results keeps of its training."""
     torch.manual_seed(seed)
-    model = RecallModel(settings.config(variant))
+    model = TokenNetwork(settings.config(variant), VOCABULARY, VALUES)
     began = time.process_time()
     losses = train(model, settings, rate, torch.Generator().manual_seed(seed))
     return model, {
@@ -100,21 +79,19 @@ def trained(
 
 
 def train(
-    model: RecallModel, settings: Settings, rate: float, generator: torch.Generator
+    model: TokenNetwork, settings: Settings, rate: float, generator: torch.Generator
 ) -> list[float]:
-    """Train on short sequences; return the mean loss of each tenth of the training.
-
-    Easy ones come first, since many facts at once leave nothing to begin with: the most facts
-    grow from 2 to ``pairs`` over six tenths of the steps, the most tokens to ``longest`` over
-    three. Below these, facts and lengths are drawn at random.
-    """
+    """Train on short sequences, easy ones first; return the mean loss of each tenth."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=settings.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: trapezoid((step + 1) / settings.steps)
     )
     losses = []
     for step in range(settings.steps):
-        length, pairs = difficulty(step / settings.steps, settings, generator)
+        length, pairs = difficulty(
+            step / settings.steps, pairs=settings.pairs, shortest=settings.shortest,
+            longest=settings.longest, generator=generator,
+        )  # fmt: skip
         batch = max(1, settings.tokens_a_step // length)
         tokens, targets = recall(batch, length, pairs, generator)
         asked = targets != NO_ANSWER
@@ -129,21 +106,5 @@ def train(
 
 
 def trapezoid(share: float) -> float:
-    """Return the learning rate's share: it rises over a twentieth, and falls over four tenths.
-
-    Between, it stays: what forgets slowly, or writes little, is seen by its gradient least and
-    learnt last.
-    """
-    return min(1.0, share / 0.05, max(0.0, 1.0 - share) / 0.4 + 0.01)
-
-
-def difficulty(share: float, settings: Settings, generator: torch.Generator) -> tuple[int, int]:
-    """Draw a length and a number of facts, ``share`` of the training being over.
-
-    Lengths are spread evenly on a logarithmic scale, with a pull to the longer ones that grows.
-    """
-    most = min(settings.pairs, max(2, round(settings.pairs * share / 0.6)))
-    octaves = torch.tensor(settings.longest / settings.shortest).log2() * min(1.0, share / 0.3)
-    place = torch.rand((), generator=generator) ** (1.0 - 0.7 * share)
-    length = round(settings.shortest * 2.0 ** float(octaves * place))
-    return length, int(torch.randint(1, most + 1, (), generator=generator))
+    """Return the learning rate's share: it rises over a twentieth, and falls over four tenths."""
+    return min(share / 0.05, late_fall(share))

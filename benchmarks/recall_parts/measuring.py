@@ -7,19 +7,12 @@ from dataclasses import replace
 from math import sqrt
 from typing import Any
 
-import torch
-
-from recall_parts.learning import RecallModel, Settings, trained
-from recall_parts.tasks import NO_ANSWER, TASKS, Draw
-
-PIECE = 2048
-"""Tokens handed over at a time in a test; the state is carried from piece to piece."""
+from recall_parts.learning import Settings, trained
+from titans_seq.language.facts import TASKS, count_answers
+from titans_seq.language.network import TokenNetwork
 
 TUNING_SEED, TEST_SEED = 3_000_017, 2_000_003
 """Where the sequences come from that settings are chosen on, and those that are reported."""
-
-FEWEST, MOST = 4, 256
-"""Sequences of a test."""
 
 
 def try_rate(variant: str, seed: int, rate: float, settings: Settings) -> dict[str, Any]:
@@ -47,26 +40,13 @@ def run(variant: str, seed: int, rate: float, settings: Settings) -> dict[str, A
     return kept | {"test_seconds": round(time.process_time() - began, 1), "accuracy": accuracy}
 
 
-@torch.inference_mode()
 def measure(
-    model: RecallModel, task: str, length: int, seed: int, settings: Settings
+    model: TokenNetwork, task: str, length: int, seed: int, settings: Settings
 ) -> dict[str, int]:
-    """Count the queries asked and answered rightly, and the facts that they ask for.
-
-    The state is carried from piece to piece, so that memory does not grow with the length.
-    """
-    draw: Draw = TASKS[task]
-    batch = max(FEWEST, min(MOST, settings.test_tokens // length))
-    generator = torch.Generator().manual_seed(seed)
-    tokens, targets = draw(batch, length, settings.pairs, generator)
-    model.eval()
-    state, right = None, 0
-    for piece, wanted in zip(tokens.split(PIECE, 1), targets.split(PIECE, 1), strict=True):
-        scores, state = model(piece, state, keep_state=True)
-        asked = wanted != NO_ANSWER
-        right += int((scores[asked].argmax(-1) == wanted[asked]).sum())
-    facts = batch * (1 if task == "needle" else settings.pairs)
-    return {"right": right, "asked": int((targets != NO_ANSWER).sum()), "facts": facts}
+    """Count the queries asked and answered rightly, and the facts that they ask for."""
+    return count_answers(
+        model, task, length, pairs=settings.pairs, tokens=settings.test_tokens, seed=seed
+    )._asdict()
 
 
 def share(counts: dict[str, int]) -> float:

@@ -172,7 +172,7 @@ def test_labels_that_do_not_fit_are_refused(y: Any, message: str) -> None:
     ("changes", "message"),
     [
         ({"variant": "rnn"}, "variant='rnn': choose one of"),
-        ({"reverse_complement": "both"}, "reverse_complement='both': choose one of none"),
+        ({"reverse_complement": "both"}, "reverse_complement='both': choose one of auto, none"),
         ({"max_epochs": 0}, "max_epochs=0: a whole number"),
         ({"batch_size": 1.5}, "batch_size=1.5: a whole number"),
         ({"dropout": 1.0}, "dropout=1.0: at least 0 and below 1"),

@@ -5,7 +5,7 @@ from titans_seq.exceptions import ConfigError
 
 PUBLISHED_NOWHERE = {
     "gue_H3K14ac", "gue_H3K36me3", "gue_H3K4me1", "gue_H3K4me2", "gue_H3K79me3", "gue_H4ac",
-    "gue_covid", "guelow_H3K9ac", "m4_hourly", "m4_weekly",
+    "gue_covid", "guelow_H3K9ac", "m4_hourly", "m4_weekly", "recall",
 }  # fmt: skip
 
 TABLE = {
@@ -73,6 +73,13 @@ def test_a_card_comes_back_as_records():
             {"intervals": [{"file": "trian", "genome": "g", "part": "train", "label": "a"}]},
             "intervals 1: unknown key 'trian'; did you mean 'train'",
         ),
+        (
+            {"competition": {"horizon": 0, "season": 1}},
+            "competition: horizon 0, season 1: at least",
+        ),
+        (_file(made_from="raw"), "made_from and made_by belong together"),
+        (_file(made_from="row", made_by="windows"), r"files\.train: unknown key 'row'; known"),
+        ({"own": "text"}, "own: unknown key 'text'; known: train"),
         ({"task": "regression"}, "task = 'regression' is not of type"),
         ({"files": 3}, "files = 3 must be a table"),
         ({"name": "other"}, "name = 'other', but the file is called 'toy'"),
@@ -123,7 +130,9 @@ def test_every_card_can_be_read_and_names_what_it_needs(name):
     found = cards.read_card(name)
     for field in (found.summary, found.source, found.url, found.licence, found.citation):
         assert field
-    assert found.results or name in PUBLISHED_NOWHERE
-    assert found.columns or found.intervals or "train" in found.files
+    assert found.results or found.own or name in PUBLISHED_NOWHERE
+    assert (
+        found.columns or found.intervals or found.own or "train" in found.files or not found.files
+    )
     for result in found.results:
         assert result.comparable or result.remark

@@ -5,6 +5,7 @@ import pytest
 
 from titans_seq.evaluation import demo, demo_heads
 from titans_seq.evaluation.cards import list_cards, read_recipe
+from titans_seq.evaluation.overrides import check_settings
 from titans_seq.exceptions import ConfigError, MissingExtraError
 
 QUICK = {
@@ -62,10 +63,4 @@ def test_a_missing_package_is_named_before_anything_is_written(tmp_path, monkeyp
 
 @pytest.mark.parametrize("name", list_cards("recipes"))
 def test_recipes_hold_settings_that_their_estimators_have(name):
-    from titans_seq.dna import TitansDNAClassifier
-    from titans_seq.forecasting import TitansForecaster
-
-    recipe = read_recipe(name)
-    estimators = {"TitansDNAClassifier": TitansDNAClassifier, "TitansForecaster": TitansForecaster}
-    known = estimators[recipe.estimator]().get_params()
-    assert set(recipe.settings) <= set(known)
+    check_settings(read_recipe(name), name)

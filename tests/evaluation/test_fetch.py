@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from titans_seq.evaluation import download, fetch, places
+from titans_seq.evaluation import download, fetch, making, places
 from titans_seq.evaluation.card_records import DataFile, DatasetCard
 from titans_seq.exceptions import DataError, MissingDataError
 
@@ -267,3 +267,74 @@ def test_what_cannot_be_fetched_says_what_to_put_where(cache: Path) -> None:
         "data set toy: no file toy/table.csv; ask the owner; put it at toy/table.csv in a folder, "
         "and let TITANS_SEQ_DATA name that"
     )
+
+
+def _derived(url: str, made: bytes) -> DatasetCard:
+    """Return the card of a set whose one file is made from what the server has."""
+    raw = DataFile(path="raw/toy", sha256=hashlib.sha256(CONTENT).hexdigest(), url=url)
+    digest = hashlib.sha256(made).hexdigest()
+    file = DataFile(path="toy/made.csv", sha256=digest, made_from="raw", made_by="reversed")
+    return DatasetCard(
+        name="toy", task="forecasting", summary="", source="", url="https://example.org",
+        licence="", citation="", split_rule="", files={"table": file}, raw={"raw": raw},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def backwards(monkeypatch: pytest.MonkeyPatch) -> list[making.Wanted]:
+    """Let a builder turn files round; what was asked of it."""
+    asked: list[making.Wanted] = []
+
+    def turn(raw: Path, wanted: making.Wanted) -> bytes:
+        asked.append(wanted)
+        return raw.read_bytes()[::-1]
+
+    monkeypatch.setitem(making.BUILDERS, "reversed", turn)
+    return asked
+
+
+def test_a_derived_file_is_made_from_what_is_fetched(
+    server: Any, cache: Path, backwards: list[making.Wanted]
+) -> None:
+    card = _derived(f"{server.url}/plain/toy", CONTENT[::-1])
+    (before,) = fetch.verify_dataset(card)
+    assert "`titans-seq dataset fetch toy` makes it" in before.words
+    (state,) = fetch.fetch_dataset(card, **QUICK)
+    assert state == fetch.FileState("table", "fetched", cache / "toy" / "made.csv")
+    assert backwards == [("toy", "table")]
+    assert (cache / "toy" / "made.csv").read_bytes() == CONTENT[::-1]
+    (state,) = fetch.fetch_dataset(card, **QUICK)
+    assert state.state == "ok"
+    (cache / "toy" / "made.csv").write_bytes(b"damaged")
+    fetch.fetch_dataset(card, **QUICK)
+    assert len(server.asked) == 1  # the raw file was still there
+    assert (cache / "toy" / "made.csv").read_bytes() == CONTENT[::-1]
+
+
+def test_a_raw_file_in_the_data_folder_is_not_fetched(
+    server: Any, cache: Path, tmp_path: Path, backwards: list[making.Wanted]
+) -> None:
+    card = _derived(f"{server.url}/plain/toy", CONTENT[::-1])
+    (tmp_path / "data" / "raw").mkdir(parents=True)
+    raw = tmp_path / "data" / "raw" / "toy"
+    raw.write_bytes(CONTENT)
+    fetch.fetch_dataset(card, tmp_path / "data", **QUICK)
+    assert not server.asked
+    assert _left(cache) == ["toy/made.csv"]
+    raw.write_bytes(b"another one")
+    (cache / "toy" / "made.csv").unlink()
+    with pytest.raises(DataError, match=r"raw/toy: sha256 is .* its card says"):
+        fetch.fetch_dataset(card, tmp_path / "data", **QUICK)
+
+
+def test_what_is_not_made_as_the_card_says_gets_no_name(
+    server: Any, cache: Path, backwards: list[making.Wanted]
+) -> None:
+    card = _derived(f"{server.url}/plain/toy", b"something else")
+    with pytest.raises(DataError, match=r"toy, table, made from .*nothing was kept"):
+        fetch.fetch_dataset(card, **QUICK)
+    assert _left(cache) == ["raw/toy"]
+    gone = _derived(f"{server.url}/missing/toy", CONTENT[::-1])
+    (cache / "raw" / "toy").unlink()
+    with pytest.raises(MissingDataError, match="did not come"):
+        fetch.fetch_dataset(gone, **QUICK)

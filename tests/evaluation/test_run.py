@@ -20,12 +20,12 @@ from titans_seq.evaluation.card_records import (
     DataFile,
     DatasetCard,
     Intervals,
-    RecipeCard,
 )
-from titans_seq.evaluation.cards import read_card, read_recipe
+from titans_seq.evaluation.cards import parse_recipe, read_card, read_recipe
 from titans_seq.evaluation.comparison import compare_runs, write_comparison
-from titans_seq.evaluation.heads import Trial
+from titans_seq.evaluation.families.protocol import Trial
 from titans_seq.evaluation.overrides import override
+from titans_seq.evaluation.recipe_records import RecipeCard
 from titans_seq.evaluation.run import run_recipe
 from titans_seq.evaluation.run_folder import RunFolder, read_recipe_file
 from titans_seq.evaluation.splits import Split
@@ -292,13 +292,51 @@ def test_means_are_over_seeds_and_horizons() -> None:
     found = summarise(trials)
     assert found["100"] == {"mse": {"mean": 1.5, "low": 1.0, "high": 2.0}}
     assert found["mean"] == {"mse": {"mean": 2.5, "low": 2.0, "high": 3.0}}
-    recipe = dataclasses.replace(
-        read_recipe("nyc13"), expect={"mse": {"at_most": 2.5}, "mae": {"at_least": 0.5}}
-    )
-    assert verdicts(recipe, found["mean"]) == (
-        "expected mse at most 2.5: reached",
+
+
+def test_a_run_says_whether_it_met_what_its_recipe_expects() -> None:
+    expect = {
+        "mse": {"at_most": 2.5},
+        "mae": {"at_least": 0.5},
+        "pinball": {"value": 1.0, "tolerance": 0.1, "seeds": [0, 1], "source": "two cores"},
+        "coverage": {"value": 0.8, "tolerance": 0.01},
+    }
+    table = {"name": "r", "summary": "", "dataset": "nyc13", "estimator": "TitansForecaster"}
+    recipe = parse_recipe({**table, "expect": expect}, "recipes/r.toml")
+    found = {"mse": 2.5, "pinball": 1.05, "coverage": 0.82}
+    assert verdicts(recipe, {k: {"mean": v, "low": v, "high": v} for k, v in found.items()}) == (
+        "expected mse at most 2.5: reached, 2.500",
         "expected mae at least 0.5: NOT REACHED",
+        "expected pinball 1 within 0.1 (two cores): reached, 1.050",
+        "expected coverage 0.8 within 0.01: NOT REACHED, 0.820",
     )
+    for wrong, message in (
+        ({"at_lest": 1.0}, "expect.mse: unknown key 'at_lest'; did you mean 'at_least'"),
+        ({"value": 1.0}, "expect.mse: value and tolerance belong together"),
+        ({"source": "a dream"}, "expect.mse: give at_least, at_most, or value and tolerance"),
+        (0.4, "mse = 0.4 must be a table"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            parse_recipe({**table, "expect": {"mse": wrong}}, "recipes/r.toml")
+
+
+def test_a_grouped_split_is_scored_beside_the_given_one(data: Path, tmp_path: Path) -> None:
+    recipe = dataclasses.replace(DNA_RECIPE, seeds=(0,), splits=("given", "grouped"))
+    recipe = dataclasses.replace(recipe, expect={"accuracy": {"at_least": 0.0}})
+    whole = run_recipe(recipe, tmp_path / "both")
+    assert list(whole["trials"]) == ["seed-0", "grouped-seed-0"]
+    assert whole["summary"]["mean"] == whole["summary"]["all"]
+    assert whole["summary"]["grouped"].keys() == whole["summary"]["all"].keys()
+    parts = json.loads((tmp_path / "both" / "data.json").read_text())["parts"]
+    assert sum(parts["grouped"].values()) == 160
+    assert 0 < parts["test_rows_that_overlap"] <= 40
+    (found,) = compare_runs([tmp_path / "both"])
+    names = {row.model: row.kind for row in found.rows}
+    assert names["both"] == names["both, grouped split"] == "ours"
+    assert names["share of G and C, grouped split"] == "control"
+    assert "expected accuracy at least 0: reached" in found.to_text()
+    with pytest.raises(ConfigError, match="only labelled sequences can be split grouped"):
+        run_recipe(dataclasses.replace(FORECAST_RECIPE, splits=("grouped",)), tmp_path / "no")
 
 
 def _fake_run(folder: Path, horizons: tuple[int, ...]) -> Path:

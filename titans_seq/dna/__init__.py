@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from titans_seq.dna.estimator import TitansDNAClassifier
     from titans_seq.dna.explaining import Explanation, explain
+    from titans_seq.dna.learning.bases import PretrainSettings
     from titans_seq.dna.learning.language import LanguageConfig
-    from titans_seq.dna.pretraining import Pretrained, PretrainSettings, pretrain
+    from titans_seq.dna.pretraining import Pretrained, pretrain
     from titans_seq.dna.reading.fasta import FastaRecord, read_fasta
     from titans_seq.dna.reading.labels import (
         LabelledSequences,
@@ -42,7 +43,7 @@ _HOME = {
     "FastaRecord": "reading.fasta",
     "LabelledSequences": "reading.labels",
     "LanguageConfig": "learning.language",
-    "PretrainSettings": "pretraining",
+    "PretrainSettings": "learning.bases",
     "Pretrained": "pretraining",
     "TitansDNAClassifier": "estimator",
     "TitansDNARegressor": "regressor",

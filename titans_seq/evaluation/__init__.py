@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from titans_seq.evaluation.card_records import DatasetCard, RecipeCard
+    from titans_seq.evaluation.card_records import DatasetCard
     from titans_seq.evaluation.cards import list_cards, read_card, read_recipe
     from titans_seq.evaluation.classification import score_classifier, score_dna
     from titans_seq.evaluation.comparison import Comparison, compare_runs, write_comparison
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from titans_seq.evaluation.fetch import fetch_dataset, verify_dataset
     from titans_seq.evaluation.places import data_path
     from titans_seq.evaluation.protocols import score_forecast_controls, score_forecaster
+    from titans_seq.evaluation.recipe_records import RecipeCard
     from titans_seq.evaluation.run import run_recipe
     from titans_seq.evaluation.splits import Borders, Split
 
@@ -53,7 +54,7 @@ _HOME = {
     "Borders": "splits",
     "Comparison": "comparison",
     "DatasetCard": "card_records",
-    "RecipeCard": "card_records",
+    "RecipeCard": "recipe_records",
     "Split": "splits",
     "compare_runs": "comparison",
     "data_path": "places",

@@ -48,6 +48,12 @@ class DataFile:
     check: str | None = None
     """How to be sure of a file that has no digest here."""
 
+    made_from: str | None = None
+    """Name, among the card's raw files, of what it is derived from."""
+
+    made_by: str | None = None
+    """What derives it, see :mod:`titans_seq.evaluation.making`."""
+
     def __post_init__(self) -> None:
         """Refuse paths that lead elsewhere, digests that are none, and files nobody can check."""
         for name in (self.path, self.member, *self.also):
@@ -62,6 +68,8 @@ class DataFile:
             raise ConfigError(f"url {self.url!r} must begin with https://")
         if self.url is not None and not (self.sha256 or self.git_blob):
             raise ConfigError(f"{self.path}: what is fetched needs sha256 or git_blob")
+        if (self.made_from is None) != (self.made_by is None):
+            raise ConfigError(f"{self.path}: made_from and made_by belong together")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,6 +103,22 @@ class Columns:
 
     season: int | None = None
     """Rows of a season, for the seasonal naive control; chosen in the train rows if left out."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Competition:
+    """Tables with a row a series, its values in columns; the test file holds what comes next."""
+
+    horizon: int
+    """Values of each series in the test file."""
+
+    season: int
+    """Values of a season, as the competition counts it; 1 where it counts none."""
+
+    def __post_init__(self) -> None:
+        """Refuse counts below 1."""
+        if self.horizon < 1 or self.season < 1:
+            raise ConfigError(f"horizon {self.horizon}, season {self.season}: at least 1 each")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -157,8 +181,8 @@ class DatasetCard:
     name: str
     """The card's own name, that of its file."""
 
-    task: Literal["forecasting", "classification"]
-    """Which head it is for."""
+    task: Literal["forecasting", "classification", "language", "recall"]
+    """What is learnt from it."""
 
     summary: str
     """One or two sentences."""
@@ -199,6 +223,15 @@ class DatasetCard:
     intervals: tuple[Intervals, ...] = ()
     """Lists of places that sequences are cut from, instead of tables of sequences."""
 
+    raw: dict[str, DataFile] = field(default_factory=dict)
+    """Files that others are derived from; a recipe does not read them."""
+
+    competition: Competition | None = None
+    """How the files of a forecasting competition are laid out."""
+
+    own: str | None = None
+    """Name of the file that every user brings: a recipe's ``input`` says where it is."""
+
     results: tuple[Result, ...] = ()
     """Figures to compare with."""
 
@@ -207,48 +240,10 @@ class DatasetCard:
         """Figure that tables put first."""
         return self.metric or ("mse" if self.task == "forecasting" else "accuracy")
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RecipeCard:
-    """One benchmark run: every setting that is not a default, and what to expect."""
-
-    name: str
-    """The card's own name, that of its file."""
-
-    summary: str
-    """One sentence."""
-
-    dataset: str
-    """Name of a data set's card."""
-
-    estimator: Literal["TitansForecaster", "TitansDNAClassifier"]
-    """Class that is trained."""
-
-    seeds: tuple[int, ...] = (0,)
-    """``random_state`` of the estimator; one training for each."""
-
-    horizons: tuple[int, ...] = ()
-    """Horizons, one training for each; left out, the one among the settings."""
-
-    max_steps: int | None = None
-    """Optimizer steps of each training, at most."""
-
-    settings: dict[str, Any] = field(default_factory=dict)
-    """Arguments of the estimator, apart from column names, which the data set's card has."""
-
-    expect: dict[str, dict[str, float]] = field(default_factory=dict)
-    """By metric, ``at_most`` or ``at_least``: what the mean of a run must reach."""
-
-    def __post_init__(self) -> None:
-        """Refuse a recipe that trains nothing, or the same twice."""
-        for name in ("seeds", "horizons"):
-            values = getattr(self, name)
-            if len(set(values)) != len(values):
-                raise ConfigError(f"{name} = {list(values)} names one twice")
-        if not self.seeds or min(self.seeds) < 0:
-            raise ConfigError(f"seeds = {list(self.seeds)}: one or more numbers of at least 0")
-        if self.horizons and min(self.horizons) < 1:
-            raise ConfigError(f"horizons = {list(self.horizons)}: at least 1 each")
+    @property
+    def by_horizon(self) -> bool:
+        """Whether tables have a column a horizon, instead of one a figure."""
+        return self.task == "forecasting" and self.competition is None
 
 
 def is_inside(name: str) -> bool:

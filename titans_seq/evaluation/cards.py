@@ -16,12 +16,13 @@ from typing import Any, Literal, TypeVar
 from titans_seq.config import record_from_table, unknown_key_error
 from titans_seq.evaluation.card_records import (
     Columns,
+    Competition,
     DataFile,
     DatasetCard,
     Intervals,
-    RecipeCard,
     Result,
 )
+from titans_seq.evaluation.recipe_records import Expectation, RecipeCard
 from titans_seq.evaluation.splits import Split
 from titans_seq.exceptions import ConfigError
 
@@ -80,13 +81,16 @@ def read_recipe(name: str) -> RecipeCard:
 def parse_dataset(table: Mapping[str, Any], where: str) -> DatasetCard:
     """Return the card that a TOML table describes; ``where`` names it in an error."""
     values = dict(table)
-    described = _subtable(values, "files", where)
-    values["files"] = {
-        name: record_from_table(DataFile, _subtable(described, name, f"{where}, files"),
-                                f"{where}, files.{name}")
-        for name in described
-    }  # fmt: skip
-    for key, record in (("columns", Columns), ("split", Split)):
+    for group in ("files", "raw"):
+        tables = _subtable(values, group, where)
+        values[group] = {
+            name: record_from_table(DataFile, _subtable(tables, name, f"{where}, {group}"),
+                                    f"{where}, {group}.{name}")
+            for name in tables
+        }  # fmt: skip
+    for key, record in (
+        ("columns", Columns), ("split", Split), ("competition", Competition),
+    ):  # fmt: skip
         if key in values:
             values[key] = record_from_table(
                 record, _subtable(values, key, where), f"{where}, {key}"
@@ -96,6 +100,11 @@ def parse_dataset(table: Mapping[str, Any], where: str) -> DatasetCard:
     if "intervals" in values:
         values["intervals"] = _records(Intervals, values["intervals"], f"{where}, intervals")
     card = _named(record_from_table(DatasetCard, values, where), where)
+    if card.own is not None and card.own not in card.files:
+        raise unknown_key_error(card.own, card.files, f"{where}, own")
+    for name, described in card.files.items():
+        if described.made_from is not None and described.made_from not in card.raw:
+            raise unknown_key_error(described.made_from, card.raw, f"{where}, files.{name}")
     for number, one in enumerate(card.intervals, start=1):
         for file in (one.file, one.genome):
             if file not in card.files:
@@ -106,11 +115,21 @@ def parse_dataset(table: Mapping[str, Any], where: str) -> DatasetCard:
 def parse_recipe(table: Mapping[str, Any], where: str) -> RecipeCard:
     """Return the recipe that a TOML table describes; ``where`` names it in an error."""
     card = _named(record_from_table(RecipeCard, table, where), where)
-    for metric, bounds in card.expect.items():
-        for bound in bounds:
-            if bound not in ("at_least", "at_most"):
-                raise unknown_key_error(bound, ("at_least", "at_most"), f"{where}, expect.{metric}")
+    for metric in card.expect:
+        expectation(card, metric, where)
     return card
+
+
+def expectation(recipe: RecipeCard, metric: str, where: str) -> Expectation:
+    """Return what a recipe expects of one figure.
+
+    Raises
+    ------
+    ConfigError
+        If that is not as it should be.
+    """
+    table = _subtable(recipe.expect, metric, f"{where}, expect")
+    return record_from_table(Expectation, table, f"{where}, expect.{metric}")
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -12,16 +12,23 @@ from typing import Any, Literal
 from titans_seq.evaluation.card_records import DatasetCard, Result
 from titans_seq.evaluation.cards import read_card
 from titans_seq.evaluation.report import format_score, markdown_table, text_table
-from titans_seq.evaluation.run_folder import METRICS
+from titans_seq.evaluation.run_folder import METRICS, TIMING, RunFolder
+from titans_seq.evaluation.summary import summarise
 from titans_seq.exceptions import ConfigError
 from titans_seq.files import write_json, write_whole
 
 Kind = Literal["ours", "control", "published", "not comparable"]
 
+GROUPED = "grouped"
+"""Group of trainings on a split of its own."""
+
 ERRORS = ("mse", "mae")
 """Figures of a forecast that stand in one cell, parted by a stroke."""
 
-LOWER_IS_BETTER = frozenset({"mse", "mae", "pinball", "log_loss", "ece", "mase"})
+LOWER_IS_BETTER = frozenset({
+    "mse", "mae", "pinball", "log_loss", "ece", "mase", "smape", "owa", "bits_per_byte",
+    "perplexity",
+})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +47,16 @@ class Comparison:
     """All that is known of one data set."""
 
     card: DatasetCard
+    metric: str
+    """Figure that models are put in order by."""
     columns: tuple[str, ...]
     """Horizons and ``mean``, or the figures of a classifier."""
     rows: tuple[Row, ...]
     """Ours, then controls, then published, the best first."""
+    data: str | None = None
+    """What file of the user's it is, where the data set has none."""
+    verdicts: tuple[str, ...] = ()
+    """What the recipes expected, and whether it was reached."""
 
     def to_text(self) -> str:
         """Return a table for a screen, with what must be known to read it."""
@@ -59,18 +72,20 @@ class Comparison:
         """Return everything as plain values."""
         rows = [{"model": row.model, "kind": row.kind, "scores": row.scores, "remark": row.remark}
                 for row in self.rows]  # fmt: skip
-        return {"dataset": self.card.name, "columns": list(self.columns), "rows": rows}
+        return {"dataset": self.card.name, "data": self.data, "columns": list(self.columns),
+                "rows": rows, "verdicts": list(self.verdicts)}  # fmt: skip
 
     def main_scores(self) -> list[tuple[Row, float]]:
         """Return each row with the one figure that a picture shows."""
-        column = self.columns[-1] if self.card.task == "forecasting" else self.card.main_metric
-        found = [(row, row.scores.get(column, {}).get(self.card.main_metric)) for row in self.rows]
+        column = self.columns[-1] if self.card.by_horizon else self.metric
+        found = [(row, row.scores.get(column, {}).get(self.metric)) for row in self.rows]
         return [(row, value) for row, value in found if value is not None]
 
     def _title(self) -> str:
-        if self.card.task == "forecasting":
+        if self.card.by_horizon:
             return f"{self.card.name}: MSE/MAE by horizon, in units of the train rows' deviation"
-        return f"{self.card.name}: scores on the test part"
+        of = f" of {self.data}" if self.data else ""
+        return f"{self.card.name}: scores on the test part{of}"
 
     def _header(self) -> tuple[str, ...]:
         return ("model", "", *self.columns)
@@ -85,7 +100,7 @@ class Comparison:
     def _notes(self) -> list[str]:
         """Return the remarks on rows, and those on the data set."""
         notes = [f"{row.model}: {row.remark}" for row in self.rows if row.remark]
-        return [*notes, *self.card.remarks]
+        return [*notes, *self.card.remarks, *self.verdicts]
 
 
 def compare_runs(folders: Sequence[str | os.PathLike[str]]) -> list[Comparison]:
@@ -101,12 +116,16 @@ def compare_runs(folders: Sequence[str | os.PathLike[str]]) -> list[Comparison]:
     ConfigError
         If a folder holds no run, or one that has not scored anything.
     """
-    by_dataset: dict[str, list[tuple[str, dict[str, Any]]]] = {}
+    by_dataset: dict[tuple[str, str | None, str], list[tuple[str, dict[str, Any]]]] = {}
     for folder in folders:
         metrics = _read_metrics(Path(folder))
         name = Path(folder).resolve().name
-        by_dataset.setdefault(metrics["dataset"], []).append((name, metrics))
-    return [_compare(read_card(name), runs) for name, runs in by_dataset.items()]
+        key = (metrics["dataset"], metrics.get("data"), metrics["metric"])
+        by_dataset.setdefault(key, []).append((name, metrics))
+    return [
+        _compare(read_card(name), data, metric, runs)
+        for (name, data, metric), runs in by_dataset.items()
+    ]
 
 
 def write_comparison(comparisons: Sequence[Comparison], path: Path) -> None:
@@ -142,43 +161,69 @@ def _read_metrics(folder: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is damaged: {error}") from error
     if not metrics.get("summary"):
         raise ConfigError(f"{folder}: the run has not come to its end; go on with --resume")
+    _add_measured(metrics, folder)
     return metrics
 
 
-def _compare(card: DatasetCard, runs: Sequence[tuple[str, Mapping[str, Any]]]) -> Comparison:
+def _add_measured(metrics: dict[str, Any], folder: Path) -> None:
+    """Add the figures that depend on the machine, which stand in a file of their own."""
+    timing = RunFolder(folder).read(TIMING)
+    trials = [
+        {**trial, "scores": timing[name]["measured"]}
+        for name, trial in metrics["trials"].items()
+        if "measured" in timing.get(name, {})
+    ]
+    for group, spreads in summarise(trials).items() if trials else ():
+        metrics["summary"][group].update(spreads)
+
+
+def _compare(
+    card: DatasetCard, data: str | None, metric: str, runs: Sequence[tuple[str, Mapping[str, Any]]]
+) -> Comparison:
     """Return the comparison of some runs on one data set."""
-    if card.task == "forecasting":
+    if card.by_horizon:
         found = dict.fromkeys(h for _, run in runs for h in run["summary"] if h != "mean")
         horizons = sorted(found, key=int)
         columns = (*horizons, *(("mean",) if len(horizons) > 1 else ()))
     else:
-        names = (card.main_metric, *(name for _, run in runs for name in run["columns"]))
+        names = (metric, *(name for _, run in runs for name in run["columns"]))
         columns = tuple(dict.fromkeys(names))
-    rows = [_ours(name, run, columns) for name, run in runs]
+    rows = [row for name, run in runs for row in _ours(name, run, columns)]
     controls = [row for _, run in runs for row in _controls(run, columns)]
     rows += {row.model: row for row in controls}.values()
     known = {row.model for row in rows}
     others = [_published(one, card, columns) for one in card.results if one.model not in known]
-    best = _order(card, columns[-1] if card.task == "forecasting" else card.main_metric)
+    best = _order(metric, columns[-1] if card.by_horizon else metric)
     rows += sorted((row for row in others if row.scores), key=best)
-    return Comparison(card, columns, tuple(rows))
+    prefix = {name: f"{name}: " if len(runs) > 1 else "" for name, _ in runs}
+    told = tuple(prefix[name] + line for name, run in runs for line in run["verdicts"])
+    return Comparison(card, metric, columns, tuple(rows), data, told)
 
 
-def _ours(name: str, run: Mapping[str, Any], columns: Iterable[str]) -> Row:
-    """Return the row of a run: means over seeds."""
-    summary, seeds = run["summary"], {one["seed"] for one in run["trials"].values()}
-    main, spread = run["metric"], summary["mean"].get(run["metric"])
+def _ours(name: str, run: Mapping[str, Any], columns: Iterable[str]) -> list[Row]:
+    """Return the row of a run, means over seeds; and one of its grouped split, if it has any."""
+    summary, rows = run["summary"], []
+    for group, label in (("all", name), (GROUPED, f"{name}, grouped split")):
+        if group in summary:
+            scores = {c: {c: summary[group][c]["mean"]} for c in columns if c in summary[group]}
+            rows.append(Row(label, "ours", scores, _spread(run, summary[group])))
+    if rows:
+        return rows
+    scores = {
+        c: {k: summary[c][k]["mean"] for k in ERRORS if k in summary[c]}
+        for c in columns if c in summary
+    }  # fmt: skip
+    return [Row(name, "ours", scores, _spread(run, summary["mean"]))]
+
+
+def _spread(run: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
+    """Return how many seeds a mean is over, and how far they lie apart."""
+    seeds = {one["seed"] for one in run["trials"].values()}
+    main, spread = run["metric"], figures.get(run["metric"])
     remark = f"{len(seeds)} seed{'s' * (len(seeds) > 1)}"
     if spread and len(seeds) > 1:
         remark += f", {main} from {spread['low']:.3f} to {spread['high']:.3f}"
-    if "all" in summary:
-        scores = {c: {c: summary["all"][c]["mean"]} for c in columns if c in summary["all"]}
-    else:
-        scores = {
-            c: {k: summary[c][k]["mean"] for k in ERRORS if k in summary[c]}
-            for c in columns if c in summary
-        }  # fmt: skip
-    return Row(name, "ours", scores, remark)
+    return remark
 
 
 def _controls(run: Mapping[str, Any], columns: Iterable[str]) -> list[Row]:
@@ -186,8 +231,9 @@ def _controls(run: Mapping[str, Any], columns: Iterable[str]) -> list[Row]:
     scores: dict[str, dict[str, dict[str, float]]] = {}
     for group, controls in run["controls"].items():
         for model, one in controls.items():
-            own = scores.setdefault(model, {})
-            if group == "all":
+            label = f"{model}, grouped split" if group == GROUPED else model
+            own = scores.setdefault(label, {})
+            if group in ("all", GROUPED):
                 own.update({c: {c: one[c]} for c in columns if one.get(c) is not None})
             elif group in columns:
                 own[group] = {k: one[k] for k in ERRORS if k in one}
@@ -202,7 +248,7 @@ def _published(result: Result, card: DatasetCard, columns: Iterable[str]) -> Row
     """Return the row of a published result, as far as it has the columns."""
     scores: dict[str, dict[str, float]] = {}
     for column in columns:
-        names, horizon = (ERRORS, column) if card.task == "forecasting" else ((column,), None)
+        names, horizon = (ERRORS, column) if card.by_horizon else ((column,), None)
         found = {name: _figure(result, name, horizon) for name in names}
         kept = {name: value for name, value in found.items() if value is not None}
         if kept:
@@ -218,12 +264,12 @@ def _figure(result: Result, name: str, horizon: str | None) -> float | None:
     return result.score(name, int(horizon))
 
 
-def _order(card: DatasetCard, column: str) -> Callable[[Row], tuple[bool, float]]:
+def _order(metric: str, column: str) -> Callable[[Row], tuple[bool, float]]:
     """Return a key that sorts rows: comparable ones first, better ones before worse."""
-    sign = 1 if card.main_metric in LOWER_IS_BETTER else -1
+    sign = 1 if metric in LOWER_IS_BETTER else -1
 
     def key(row: Row) -> tuple[bool, float]:
-        value = row.scores.get(column, {}).get(card.main_metric)
+        value = row.scores.get(column, {}).get(metric)
         return row.kind != "published", float("inf") if value is None else sign * value
 
     return key

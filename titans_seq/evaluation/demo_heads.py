@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from titans_seq.evaluation.cards import read_card, read_recipe
-from titans_seq.evaluation.heads import read_head
+from titans_seq.evaluation.families.registry import read_head
 from titans_seq.evaluation.report import ScoreTable
 from titans_seq.evaluation.summary import summarise, verdicts
 

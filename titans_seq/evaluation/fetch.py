@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple
 
 from titans_seq.evaluation.card_records import DataFile, DatasetCard, is_inside
+from titans_seq.evaluation.making import Wanted, make
 from titans_seq.evaluation.places import (
     BLOCK,
     cache_folder,
@@ -91,22 +92,62 @@ def fetch_dataset(card: DatasetCard, folder: Path | None = None, **options: Any)
         target = cache_folder() / file.path
         if known.state == "wrong" and known.path != target:
             raise DataError(known.words)
-        if known.state == "ok" or file.url is None:
+        if known.state == "ok" or (file.url is None and file.made_by is None):
             states.append(known)
             continue
-        try:
-            _fetch(file, target, options)
-        except DataError as error:
-            raise DataError(
-                f"data set {card.name}: {file.url}: {error}; nothing was kept"
-            ) from error
-        except _fetch_error() as error:
-            raise MissingDataError(
-                f"data set {card.name}: {file.url} did not come: {error}; try again later, or "
-                f"get it otherwise and {where_to_put(file, folder)}"
-            ) from error
+        if file.made_from is not None and file.made_by is not None:
+            raw = _fetched(card, card.raw[file.made_from], folder, options)
+            _make(file, raw, Wanted(card.name, known.file), target)
+        else:
+            _fetch_or_say(card, file, target, folder, options)
         states.append(FileState(known.file, "fetched", target))
     return states
+
+
+def _fetched(
+    card: DatasetCard, file: DataFile, folder: Path | None, options: dict[str, Any]
+) -> Path:
+    """Return where a raw file is: where it was, or in the cache after it was fetched."""
+    path, target = find_file(file, folder), cache_folder() / file.path
+    if path is not None and path != target:
+        compare(path, file)
+        return path
+    try:
+        compare(target, file)
+    except (DataError, FileNotFoundError):
+        _fetch_or_say(card, file, target, folder, options)
+    return target
+
+
+def _make(file: DataFile, raw: Path, wanted: Wanted, target: Path) -> None:
+    """Derive a file and give it its name once it is the one on the card."""
+    assert file.made_by is not None
+    content = make(file.made_by, raw, wanted)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with write_whole(target) as temporary:
+        temporary.write_bytes(content)
+        try:
+            compare(temporary, file)
+        except DataError as error:
+            raise DataError(
+                f"data set {wanted.dataset}, {wanted.part}, made from {raw}: {error}; nothing was "
+                "kept"
+            ) from error
+
+
+def _fetch_or_say(
+    card: DatasetCard, file: DataFile, target: Path, folder: Path | None, options: dict[str, Any]
+) -> None:
+    """Fetch one file, or say what to do instead."""
+    try:
+        _fetch(file, target, options)
+    except DataError as error:
+        raise DataError(f"data set {card.name}: {file.url}: {error}; nothing was kept") from error
+    except _fetch_error() as error:
+        raise MissingDataError(
+            f"data set {card.name}: {file.url} did not come: {error}; try again later, or "
+            f"get it otherwise and {where_to_put(file, folder)}"
+        ) from error
 
 
 def _fetch(file: DataFile, target: Path, options: dict[str, Any]) -> None:

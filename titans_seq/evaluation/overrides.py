@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 from titans_seq.config import record_from_table, table_from_record, unknown_key_error
-from titans_seq.evaluation.card_records import RecipeCard
+from titans_seq.evaluation.families.registry import settings_of
+from titans_seq.evaluation.recipe_records import RecipeCard
 from titans_seq.exceptions import ConfigError
 
-OF_THE_RECIPE = ("seeds", "horizons", "max_steps")
+OF_THE_RECIPE = ("seeds", "horizons", "splits", "input", "max_steps")
 """What a recipe says itself; all else are parameters of its estimator."""
 
 OF_THE_CARD = ("id_col", "time_col", "target_col", "random_state")
@@ -58,8 +61,8 @@ def override(recipe: RecipeCard, words: Sequence[str], where: str) -> RecipeCard
     recipe
         What to change.
     words
-        As for :func:`read_settings`: ``seeds``, ``horizons``, ``max_steps``, or a parameter of
-        the estimator.
+        As for :func:`read_settings`: ``seeds``, ``horizons``, ``splits``, ``input``,
+        ``max_steps``, or a parameter of the estimator.
     where
         What the recipe is called in an error.
 
@@ -68,7 +71,7 @@ def override(recipe: RecipeCard, words: Sequence[str], where: str) -> RecipeCard
     ConfigError
         If a word, or what comes of it, cannot be.
     """
-    parameters = estimator_of(recipe)().get_params()
+    parameters = settings_of(recipe)
     check_settings(recipe, where)
     own = {field.name: None for field in fields(RecipeCard) if field.name in OF_THE_RECIPE}
     settable = {name: value for name, value in parameters.items() if name not in OF_THE_CARD}
@@ -78,31 +81,29 @@ def override(recipe: RecipeCard, words: Sequence[str], where: str) -> RecipeCard
     table["settings"] = {**recipe.settings, **changes}
     if "horizon" in changes and recipe.horizons:
         raise ConfigError(f"-s horizon={changes['horizon']}: this recipe has horizons; set those")
-    return record_from_table(RecipeCard, table, where)
+    changed = record_from_table(RecipeCard, table, where)
+    return with_input(changed, changed.input)
 
 
 def check_settings(recipe: RecipeCard, where: str) -> None:
     """Refuse settings that the estimator does not have, or that the card has already said."""
-    known = [name for name in estimator_of(recipe)().get_params() if name not in OF_THE_CARD]
+    known = [name for name in settings_of(recipe) if name not in OF_THE_CARD]
     for name in recipe.settings:
         if name not in known:
             raise unknown_key_error(name, known, f"{where}, settings")
 
 
-def estimator_of(recipe: RecipeCard) -> type[Any]:
-    """Return the class that a recipe trains."""
-    if recipe.estimator == "TitansForecaster":
-        from titans_seq.forecasting import TitansForecaster
-
-        return TitansForecaster
-    from titans_seq.dna import TitansDNAClassifier
-
-    return TitansDNAClassifier
-
-
 def with_steps(recipe: RecipeCard, max_steps: int | None) -> RecipeCard:
     """Return a recipe whose trainings take no more steps than that; None changes nothing."""
     return recipe if max_steps is None else replace(recipe, max_steps=max_steps)
+
+
+def with_input(recipe: RecipeCard, path: str | os.PathLike[str] | None) -> RecipeCard:
+    """Return a recipe that reads this file of the user's; None changes nothing.
+
+    The whole path is kept, so that the run can be repeated from elsewhere.
+    """
+    return recipe if path is None else replace(recipe, input=str(Path(path).absolute()))
 
 
 def _read_value(text: str) -> Any:

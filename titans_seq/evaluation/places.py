@@ -100,6 +100,10 @@ def data_path(card: DatasetCard, file: str, folder: Path | None = None) -> Path:
 def how_to_get(card: DatasetCard, file: DataFile, folder: Path | None = None) -> str:
     """Return, for a file that is nowhere, what must be put where."""
     head, place = f"data set {card.name}: no file {file.path}", where_to_put(file, folder)
+    if file.made_by is not None:
+        return (
+            f"{head}; `titans-seq dataset fetch {card.name}` makes it from its source, or {place}"
+        )
     if file.url is not None:
         return f"{head}; `titans-seq dataset fetch {card.name}` fetches it, or {place}"
     return f"{head}; {file.obtain or f'get it from {card.url}'}; {place}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -44,8 +44,8 @@ def plot_comparisons(
         panel.set_yticks(range(len(scores)), [row.model for row, _ in scores], fontsize=7)
         panel.invert_yaxis()
         panel.margins(x=0.12)
-        better = "lower" if one.card.main_metric in LOWER_IS_BETTER else "higher"
-        panel.set_title(f"{one.card.name}: {one.card.main_metric}, {better} is better", fontsize=9)
+        better = "lower" if one.metric in LOWER_IS_BETTER else "higher"
+        panel.set_title(f"{one.card.name}: {one.metric}, {better} is better", fontsize=9)
         panel.spines[["top", "right"]].set_visible(False)
     kinds = [kind for kind in COLOURS if any(r.kind == kind for _, s in shown for r, _ in s)]
     bars = [_patch(kind) for kind in kinds]
@@ -60,3 +60,58 @@ def _patch(kind: str) -> Patch:
     """Return the key of a kind of bar."""
     hatch = "///" if kind == "not comparable" else None
     return Patch(facecolor=COLOURS[kind], edgecolor="#4c72b0", hatch=hatch)
+
+
+def plot_lines(
+    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    path: str | os.PathLike[str],
+    *,
+    title: str,
+    axes: tuple[str, str],
+    logarithmic: bool = False,
+) -> None:
+    """Draw named lines in one panel.
+
+    Parameters
+    ----------
+    lines
+        By name, places on the one axis and on the other.
+    path
+        File to write.
+    title
+        Heading.
+    axes
+        What the axes show.
+    logarithmic
+        Whether the horizontal axis doubles from tick to tick.
+    """
+    figure = Figure(figsize=(8, 3.6))
+    panel = figure.subplots()
+    for name, (across, up) in lines.items():
+        panel.plot(across, up, label=name, linewidth=1, marker="o" if logarithmic else None)
+    if logarithmic:
+        panel.set_xscale("log", base=2)
+    panel.set(xlabel=axes[0], ylabel=axes[1])
+    panel.set_title(title, fontsize=9)
+    panel.legend(fontsize=7, frameon=False)
+    panel.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(path, dpi=150)
+
+
+def plot_bars(
+    bars: Mapping[str, float], path: str | os.PathLike[str], *, title: str, axis: str
+) -> None:
+    """Draw one bar a name, the figure beside it."""
+    figure = Figure(figsize=(8, 1 + 0.3 * len(bars)))
+    panel = figure.subplots()
+    panel.barh(list(bars), list(bars.values()), color=COLOURS["ours"])
+    for place, value in enumerate(bars.values()):
+        panel.text(value, place, f" {value:.3g}", va="center", fontsize=7)
+    panel.invert_yaxis()
+    panel.margins(x=0.12)
+    panel.set_xlabel(axis)
+    panel.set_title(title, fontsize=9)
+    panel.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(path, dpi=150)

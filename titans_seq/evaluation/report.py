@@ -50,10 +50,10 @@ class ScoreTable:
 
 
 def format_score(value: float | None) -> str:
-    """Return a score with three decimals, a whole number as it is."""
+    """Return a score with three decimals, a whole or a large number without."""
     if value is None or value != value:
         return "-"
-    return f"{value:,d}" if isinstance(value, int) else f"{value:.3f}"
+    return f"{value:,.0f}" if isinstance(value, int) or abs(value) >= 1000 else f"{value:.3f}"
 
 
 def text_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

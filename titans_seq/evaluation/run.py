@@ -5,19 +5,21 @@ from __future__ import annotations
 import logging
 import os
 import platform
+import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from titans_seq.evaluation.card_records import RecipeCard
 from titans_seq.evaluation.cards import read_card
 from titans_seq.evaluation.comparison import compare_runs, write_comparison
-from titans_seq.evaluation.heads import Head, Trial, read_head
+from titans_seq.evaluation.families.protocol import Head, Scored, Trial
+from titans_seq.evaluation.families.registry import read_head, recipe_files
 from titans_seq.evaluation.overrides import check_settings
-from titans_seq.evaluation.places import data_path
+from titans_seq.evaluation.recipe_records import RecipeCard
 from titans_seq.evaluation.run_folder import DONE, ENVIRONMENT, METRICS, TIMING, RunFolder
 from titans_seq.evaluation.summary import summarise, verdicts
 from titans_seq.files import (
@@ -76,20 +78,21 @@ def run_recipe(
     where = f"recipe {recipe.name}"
     check_settings(recipe, where)
     card = read_card(recipe.dataset)
-    for name in card.files:
-        data_path(card, name, data_folder)  # before the folder is made
+    files = recipe_files(recipe, card, data_folder)  # before the folder is made
     folder = RunFolder(out)
     with folder.alone():
         if folder.begin(recipe, resume=resume, force=force):
             return folder.read(METRICS)
         head = read_head(recipe, card, data_folder)
+        digests = _digests(files)
         run = _Run(folder, recipe, head, every)
+        run.metrics["data"] = None if card.own is None else _own(digests[card.own])
         run.note_environment()
-        files = {name: data_path(card, name, data_folder) for name in card.files}
-        folder.note_data({"dataset": card.name, "parts": head.borders(), "files": _digests(files)})
+        folder.note_data({"dataset": card.name, "parts": head.borders(), "files": digests})
         for trial in head.trials:
             run.do(trial)
-        return run.finish(card.main_metric)
+        names = head.columns
+        return run.finish(card.main_metric if card.main_metric in names else names[0])
 
 
 class _Run:
@@ -107,7 +110,7 @@ class _Run:
 
     def do(self, trial: Trial) -> None:
         """Train and score once, unless that was done before."""
-        group = _group(trial)
+        group = trial.group
         if group not in self.metrics["controls"]:
             controls = from_first(lambda: plain_values(self.head.controls(trial)))
             self.metrics["controls"][group] = controls
@@ -128,15 +131,16 @@ class _Run:
             ),
         ):  # fmt: skip
             model = self.head.learn(trial)
-            self._keep(trial, model)
+            measured = self._keep(trial, model)
         self.folder.write(TIMING, {
             **self.folder.read(TIMING),
             trial.name: {"cpu_seconds": round(time.process_time() - cpu, 1),
-                         "wall_seconds": round(time.monotonic() - wall, 1), "resumed": gone_on},
+                         "wall_seconds": round(time.monotonic() - wall, 1), "resumed": gone_on,
+                         **({"measured": plain_values(measured)} if measured else {})},
         })  # fmt: skip
         self.folder.write(METRICS, self.metrics)
 
-    def _keep(self, trial: Trial, model: Any) -> None:
+    def _keep(self, trial: Trial, model: Any) -> Mapping[str, float]:
         """Score a trained model, and write it with its answers and pictures."""
         scored = self.head.score(model, trial)
         place = self.folder.path / "model"
@@ -144,17 +148,33 @@ class _Run:
             place = self.folder.folder("model") / trial.name
         with write_whole_folder(place, force=True, marker=CONFIG) as temporary:
             model.save(temporary)
-        with write_whole(self.folder.folder("predictions") / f"{trial.name}.parquet") as path:
-            scored.predictions.to_parquet(path, index=False)
+        self._keep_predictions(trial, scored)
         if trial.seed == self.recipe.seeds[0]:
             with write_whole(self.folder.folder("plots") / f"{trial.name}.png") as path:
                 self.head.plot(model, trial, path)
         history = model.history_ if isinstance(model.history_, dict) else model.history_.to_table()
         names = ("best_epoch", "best_loss", "steps", "stopped_by", "device")
         self.metrics["trials"][trial.name] = {
-            "horizon": trial.horizon, "seed": trial.seed, "scores": plain_values(scored.scores),
+            "horizon": trial.horizon, "seed": trial.seed, "split": trial.split,
+            "scores": plain_values(scored.scores),
             "training": {"epochs": len(history["epochs"]), **{k: history[k] for k in names}},
         }  # fmt: skip
+        return scored.measured
+
+    def _keep_predictions(self, trial: Trial, scored: Scored) -> None:
+        """Write the answers, or move the file that holds them to its place."""
+        folder, answers = self.folder.folder("predictions"), scored.predictions
+        for name, content in scored.files.items():
+            with write_whole(folder / f"{trial.name}-{name}") as path:
+                path.write_bytes(content)
+        if isinstance(answers, Path):
+            with write_whole(folder / f"{trial.name}{''.join(answers.suffixes)}") as path:
+                shutil.move(answers, path)
+            with suppress(OSError):  # it holds other files
+                answers.parent.rmdir()
+            return
+        with write_whole(folder / f"{trial.name}.parquet") as path:
+            answers.to_parquet(path, index=False)
 
     def finish(self, main_metric: str) -> dict[str, Any]:
         """Write means and verdicts, and that the run is done."""
@@ -229,6 +249,6 @@ def _digests(files: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
     }
 
 
-def _group(trial: Trial) -> str:
-    """Return which trainings share their controls: those of a horizon."""
-    return "all" if trial.horizon is None else str(trial.horizon)
+def _own(file: Mapping[str, Any]) -> str:
+    """Return what tells one file of the user's from another in a table."""
+    return f"{Path(file['path']).name}, sha256 {file['sha256'][:12]}"

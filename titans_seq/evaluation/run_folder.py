@@ -31,8 +31,8 @@ from pathlib import Path
 from typing import Any
 
 from titans_seq.config import table_from_record
-from titans_seq.evaluation.card_records import RecipeCard
 from titans_seq.evaluation.cards import parse_recipe, read_toml
+from titans_seq.evaluation.recipe_records import RecipeCard
 from titans_seq.exceptions import ConfigError, DataError, MissingExtraError
 from titans_seq.files import write_json, write_whole
 from titans_seq.training import from_first, is_first

@@ -7,7 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from titans_seq.evaluation.card_records import RecipeCard
+from titans_seq.evaluation.cards import expectation
+from titans_seq.evaluation.recipe_records import RecipeCard
 
 Spread = dict[str, float]
 """``mean``, ``low`` and ``high`` of one figure."""
@@ -24,13 +25,16 @@ def summarise(trials: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Spread
     Returns
     -------
     dict
-        By horizon (``all`` where nothing is forecast); under ``mean`` the plain mean over
-        horizons, its lowest and highest over seeds.
+        By horizon (``all`` where nothing is forecast; ``grouped`` on a split of its own); under
+        ``mean`` the plain mean over horizons, its lowest and highest over seeds.
     """
     by_horizon: dict[str, list[Mapping[str, float]]] = defaultdict(list)
     by_seed: dict[int, list[Mapping[str, float]]] = defaultdict(list)
     for trial in trials:
         name = "all" if trial["horizon"] is None else str(trial["horizon"])
+        if trial.get("split", "given") != "given":
+            by_horizon[trial["split"]].append(trial["scores"])
+            continue
         by_horizon[name].append(trial["scores"])
         by_seed[trial["seed"]].append(trial["scores"])
     summary = {name: _spread(scores) for name, scores in by_horizon.items()}
@@ -41,12 +45,13 @@ def summarise(trials: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Spread
 def verdicts(recipe: RecipeCard, means: Mapping[str, Spread]) -> tuple[str, ...]:
     """Return a line for each figure that a recipe expects, and whether it was reached."""
     lines = []
-    for metric, bounds in recipe.expect.items():
+    for metric in recipe.expect:
         found = means[metric]["mean"] if metric in means else math.nan
-        for bound, value in bounds.items():
-            reached = found <= value if bound == "at_most" else found >= value
-            word = "reached" if reached else "NOT REACHED"
-            lines.append(f"expected {metric} {bound.replace('_', ' ')} {value:g}: {word}")
+        for words, low, high in expectation(recipe, metric, f"recipe {recipe.name}").parts():
+            word = "reached" if low <= found <= high else "NOT REACHED"
+            if metric in means:
+                word += f", {found:.3f}"
+            lines.append(f"expected {metric} {words}: {word}")
     return tuple(lines)
 
 

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from titans_seq.exceptions import ConfigError
 
-Schedule = Literal["cosine", "constant", "halving"]
+Schedule = Literal["cosine", "constant", "halving", "trapezoid"]
 SCHEDULES: tuple[str, ...] = get_args(Schedule)
 
 
@@ -38,7 +38,8 @@ class TrainSettings:
     """Share of all steps over which the rate rises from zero, in [0, 1)."""
 
     schedule: Schedule = "cosine"
-    """How the rate falls: ``cosine`` to zero at the end, ``halving`` each epoch, ``constant``."""
+    """How the rate falls: ``cosine`` to zero at the end, ``trapezoid`` over the last four tenths,
+    ``halving`` each epoch, ``constant``."""
 
     max_steps: int | None = None
     """Optimizer steps, at most; None: no bound besides ``max_epochs``."""

@@ -41,6 +41,9 @@ _LEAST_LETTERS = 6
 _SHARED = 5
 """Bases that two words must share, shifted or not, to be one motif."""
 
+_PLANTED = 0.5
+"""Share of the detectors that become motifs; the others see single bases, as places need."""
+
 _STRENGTH = 0.5
 """What a base that fits adds to a detector; one that does not takes a third of it."""
 
@@ -117,14 +120,15 @@ def _simple_loss(network: TitansDNANetwork, held: Labelled) -> float:
 
 @torch.no_grad()
 def plant_motifs(network: TitansDNANetwork, rows: Sequence[Codes]) -> list[str]:
-    """Make motif detectors of the words that weigh most; return the motifs.
+    """Make half of the motif detectors of the words that weigh most; return the motifs.
 
     A word's weight is how far its row of the table is from telling nothing, times the root of
     how often it occurs. Words that share most of their bases with a heavier one are passed
     over. Where both strands mean the same, each motif is sought in both directions.
     """
     detect = network.titans.tokens.detect
-    found = motifs_of(network, rows, detect.out_channels, detect.kernel_size[0])
+    count = int(_PLANTED * detect.out_channels)
+    found = motifs_of(network, rows, count, detect.kernel_size[0])
     for index, motif in enumerate(found):
         _plant(detect, index, motif)
     return ["".join("N" if base is None else "ACGT"[base] for base in motif) for motif in found]

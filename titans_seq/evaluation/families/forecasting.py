@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from titans_seq.evaluation.card_records import DatasetCard, RecipeCard
+from titans_seq.evaluation.card_records import DatasetCard
 from titans_seq.evaluation.classification import Metrics
-from titans_seq.evaluation.heads import Scored, Trial
-from titans_seq.evaluation.places import data_path
+from titans_seq.evaluation.families.protocol import Scored, Trial
 from titans_seq.evaluation.protocols import score_forecast_controls, score_forecaster
+from titans_seq.evaluation.recipe_records import RecipeCard
 from titans_seq.exceptions import ConfigError
 from titans_seq.forecasting import TitansForecaster, read_frame
 
@@ -31,13 +32,15 @@ class ForecastHead:
 
     Parameters
     ----------
-    recipe, card, folder
-        As for :func:`titans_seq.evaluation.heads.read_head`.
+    recipe, card
+        What to train, and on what.
+    files
+        Where the card's files lie.
     """
 
     columns = ("mse", "mae", "pinball", "coverage")
 
-    def __init__(self, recipe: RecipeCard, card: DatasetCard, folder: Path | None = None) -> None:
+    def __init__(self, recipe: RecipeCard, card: DatasetCard, files: Mapping[str, Path]) -> None:
         if card.columns is None or card.split is None or len(card.files) != 1:
             raise ConfigError(
                 f"data set {card.name} has no columns, no split by rows, or more than one file: "
@@ -45,8 +48,8 @@ class ForecastHead:
             )
         self.recipe, self.card = recipe, card
         self.roles, self.split = card.columns, card.split
-        (file,) = card.files
-        self.frame = self._counted(read_frame(data_path(card, file, folder)))
+        (file,) = files.values()
+        self.frame = self._counted(read_frame(file))
         horizons = recipe.horizons or (recipe.settings.get("horizon", TitansForecaster().horizon),)
         self.trials = tuple(Trial(seed, h) for h in horizons for seed in recipe.seeds)
 

@@ -1,14 +1,15 @@
-"""What a recipe's run asks of a head: learn, score, compare, draw."""
+"""What a recipe's run asks of a family: learn, score, compare, draw."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import pandas as pd
 
-from titans_seq.evaluation.card_records import DatasetCard, RecipeCard
 from titans_seq.evaluation.classification import Metrics
+from titans_seq.evaluation.recipe_records import SplitName
 
 
 class Trial(NamedTuple):
@@ -20,21 +21,48 @@ class Trial(NamedTuple):
     horizon: int | None = None
     """Rows ahead; None where nothing is forecast."""
 
+    split: SplitName = "given"
+    """Which rows are the test part."""
+
     @property
     def name(self) -> str:
         """What its files are called."""
         head = "" if self.horizon is None else f"horizon-{self.horizon}-"
-        return f"{head}seed-{self.seed}"
+        return f"{'' if self.split == 'given' else f'{self.split}-'}{head}seed-{self.seed}"
+
+    @property
+    def group(self) -> str:
+        """Which trainings share their controls: those of a horizon, or of a split."""
+        if self.split != "given":
+            return self.split
+        return "all" if self.horizon is None else str(self.horizon)
 
 
 class Scored(NamedTuple):
     """How a trained model did on the test part."""
 
     scores: Metrics
-    """Figures by name."""
+    """Figures by name; the same whenever the run is repeated."""
 
-    predictions: pd.DataFrame
-    """Answers beside what was right, a row each."""
+    predictions: pd.DataFrame | Path
+    """Answers beside what was right, a row each; or the file that they were written to, which is
+    moved away, and its folder with it if that is then empty."""
+
+    measured: Mapping[str, float] = {}
+    """Figures that depend on the machine and the day, such as letters a second."""
+
+    files: Mapping[str, bytes] = {}
+    """Further answers, by what is put behind the training's name."""
+
+
+class Model(Protocol):
+    """What is trained."""
+
+    history_: Any
+    """A :class:`titans_seq.training.History`, or its table."""
+
+    def save(self, folder: Path) -> None:
+        """Write a model folder."""
 
 
 class Head(Protocol):
@@ -48,7 +76,7 @@ class Head(Protocol):
         """Figures that tables print, the most important first."""
 
     def learn(self, trial: Trial) -> Any:
-        """Return a trained estimator."""
+        """Return a trained :class:`Model`."""
 
     def score(self, model: Any, trial: Trial) -> Scored:
         """Score it on the test part."""
@@ -64,31 +92,3 @@ class Head(Protocol):
 
     def title(self, trial: Trial) -> str:
         """Return what is scored and how, in one line."""
-
-
-def read_head(recipe: RecipeCard, card: DatasetCard, folder: Path | None = None) -> Head:
-    """Read the data of a recipe.
-
-    Parameters
-    ----------
-    recipe, card
-        What to train, and on what.
-    folder
-        Data folder; that of ``TITANS_SEQ_DATA`` if left out.
-
-    Raises
-    ------
-    ConfigError
-        If recipe and card do not fit.
-    MissingDataError
-        If a file is nowhere.
-    DataError
-        If a file is not the one on the card.
-    """
-    if recipe.estimator == "TitansForecaster":
-        from titans_seq.evaluation.forecast_head import ForecastHead
-
-        return ForecastHead(recipe, card, folder)
-    from titans_seq.evaluation.dna_head import DNAHead
-
-    return DNAHead(recipe, card, folder)

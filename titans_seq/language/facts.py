@@ -14,19 +14,24 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from titans_seq.language.network import NO_ANSWER, TokenNetwork
+
 KEYS, VALUES, FILLERS = 16, 16, 16
 """Tokens of each kind; chance is one of ``VALUES``."""
 
 VOCABULARY = KEYS + VALUES + FILLERS
-
-NO_ANSWER = -100
-"""Target of a token that asks nothing."""
 
 ZONE = 64
 """Most tokens that facts, and that queries, are strewn over."""
 
 SHORTEST = 32
 """Least length of a sequence: eight facts still fit into half of it."""
+
+PIECE = 2048
+"""Tokens handed over at a time in a test; the state is carried from piece to piece."""
+
+FEWEST, MOST = 4, 256
+"""Sequences of a test."""
 
 
 class Batch(NamedTuple):
@@ -89,6 +94,74 @@ def needle(batch: int, length: int, pairs: int, generator: torch.Generator) -> B
 
 
 TASKS: dict[str, Draw] = {"recall": recall, "needle": needle}
+
+
+class Counts(NamedTuple):
+    """What came of a test."""
+
+    right: int
+    """Queries answered rightly."""
+    asked: int
+    """Queries."""
+    facts: int
+    """Facts that they ask for."""
+
+    @property
+    def share(self) -> float:
+        """Share of the queries that were answered rightly."""
+        return self.right / self.asked
+
+
+@torch.inference_mode()
+def count_answers(
+    network: TokenNetwork, task: str, length: int, *, pairs: int, tokens: int, seed: int
+) -> Counts:
+    """Count the queries asked and answered rightly, and the facts that they ask for.
+
+    The state is carried from piece to piece, so that memory does not grow with the length.
+
+    Parameters
+    ----------
+    network
+        Trained.
+    task
+        One of :data:`TASKS`.
+    length, pairs
+        Of a sequence.
+    tokens
+        Of the whole test: 4 to 256 sequences.
+    seed
+        Of the sequences.
+    """
+    batch = max(FEWEST, min(MOST, tokens // length))
+    drawn = TASKS[task](batch, length, pairs, torch.Generator().manual_seed(seed))
+    network.eval()
+    device = next(network.parameters()).device
+    state, right = None, 0
+    for piece, wanted in zip(drawn.tokens.split(PIECE, 1), drawn.targets.split(PIECE, 1),
+                             strict=True):  # fmt: skip
+        scores, state = network(piece.to(device), state, keep_state=True)
+        asked = wanted != NO_ANSWER
+        right += int((scores.cpu()[asked].argmax(-1) == wanted[asked]).sum())
+    facts = batch * (1 if task == "needle" else pairs)
+    return Counts(right, int((drawn.targets != NO_ANSWER).sum()), facts)
+
+
+def difficulty(
+    share: float, *, pairs: int, shortest: int, longest: int, generator: torch.Generator
+) -> tuple[int, int]:
+    """Draw a length and a number of facts, ``share`` of the training being over.
+
+    Easy ones come first, since many facts at once leave nothing to begin with: the most facts
+    grow from 2 to ``pairs`` over six tenths of the training, the most tokens to ``longest`` over
+    three. Below these, facts are drawn evenly, and lengths evenly on a logarithmic scale, with a
+    pull to the longer ones that grows.
+    """
+    most = min(pairs, max(2, round(pairs * share / 0.6)))
+    octaves = torch.tensor(longest / shortest).log2() * min(1.0, share / 0.3)
+    place = torch.rand((), generator=generator) ** (1.0 - 0.7 * share)
+    length = round(shortest * 2.0 ** float(octaves * place))
+    return length, int(torch.randint(1, most + 1, (), generator=generator))
 
 
 def _fillers(batch: int, length: int, generator: torch.Generator) -> Batch:

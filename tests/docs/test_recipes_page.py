@@ -1,0 +1,45 @@
+"""What the page on recipes says of recipes, settings and Python holds."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from titans_seq.evaluation.cards import list_cards, read_recipe
+from titans_seq.evaluation.overrides import override
+
+
+@pytest.fixture(scope="module")
+def page(root: Path) -> str:
+    return (root / "docs" / "recipes.md").read_text("utf-8")
+
+
+def test_the_recipes_that_are_named_are_there(page: str) -> None:
+    table = page[page.index("| recipe | what it does") : page.index("All take")]
+    first = [line.split("|")[1] for line in table.splitlines()[2:] if line.startswith("|")]
+    names = {name for cell in first for name in re.findall(r"`([a-z0-9_*]+)`", cell)}
+    known = list_cards("recipes")
+    for name in names:
+        pattern = re.compile(name.replace("*", ".*"))
+        assert any(pattern.fullmatch(one) for one in known), name
+
+
+def test_the_settings_that_commands_change_are_there(page: str) -> None:
+    found = re.findall(r"^titans-seq recipe run (\S+)(.*)$", page, flags=re.MULTILINE)
+    assert len(found) >= 8
+    for name, rest in found:
+        if name in list_cards("recipes"):
+            words = re.findall(r"-s (\S+=\S+)", rest)
+            override(read_recipe(name), words, name)
+
+
+def test_every_family_has_a_recipe(page: str) -> None:
+    from titans_seq.evaluation.cards import read_card
+    from titans_seq.evaluation.families.registry import family_of
+    from titans_seq.evaluation.recipe_records import Family
+
+    recipes = map(read_recipe, list_cards("recipes"))
+    there = {family_of(recipe, read_card(recipe.dataset)) for recipe in recipes}
+    assert there == set(Family.__args__)
