@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +18,9 @@ from titans_seq.dna.alphabet import Codes
 from titans_seq.dna.inputs import encode_all
 from titans_seq.dna.learning.fitting import fit_network, pass_once
 from titans_seq.dna.learning.initial import take_over
-from titans_seq.dna.learning.network import DNANetworkConfig, Strands, TitansDNANetwork
+from titans_seq.dna.learning.network import DNANetworkConfig, TitansDNANetwork
 from titans_seq.dna.learning.readers import read
-from titans_seq.dna.learning.start import fit_simple, plant_motifs, start
+from titans_seq.dna.learning.start import plant_motifs, start
 from titans_seq.dna.learning.targets import Target, hold_out
 from titans_seq.dna.learning.tasks import mix
 from titans_seq.dna.learning.windows import Labelled
@@ -30,6 +30,7 @@ from titans_seq.dna.settings import (
     held_out_share,
     network_config,
     one_pass,
+    strand_ways,
     train_settings,
 )
 from titans_seq.dna.streaming.stream import StreamMixin
@@ -145,12 +146,14 @@ class TitansDNAEstimator(StreamMixin, BaseEstimator):
             "batch_size": self.batch_size * world().size,
             "seed": (self._seed + len(before)) % 2**31,
         }
+        networks = [self.network_] if going_on else self._new_networks(rows, target, held)
         if partial:
-            if not going_on:
-                self.network_ = self._new_networks(rows, target, held)[0]
+            self.network_ = networks[0]
             fitted = pass_once(self.network_, learn, one_pass(settings), **how)
         else:
-            self._fit_simple_readers(rows, target, learn, held, going_on=going_on)
+            self.network_ = start(networks, learn, held, settings, seed=self._seed)
+            if not going_on and self.init is None:
+                plant_motifs(self.network_, learn.rows)
             fitted = fit_network(self.network_, learn, held, settings, **how)
         self.network_.cpu()
         self.history_ = fitted.history.to_table()
@@ -158,39 +161,13 @@ class TitansDNAEstimator(StreamMixin, BaseEstimator):
         self.loss_curve_ = before + [epoch.train_loss for epoch in fitted.history.epochs]
         self.n_iter_ = len(self.loss_curve_)
 
-    def _fit_simple_readers(
-        self,
-        rows: Sequence[Codes],
-        target: Target,
-        learn: Labelled,
-        held: Labelled,
-        *,
-        going_on: bool,
-    ) -> None:
-        """Fit what counts words and places; for a new network they choose strands and motifs."""
-        settings = train_settings(self, rows)
-        assert self._seed is not None
-        if going_on:
-            fit_simple(self.network_, learn, held, settings, seed=self._seed)
-            return
-        candidates = self._new_networks(rows, target, held)
-        self.network_ = start(candidates, learn, held, settings, seed=self._seed)
-        if self.init is None:
-            plant_motifs(self.network_, learn.rows)
-
     def _new_networks(
         self, rows: Sequence[Codes], target: Target, held: Labelled
     ) -> list[TitansDNANetwork]:
-        """Return a network for each way to treat strands that comes into question.
-
-        They are pre-trained if ``init`` says so. Only held-out rows can choose a way.
-        """
-        ways: tuple[Strands, ...] = ("average", "none") if held.rows else ("none",)
-        if self.reverse_complement != "auto":
-            ways = (cast("Strands", self.reverse_complement),)
+        """Return a network for each way to treat strands that comes into question."""
         assert self._seed is not None
         networks = []
-        for way in ways:
+        for way in strand_ways(self, bool(held.rows)):
             config = network_config(self, rows, target.task, len(target.names), way)
             with seeded(self._seed):
                 networks.append(TitansDNANetwork(config))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -87,6 +87,13 @@ def epochs_for(rows: Sequence[Codes], batch_size: int) -> int:
     by_letters = LETTERS_TO_READ // sum(map(len, rows))
     by_steps = STEPS_TO_TAKE * batch_size // len(rows)
     return min(most, max(fewest, min(by_letters, by_steps)))
+
+
+def strand_ways(estimator: TitansDNAEstimator, held_out: bool) -> tuple[Strands, ...]:
+    """Return the ways to treat strands among which held-out rows, if there are any, choose."""
+    if estimator.reverse_complement == "auto":
+        return ("average", "none") if held_out else ("none",)
+    return (cast("Strands", estimator.reverse_complement),)
 
 
 def network_config(
