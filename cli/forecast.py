@@ -93,8 +93,9 @@ def fit(
       titans-seq forecast fit sales.csv --horizon 24 --future price --model shop
     """
     check_model_out(model, force=force)
+    from titans_seq.bundles import CONFIG
     from titans_seq.evaluation import Split
-    from titans_seq.files import CONFIG, write_whole_folder
+    from titans_seq.files import write_whole_folder
     from titans_seq.forecasting import TitansForecaster, read_frame
 
     parts = None if split is None else Split.parse(split)
@@ -239,7 +240,8 @@ def _times(frame: pd.DataFrame, column: str, id_col: str, data: Path) -> pd.Inde
 
 def _note_split(folder: Path, split: Split) -> None:
     """Keep the split beside the model's other figures, for `evaluate`."""
-    from titans_seq.files import METRICS, write_json
+    from titans_seq.bundles import METRICS
+    from titans_seq.files import write_json
 
     figures = json.loads((folder / METRICS).read_text("utf-8"))
     write_json(folder / METRICS, {**figures, "split": str(split)})
@@ -247,7 +249,7 @@ def _note_split(folder: Path, split: Split) -> None:
 
 def _noted_split(model: Path) -> str:
     """Return the split that `fit` was given."""
-    from titans_seq.files import METRICS
+    from titans_seq.bundles import METRICS
 
     split = json.loads((model / METRICS).read_text("utf-8")).get("split")
     if split is None:

@@ -71,8 +71,9 @@ def build(estimator: type[Any], values: Mapping[str, Any], more: Sequence[str]) 
 
 def check_model_out(model: Path, *, force: bool) -> None:
     """Refuse a model folder that could not be written, before the training."""
+    from titans_seq.bundles import CONFIG
     from titans_seq.exceptions import BundleError, ConfigError
-    from titans_seq.files import CONFIG, check_new_folder
+    from titans_seq.files import check_new_folder
 
     try:
         check_new_folder(model, force=force, marker=CONFIG)

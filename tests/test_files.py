@@ -13,14 +13,9 @@ import numpy as np
 import pytest
 import torch
 
+from titans_seq.bundles import load_bundle, save_bundle
 from titans_seq.exceptions import BundleError, ConfigError
-from titans_seq.files import (
-    load_bundle,
-    save_bundle,
-    write_json,
-    write_whole,
-    write_whole_folder,
-)
+from titans_seq.files import write_json, write_whole, write_whole_folder
 
 
 def _save(folder: Path, **changes: Any) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from titans_seq.bundles import load_bundle
 from titans_seq.dna import (
     LanguageConfig,
     PretrainSettings,
@@ -21,7 +22,6 @@ from titans_seq.dna import (
 from titans_seq.dna.alphabet import encode, reverse_complement
 from titans_seq.dna.learning.corpus import HeldWindows, WindowBatches, make_corpus
 from titans_seq.exceptions import BundleError, ConfigError, DataError
-from titans_seq.files import load_bundle
 from titans_seq.training.task import Task
 
 TINY = LanguageConfig(dim=8, layers=1, heads=2, motifs=8, context=6, dropout=0.1)

@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from titans_seq.bundles import Bundle, load_bundle, save_bundle
 from titans_seq.config import Variant, record_from_table, table_from_record
 from titans_seq.dna.alphabet import Codes
 from titans_seq.dna.inputs import encode_all
@@ -35,7 +36,6 @@ from titans_seq.dna.settings import (
 )
 from titans_seq.dna.streaming.stream import StreamMixin
 from titans_seq.exceptions import BundleError, DataError
-from titans_seq.files import Bundle, load_bundle, save_bundle
 from titans_seq.training import from_first, pick_device, seeded, world
 
 

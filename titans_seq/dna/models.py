@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
+from titans_seq.bundles import bundle_kind
 from titans_seq.dna.estimator import TitansDNAClassifier
 from titans_seq.dna.regressor import REGRESSOR_KIND, TitansDNARegressor
-from titans_seq.files import bundle_kind
 
 
 def load_estimator(folder: str | os.PathLike[str]) -> TitansDNAClassifier | TitansDNARegressor:

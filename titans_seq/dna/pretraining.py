@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from titans_seq.bundles import CONFIG, save_bundle
 from titans_seq.config import table_from_record
 from titans_seq.dna.alphabet import Codes
 from titans_seq.dna.inputs import encode_all
@@ -17,7 +18,7 @@ from titans_seq.dna.learning.corpus import Corpus, make_corpus
 from titans_seq.dna.learning.initial import PRETRAINED_KIND
 from titans_seq.dna.learning.language import LanguageConfig, TitansDNALanguage
 from titans_seq.exceptions import BundleError, ConfigError
-from titans_seq.files import CONFIG, check_new_folder, save_bundle
+from titans_seq.files import check_new_folder
 from titans_seq.training import (
     History,
     checkpointing,

@@ -14,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from titans_seq.bundles import CONFIG
 from titans_seq.evaluation.cards import read_card
 from titans_seq.evaluation.comparison import compare_runs, write_comparison
 from titans_seq.evaluation.families.protocol import Head, Scored, Trial
@@ -22,13 +23,7 @@ from titans_seq.evaluation.overrides import check_settings
 from titans_seq.evaluation.recipe_records import RecipeCard
 from titans_seq.evaluation.run_folder import DONE, ENVIRONMENT, METRICS, TIMING, RunFolder
 from titans_seq.evaluation.summary import summarise, verdicts
-from titans_seq.files import (
-    CONFIG,
-    file_digest,
-    plain_values,
-    write_whole,
-    write_whole_folder,
-)
+from titans_seq.files import file_digest, plain_values, write_whole, write_whole_folder
 from titans_seq.training import at_most, checkpointing, from_first, world
 
 PACKAGES = ("titans-seq", "torch", "numpy", "lightning", "scikit-learn", "scipy", "pandas")

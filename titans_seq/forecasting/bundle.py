@@ -10,9 +10,9 @@ from typing import Any
 
 from torch import Tensor
 
+from titans_seq.bundles import load_bundle, save_bundle
 from titans_seq.config import record_from_table
 from titans_seq.exceptions import BundleError
-from titans_seq.files import load_bundle, save_bundle
 from titans_seq.forecasting.card import write_card
 from titans_seq.forecasting.conformal import PREFIX, Calibration
 from titans_seq.forecasting.fitting import network_config

@@ -9,9 +9,9 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from titans_seq.bundles import load_bundle, save_bundle
 from titans_seq.config import TitansConfig
 from titans_seq.exceptions import BundleError, ConfigError
-from titans_seq.files import load_bundle, save_bundle
 from titans_seq.language.network import TokenNetwork
 from titans_seq.training import History, seeded
 

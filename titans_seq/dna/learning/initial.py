@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import os
 
+from titans_seq.bundles import load_bundle
 from titans_seq.dna.learning.network import TitansDNANetwork
 from titans_seq.dna.learning.tokens import EncoderConfig
 from titans_seq.exceptions import BundleError, ConfigError
-from titans_seq.files import load_bundle
 
 PRETRAINED_KIND = "titans-dna-pretrained"
 """What ``config.json`` of a pre-trained model says it is."""
