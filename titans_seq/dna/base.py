@@ -22,7 +22,7 @@ from titans_seq.dna.learning.initial import take_over
 from titans_seq.dna.learning.network import DNANetworkConfig, TitansDNANetwork
 from titans_seq.dna.learning.readers import read
 from titans_seq.dna.learning.start import plant_motifs, start
-from titans_seq.dna.learning.targets import Target, hold_out
+from titans_seq.dna.learning.targets import Target, part_rows
 from titans_seq.dna.learning.tasks import mix
 from titans_seq.dna.learning.windows import Labelled
 from titans_seq.dna.settings import (
@@ -98,6 +98,7 @@ class TitansDNAEstimator(StreamMixin, BaseEstimator):
     history_: dict[str, Any]
     calibration_: dict[str, float]
     loss_curve_: list[float]
+    motifs_: list[str]
     n_iter_: int
 
     def _long_enough(self, rows: Sequence[Codes]) -> npt.NDArray[np.bool_]:
@@ -139,7 +140,7 @@ class TitansDNAEstimator(StreamMixin, BaseEstimator):
         settings = train_settings(self, rows)
         share = 0.0 if partial else held_out_share(self.validation_fraction, len(rows))
         # The same rows are held out each time, so that none of them was ever learnt from.
-        learn, held = _part(Labelled(rows, target.values, weights), target, share, self._seed)
+        learn, held = part_rows(Labelled(rows, target.values, weights), target, share, self._seed)
         if going_on:
             self._check_same(target)
         how = {
@@ -149,11 +150,14 @@ class TitansDNAEstimator(StreamMixin, BaseEstimator):
         networks = [self.network_] if going_on else self._new_networks(rows, target, held)
         if partial:
             self.network_ = networks[0]
+            self.motifs_ = getattr(self, "motifs_", [])
             fitted = pass_once(self.network_, learn, one_pass(settings), **how)
         else:
             self.network_ = start(networks, learn, held, settings, seed=self._seed)
-            if not going_on and self.init is None:
-                plant_motifs(self.network_, learn.rows)
+            if not going_on:
+                self.motifs_ = (
+                    [] if self.init is not None else plant_motifs(self.network_, learn.rows)
+                )
             fitted = fit_network(self.network_, learn, held, settings, **how)
         self.network_.cpu()
         self.history_ = fitted.history.to_table()
@@ -230,7 +234,11 @@ class TitansDNAEstimator(StreamMixin, BaseEstimator):
             config={"parameters": parameters, "network": table_from_record(self.network_.config)},
             tensors=self.network_.state_dict(),
             preprocess=self._outputs(),
-            metrics={"training": self.history_, "calibration": self.calibration_},
+            metrics={
+                "training": self.history_,
+                "calibration": self.calibration_,
+                "motifs": self.motifs_,
+            },
             card=describe(self, self._outputs_text()),
             force=force,
         )
@@ -260,6 +268,7 @@ class TitansDNAEstimator(StreamMixin, BaseEstimator):
         estimator._restore(bundle.preprocess)
         estimator.history_ = bundle.metrics["training"]
         estimator.calibration_ = bundle.metrics["calibration"]
+        estimator.motifs_ = bundle.metrics["motifs"]
         estimator.loss_curve_ = [epoch["train_loss"] for epoch in estimator.history_["epochs"]]
         estimator.n_iter_ = len(estimator.loss_curve_)
         estimator.network_ = network.eval()
@@ -284,11 +293,3 @@ class TitansDNAEstimator(StreamMixin, BaseEstimator):
         tags.input_tags.one_d_array = True
         tags.input_tags.two_d_array = False
         return tags
-
-
-def _part(data: Labelled, target: Target, share: float, seed: int) -> tuple[Labelled, Labelled]:
-    """Return rows to learn from and rows held out, both of some weight, or all and none."""
-    learn, held = hold_out(data.rows, target.strata, share, seed)
-    if not data.weights[held].sum() or not data.weights[learn].sum():
-        learn, held = np.arange(len(data.rows)), np.arange(0)
-    return data.at(learn), data.at(held)

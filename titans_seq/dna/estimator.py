@@ -107,6 +107,8 @@ class TitansDNAClassifier(ClassifierMixin, TitansDNAEstimator):
         ``loss`` and ``ece`` (expected calibration error) of the joint answer on ``rows``
         held-out rows, none judged by weights that saw it, and the ``temperature``; empty if
         none were held out.
+    motifs_ : list of str
+        Words that weigh most, the heaviest first, N for any base; what motif detectors began as.
     n_iter_ : int
         Epochs that were begun.
     """

@@ -161,6 +161,11 @@ def describe(estimator: TitansDNAEstimator, outputs: str) -> str:
         f"Backbone: {estimator.variant}, {estimator.layers} layers of width {estimator.dim}.",
         f"Trained for {estimator.n_iter_} epochs; loss on held-out rows by epoch: {shown}.",
         f"Weights of the readers: {', '.join(f'{name} {w:.2f}' for name, w in weights)}.",
+        *(
+            [f"Words that weigh most: {', '.join(estimator.motifs_[:10])}."]
+            if estimator.motifs_
+            else []
+        ),
         *(["Calibration: " + calibration_text(found) + "."] if found else []),
         "",
         "Letters may be any of IUPAC, in either case; U is read as T.",

@@ -18,6 +18,7 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from titans_seq.dna.alphabet import Codes, reverse_complement
 from titans_seq.dna.learning.tasks import Task
+from titans_seq.dna.learning.windows import Labelled
 from titans_seq.exceptions import ConfigError, DataError
 
 Indices = npt.NDArray[np.int64]
@@ -218,3 +219,11 @@ def hold_out(
             held[together] = True
             quota[stratum] -= len(together)
     return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def part_rows(data: Labelled, target: Target, share: float, seed: int) -> tuple[Labelled, Labelled]:
+    """Return rows to learn from and rows held out, both of some weight, or all and none."""
+    learn, held = hold_out(data.rows, target.strata, share, seed)
+    if not data.weights[held].sum() or not data.weights[learn].sum():
+        learn, held = np.arange(len(data.rows)), np.arange(0)
+    return data.at(learn), data.at(held)
