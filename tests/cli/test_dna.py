@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 from click.testing import Result
 
-from titans_seq.dna import TitansDNAClassifier, pretraining
-from titans_seq.dna.learning import fitting
+from titans_seq.dna import TitansDNAClassifier
+from titans_seq.dna.learning import bases, fitting
 
 Run = Callable[..., Result]
 Sequences = dict[str, tuple[str, str]]
@@ -309,14 +309,14 @@ def test_an_interrupted_pretraining_goes_on_and_comes_to_the_same_model(
         "--check-every", "2", "--dim", "8", "--layers", "1", "--model",
     )  # fmt: skip
     assert run(*words, whole).exit_code == 0
-    loss = pretraining._mean_loss
+    loss = bases._mean_loss
 
     def signalled(*values: Any) -> Any:
         os.kill(os.getpid(), signal.SIGTERM)
         return loss(*values)
 
     with monkeypatch.context() as patch:
-        patch.setattr(pretraining, "_mean_loss", signalled)
+        patch.setattr(bases, "_mean_loss", signalled)
         answer = run(*words, model)
     assert answer.exit_code == 130
     assert answer.stderr.endswith("the same command with --resume goes on\n")

@@ -17,10 +17,10 @@ from titans_seq.evaluation.card_records import (
     DataFile,
     DatasetCard,
     Intervals,
-    RecipeCard,
     Result,
 )
 from titans_seq.evaluation.cards import parse_dataset
+from titans_seq.evaluation.recipe_records import RecipeCard
 
 
 def _blocks(root: Path, page: str, language: str) -> list[str]:

@@ -167,7 +167,7 @@ def _read_metrics(folder: Path) -> dict[str, Any]:
 
 def _add_measured(metrics: dict[str, Any], folder: Path) -> None:
     """Add the figures that depend on the machine, which stand in a file of their own."""
-    timing = RunFolder(folder).read(TIMING)
+    timing = RunFolder(folder).look(TIMING)
     trials = [
         {**trial, "scores": timing[name]["measured"]}
         for name, trial in metrics["trials"].items()

@@ -119,16 +119,17 @@ class RunFolder:
             os.close(descriptor)
 
     def read(self, name: str) -> dict[str, Any]:
-        """Return a file of JSON; nothing if it is not there yet.
+        """Return a file of JSON as the first process finds it, to all of them alike."""
+        return from_first(lambda: self.look(name))
+
+    def look(self, name: str) -> dict[str, Any]:
+        """Return a file of JSON as this process finds it; nothing if it is not there yet.
 
         Raises
         ------
         ConfigError
             If it is damaged.
         """
-        return from_first(lambda: self._read(name))
-
-    def _read(self, name: str) -> dict[str, Any]:
         path = self.path / name
         if not path.is_file():
             return {}
