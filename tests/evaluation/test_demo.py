@@ -10,12 +10,7 @@ from titans_seq.exceptions import ConfigError, MissingExtraError
 
 QUICK = {
     "nyc13": {"horizon": 24, "context_length": 24, "dim": 8, "layers": 1, "max_epochs": 1},
-    "ecoli_coding_vs_intergenic": {
-        "dim": 8,
-        "layers": 1,
-        "max_epochs": 1,
-        "reverse_complement": "none",
-    },
+    "ecoli_coding_vs_intergenic": {"dim": 8, "layers": 1, "max_epochs": 1},
 }
 
 
@@ -64,3 +59,11 @@ def test_a_missing_package_is_named_before_anything_is_written(tmp_path, monkeyp
 @pytest.mark.parametrize("name", list_cards("recipes"))
 def test_recipes_hold_settings_that_their_estimators_have(name):
     check_settings(read_recipe(name), name)
+
+
+def test_the_commands_follow_from_the_recipes_as_they_are(tmp_path):
+    text = demo._commands(tmp_path)
+    for name, command in (("nyc13", "forecast fit"), ("ecoli_coding_vs_intergenic", "dna fit")):
+        epochs = read_recipe(name).settings["max_epochs"]
+        assert f"titans-seq {command}" in text
+        assert f"--max-epochs {epochs}" in text

@@ -137,7 +137,7 @@ def _commands(out: Path) -> str:
     --max-epochs {settings["max_epochs"]}{sizes} --model my-forecaster
   titans-seq forecast evaluate {data / "nyc13.csv.gz"} --model my-forecaster
   titans-seq dna fit {data / "ecoli-train.fa.gz"} --max-epochs {dna["max_epochs"]} \\
-    --reverse-complement {dna["reverse_complement"]} --model my-classifier
+    --model my-classifier
   titans-seq dna evaluate {data / "ecoli-test.fa.gz"} --model my-classifier \\
     --train {data / "ecoli-train.fa.gz"}
   titans-seq dna predict {data / "ecoli-test.fa.gz"} --model my-classifier --out labels.tsv"""
