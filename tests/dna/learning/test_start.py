@@ -12,6 +12,7 @@ import torch
 
 from titans_seq.dna import TitansDNAClassifier
 from titans_seq.dna.alphabet import decode, encode, reverse_complement
+from titans_seq.dna.learning import start
 from titans_seq.dna.learning.network import DNANetworkConfig, TitansDNANetwork
 from titans_seq.dna.learning.start import fit_simple, motifs_of, plant_motifs
 from titans_seq.dna.learning.windows import Labelled
@@ -60,6 +61,17 @@ def test_the_words_that_weigh_most_are_the_motif(counted: TitansDNANetwork) -> N
     turned = decode(reverse_complement(encode(MOTIF)))
     assert re.search(text, MOTIF) or re.search(text, turned)
     assert [3 - base if base is not None else None for base in reversed(found[0])] in found
+
+
+def test_it_does_not_matter_that_one_class_comes_first(
+    counted: TitansDNANetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = labelled(*sequences(300, both=True)).rows
+    without_first = [*rows[::2], *rows[1::2]]
+    monkeypatch.setattr(start, "_ROWS_TO_COUNT", 100)
+    found = motifs_of(counted, without_first, 16, 11)
+    text = "".join("." if base is None else "ACGT"[base] for base in found[0])
+    assert re.search(text, MOTIF) or re.search(text, decode(reverse_complement(encode(MOTIF))))
 
 
 def test_detectors_answer_to_their_motifs(counted: TitansDNANetwork) -> None:

@@ -33,7 +33,7 @@ _PATIENCE = 5
 _DECAY = 0.1
 
 _ROWS_TO_COUNT = 4096
-"""Sequences in which words are counted to see how common they are."""
+"""Sequences, spread evenly over all, in which words are counted to see how common they are."""
 
 _LEAST_LETTERS = 6
 """Bases of a word that may become a motif; shorter ones are everywhere."""
@@ -143,7 +143,7 @@ def motifs_of(
 ) -> list[Motif]:
     """Return the words that weigh most, heaviest first, each unlike those before it."""
     words = network.words
-    weights = _weights(network, rows[:_ROWS_TO_COUNT])
+    weights = _weights(network, rows[:: -(-len(rows) // _ROWS_TO_COUNT)])
     shapes = [one for one in words.begins if one.letters >= _LEAST_LETTERS and one.span <= width]
     found: list[Motif] = []
     for row in weights.argsort(descending=True).tolist():
