@@ -109,6 +109,25 @@ def test_a_shifted_and_stretched_history_gives_a_forecast_shifted_and_stretched_
     torch.testing.assert_close(after.quantiles, 3 * before.quantiles + 7, atol=1e-3, rtol=1e-3)
 
 
+@pytest.mark.parametrize("scaled", [True, False])
+def test_a_scaled_effect_grows_with_the_look_back(windows: Windows, scaled: bool) -> None:
+    network = _network(
+        past_reals=0, past_cardinalities=(), future_reals=0, scaled_effects=(scaled, scaled)
+    )
+    clock = windows._replace(
+        past=torch.zeros(5, 13, 0), past_codes=torch.zeros(5, 13, 0).long(),
+        future=torch.zeros(5, 20, 0),
+    )  # fmt: skip
+    before = network(clock)
+    after = network(clock._replace(history=3 * clock.history + 7))
+    told = Forecast(3 * before.point + 7, 3 * before.quantiles + 7, before.extra)
+    if scaled:
+        torch.testing.assert_close(after.point, told.point, atol=1e-3, rtol=1e-3)
+        torch.testing.assert_close(after.quantiles, told.quantiles, atol=1e-3, rtol=1e-3)
+    else:
+        assert (after.point - told.point).abs().max() > 0.1
+
+
 def test_a_series_that_was_never_seen_still_has_a_forecast(windows: Windows) -> None:
     nothing = windows._replace(seen=torch.zeros_like(windows.seen))
     assert torch.isfinite(_network()(nothing).point).all()
@@ -136,6 +155,7 @@ def test_the_unknown_category_is_the_mean_of_the_known() -> None:
         ({"quantiles": (0.9, 0.1)}, "rising levels"),
         ({"quantiles": (0.0, 0.5)}, "rising levels"),
         ({"normalise": "max"}, "choose one of mean, last, none"),
+        ({"scaled_effects": (True,)}, "one for each of the 0 future categories"),
     ],
 )
 def test_refuses_settings_that_cannot_be(setting: dict[str, object], match: str) -> None:

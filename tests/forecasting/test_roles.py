@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pytest
 
@@ -77,3 +79,23 @@ def test_what_a_series_is_lowers_the_error_of_series_never_seen() -> None:
         early, late, "static", max_epochs=10, context_length=8, future=("clock",)
     )
     assert beside < 0.7 * without
+
+
+def _days(rows: int, size: npt.NDArray[np.float64], rng: np.random.Generator) -> pd.DataFrame:
+    """Return hourly rows whose days have one shape, and are as large as the week says."""
+    hours = np.arange(rows)
+    day = rng.normal(size=24)[hours % 24] * size[hours // 168]
+    times = pd.date_range("2024-01-01", periods=rows, freq="h")
+    return pd.DataFrame({"ds": times, "y": day + 0.02 * rng.normal(size=rows)})
+
+
+def test_the_day_is_as_large_as_the_look_back_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trained on large days, asked about small ones; a look-back of 16 hours, no whole day."""
+    rng = np.random.default_rng(0)
+    frame = _days(168 * 8, np.r_[rng.uniform(1, 3, 6), rng.uniform(0.2, 0.4, 2)], rng)
+    early, late = frame[: 168 * 6], frame[168 * 6 :]
+    settings = {**SMALL, "horizon": 12, "context_length": 16, "max_epochs": 8}
+    scaled = -TitansForecaster(**settings).fit(early).score(late)
+    monkeypatch.setattr("titans_seq.forecasting.tables.panel.LENGTHS", defaultdict(lambda: 1e20))
+    fixed = -TitansForecaster(**settings).fit(early).score(late)
+    assert scaled < 0.5 * fixed

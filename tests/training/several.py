@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from titans_seq.dna import PretrainSettings, TitansDNAClassifier, pretrain
 from titans_seq.dna.learning import start
 from titans_seq.exceptions import DataError, TitansSeqError
-from titans_seq.forecasting import TitansForecaster, fitting, network
+from titans_seq.forecasting import TitansForecaster, fitting
 from titans_seq.forecasting.tables.panel import Preprocess
 from titans_seq.training import (
     Term,
@@ -115,7 +115,7 @@ def forecaster(scale: int) -> Found:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fitting, "network_config", without_dropout)
         patch.setattr(fitting, "SMALLEST_BATCH", 64)
-        patch.setattr(network, "TOKEN_DROPOUT", 0.0)
+        patch.setattr(fitting, "TOKEN_DROPOUT", 0.0)
         patch.setattr(Preprocess, "panel", in_float64)
         torch.set_default_dtype(torch.float64)
         try:

@@ -53,10 +53,21 @@ class CovariateEffect(nn.Module):
 
     Each covariate acts by itself, in a way that depends on the series, and the effects add
     up; how covariates act together is left to the backbone.
+
+    Parameters
+    ----------
+    reals, cardinalities, static
+        How many numbers, the categories of each code, and how many features of the series.
+    scaled
+        Which codes act in deviations of the look-back: the sun of an hour of the day is worth
+        more in a week of clear days. The others act in units of the series. Left out, all do.
     """
 
-    def __init__(self, reals: int, cardinalities: tuple[int, ...], static: int) -> None:
+    def __init__(
+        self, reals: int, cardinalities: tuple[int, ...], static: int, scaled: tuple[bool, ...] = ()
+    ) -> None:
         super().__init__()
+        self.scaled = scaled or (False,) * len(cardinalities)
         self.codes = Codes(cardinalities, EFFECT_DIM)
         self.reals = nn.ModuleList(nn.Linear(1, EFFECT_DIM) for _ in range(reals))
         count = reals + len(cardinalities)
@@ -72,8 +83,9 @@ class CovariateEffect(nn.Module):
         reals: Float[Tensor, "batch rows reals"],
         codes: Int[Tensor, "batch rows codes"],
         static: Float[Tensor, "batch static"],
+        deviation: Float[Tensor, "batch 1"],
     ) -> Float[Tensor, "batch rows"]:
-        """Return the summed effect of every row."""
+        """Return the summed effect of every row, in units of the series."""
         effect = static.new_zeros(static.shape[0], max(reals.shape[1], codes.shape[1]))
         of_static, readouts = list(self.static), list(self.readouts)
         for column, layer in enumerate(self.reals):
@@ -85,9 +97,9 @@ class CovariateEffect(nn.Module):
             own = codes[..., column]
             if len(vectors) <= own.shape[1]:  # each category once, and not each row
                 by_category = readouts[place](functional.silu(vectors + by_series)).squeeze(-1)
-                effect = effect + by_category.gather(1, own)
-                continue
-            hidden = vectors.index_select(0, own.flatten()).view(*own.shape, vectors.shape[1])
-            hidden = hidden + by_series
-            effect = effect + readouts[place](functional.silu(hidden)).squeeze(-1)
+                said = by_category.gather(1, own)
+            else:
+                hidden = vectors.index_select(0, own.flatten()).view(*own.shape, EFFECT_DIM)
+                said = readouts[place](functional.silu(hidden + by_series)).squeeze(-1)
+            effect = effect + (said * deviation if self.scaled[column] else said)
         return effect

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,8 +15,9 @@ from titans_seq.exceptions import DataError
 from titans_seq.forecasting.conformal import Calibration
 from titans_seq.forecasting.linear import solve_linear
 from titans_seq.forecasting.losses import summed_loss, training_terms
-from titans_seq.forecasting.network import ForecastNetwork, Windows
+from titans_seq.forecasting.network import ForecastNetwork
 from titans_seq.forecasting.network_config import NetworkConfig
+from titans_seq.forecasting.share import settle_share
 from titans_seq.forecasting.tables.panel import Panel, Preprocess
 from titans_seq.forecasting.tables.prepare import column_roles
 from titans_seq.forecasting.windows import (
@@ -51,6 +53,9 @@ TRAIN_WINDOWS = 32_768
 
 VALIDATION_WINDOWS = 8_192
 """Windows that choose the epoch, at most; evenly spread."""
+
+TOKEN_DROPOUT = 0.5
+"""Share of a training window's tokens that are left out, at most."""
 
 SMALLEST_BATCH = 16
 BATCHES_PER_EPOCH = 32
@@ -97,7 +102,7 @@ def network_config(settings: Mapping[str, Any], preprocess: Preprocess) -> Netwo
         horizon_patch=min(LONGEST_HORIZON_PATCH, settings["horizon"]),
         heads=HEADS,
         **{name: settings[name] for name in direct},
-        **preprocess.sizes(column_roles(settings)),
+        **preprocess.sizes(column_roles(settings), context),
     )
 
 
@@ -156,6 +161,7 @@ def fit_network(
     """
     config = network_config(settings, preprocess)
     index, held_out = split_windows(config, panel, train_rows)
+    config = replace(config, token_dropout=token_dropout(len(index.cutoffs)))
     with seeded(seed):
         network = ForecastNetwork(config)
     validation = even_batches(panel, held_out, network) if len(held_out.cutoffs) else None
@@ -181,6 +187,15 @@ def fit_network(
         settle_share(network, validation)
     network.settle_unknown()
     return Trained(network, history, held_out)
+
+
+def token_dropout(windows: int) -> float:
+    """Return the share of its tokens that a window goes without.
+
+    It is the share of the windows that an epoch goes through: of few windows, met again and
+    again, each is to look different, and of very many none is met often.
+    """
+    return min(TOKEN_DROPOUT, TRAIN_WINDOWS / max(1, windows))
 
 
 def training_batches(
@@ -231,30 +246,6 @@ def calibrate_network(
 
 
 @torch.no_grad()
-def settle_share(network: ForecastNetwork, batches: WindowBatches) -> None:
-    """Let the backbone have the share in the point forecast that is best on held-out windows.
-
-    It is the least-squares factor of the backbone's part, between 0 and 1: where there is
-    little to learn beyond the linear part, what was learnt beyond it counts for less.
-    """
-    agreement = size = 0.0
-    network.share.fill_(1.0)
-    for batch in batches:
-        windows = to_device(batch.windows, network.share.device)
-        whole = network(windows).point.cpu()
-        without = network.outline(windows).expected().cpu()
-        part = (whole - without) * batch.target_seen
-        agreement += float((part * (batch.target - without)).sum())
-        size += float(part.square().sum())
-    network.share.fill_(min(max(agreement / size, 0.0), 1.0) if size > 0 else 1.0)
-
-
-def to_device(windows: Windows, device: torch.device) -> Windows:
-    """Return windows on a device."""
-    return Windows(*(part.to(device) for part in windows))
-
-
-@torch.no_grad()
 def forecast_index(network: ForecastNetwork, panel: Panel, index: WindowIndex) -> RawForecasts:
     """Forecast windows of a panel, a batch at a time, on the network's device."""
     device = next(network.parameters()).device
@@ -266,7 +257,7 @@ def forecast_index(network: ForecastNetwork, panel: Panel, index: WindowIndex) -
 
     def forecast(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         batch = gather(panel, index.take(rows), **lengths)
-        found = network(to_device(batch.windows, device))
+        found = network(batch.windows.to(device))
         actual = torch.where(batch.target_seen, batch.target, torch.nan)
         return found.point.cpu(), found.quantiles.cpu(), actual
 

@@ -39,9 +39,15 @@ def scale_of(
     spread = torch.where(count > 1, (variance + SMALLEST_VARIANCE).sqrt(), 1.0)
     if normalise == "mean":
         return Scale(mean, spread)
+    return Scale(latest_of(history, seen), spread)
+
+
+def latest_of(
+    history: Float[Tensor, "batch context"], seen: Bool[Tensor, "batch context"]
+) -> Float[Tensor, "batch 1"]:
+    """Return the last value that was seen; 0 if there is none."""
     places = torch.arange(1, history.shape[1] + 1, device=history.device) * seen
-    latest = places.argmax(dim=1, keepdim=True)
-    return Scale(held.gather(1, latest), spread)
+    return (history * seen).gather(1, places.argmax(dim=1, keepdim=True))
 
 
 class QuantileHead(nn.Module):

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from titans_seq.forecasting.network import ForecastNetwork, Windows
+from titans_seq.forecasting.network import ForecastNetwork
 from titans_seq.forecasting.windows import WindowBatch
 
 PENALTIES = (0.001, 0.01, 0.1, 1.0, 10.0)
@@ -89,5 +89,5 @@ def _centred(network: ForecastNetwork, batch: WindowBatch) -> tuple[Tensor, Tens
     There, not on the scale of each look-back, the errors count alike.
     """
     device = network.linear.weight.device
-    outline = network.outline(Windows(*(part.to(device) for part in batch.windows)))
+    outline = network.outline(batch.windows.to(device))
     return outline.values * outline.spread, batch.target.to(device) - outline.centre

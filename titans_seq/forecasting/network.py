@@ -25,7 +25,7 @@ from torch.nn import functional
 
 from titans_seq.backbone import TitansBackbone
 from titans_seq.forecasting.covariates import Codes, CovariateEffect
-from titans_seq.forecasting.heads import QuantileHead, scale_of
+from titans_seq.forecasting.heads import QuantileHead, latest_of, scale_of
 from titans_seq.forecasting.network_config import NetworkConfig
 from titans_seq.forecasting.tokens import Coded, PatchReader, take
 
@@ -37,9 +37,6 @@ ROW_CODE_DIM = 4
 
 STEP_DIM = 8
 """Width of the features of one step of the horizon."""
-
-TOKEN_DROPOUT = 0.5
-"""Share of the history's tokens that a training window goes without."""
 
 BRANCH_DROPOUT = 0.5
 """Share of the training windows that the backbone does not read, so that the linear part and
@@ -81,6 +78,10 @@ class Windows(NamedTuple):
 
     static_codes: Int[Tensor, "batch static_codes"]
     """Categorical covariates of the series, its own code among them."""
+
+    def to(self, device: torch.device) -> Windows:
+        """Return the windows on a device."""
+        return Windows(*(part.to(device) for part in self))
 
 
 class Forecast(NamedTuple):
@@ -146,7 +147,9 @@ class ForecastNetwork(nn.Module):
         ahead = config.horizon_patch or patch
         self.static_codes = Codes(config.static_cardinalities, CODE_DIM)
         static = config.static_reals + CODE_DIM * len(config.static_cardinalities)
-        self.effect = CovariateEffect(config.future_reals, config.future_cardinalities, static)
+        self.effect = CovariateEffect(
+            config.future_reals, config.future_cardinalities, static, config.scaled_effects
+        )
         self.past_codes = Codes(config.past_cardinalities, ROW_CODE_DIM)
         self.future_codes = Codes(config.future_cardinalities, ROW_CODE_DIM)
         known = config.future_reals + ROW_CODE_DIM * len(config.future_cardinalities)
@@ -158,10 +161,11 @@ class ForecastNetwork(nn.Module):
         with torch.no_grad():  # begin with the last value, as a random walk would have it
             self.linear.weight[:, -1] = 1.0
         self.read_past = PatchReader(
-            config.context_length, patch, 3 + known + past, config.dim, at_end=True
+            config.context_length, patch, 4 + known + past, config.dim, at_end=True
         )
         self.read_future = PatchReader(config.horizon, ahead, 1 + known, config.dim, at_end=False)
         self.past_tokens = self.read_past.tokens
+        self.dropped = int(config.token_dropout * self.past_tokens)
         self.read_static = nn.Linear(static, config.dim) if static else None
         self.place = nn.Parameter(
             torch.randn(self.past_tokens + self.read_future.tokens, config.dim) * 0.1
@@ -204,7 +208,8 @@ class ForecastNetwork(nn.Module):
     def outline(self, windows: Windows) -> Outline:
         """Return what there is to a batch of windows before the backbone reads them."""
         static = torch.cat([windows.static, *self.static_codes(windows.static_codes)], dim=-1)
-        effect = self.effect(windows.future, windows.future_codes, static)
+        moves = scale_of(windows.history, windows.seen, self.config.normalise).spread
+        effect = self.effect(windows.future, windows.future_codes, static, moves)
         behind = effect[:, : self.config.context_length]
         rest = torch.where(windows.seen, windows.history - behind, 0.0)
         scale = scale_of(rest, windows.seen, self.config.normalise)
@@ -220,13 +225,15 @@ class ForecastNetwork(nn.Module):
         lengths = [self.config.context_length, self.config.horizon]
         values = outline.values
         relative = outline.effect / outline.spread.clamp(min=LEAST_SPREAD)
-        chosen = self._chosen(values) if self.training else None
+        chosen = self._chosen(values) if self.training and self.dropped else None
         (known, known_ahead), (codes, codes_ahead), (effect, effect_ahead) = (
             part.split(lengths, dim=1) for part in (windows.future, windows.future_codes, relative)
         )
         vectors = self.future_codes.vectors()
+        seen = windows.seen.to(values.dtype)
+        moved = (values - latest_of(values, windows.seen)) * seen
         past = self.read_past(
-            [values, windows.seen.to(values.dtype), windows.past, known, effect],
+            [values, moved, seen, windows.past, known, effect],
             [*_coded(self.past_codes.vectors(), windows.past_codes), *_coded(vectors, codes)],
             chosen,
         )
@@ -245,7 +252,7 @@ class ForecastNetwork(nn.Module):
 
     def _chosen(self, values: Float[Tensor, "batch context"]) -> Int[Tensor, "batch kept"]:
         """Return the tokens of the look-back that each training window keeps."""
-        kept = self.past_tokens - int(TOKEN_DROPOUT * self.past_tokens)
+        kept = self.past_tokens - self.dropped
         drawn = torch.rand(len(values), self.past_tokens, device=values.device)
         return drawn.topk(kept, dim=1).indices.sort(dim=1).values
 

@@ -33,6 +33,10 @@ class NetworkConfig:
     past_cardinalities: tuple[int, ...] = ()
     future_reals: int = 0
     future_cardinalities: tuple[int, ...] = ()
+    scaled_effects: tuple[bool, ...] = ()
+    """Which of the future categories have an effect in deviations of the look-back, not in those
+    of the series; left out, none has."""
+
     static_reals: int = 0
     static_cardinalities: tuple[int, ...] = ()
 
@@ -51,6 +55,8 @@ class NetworkConfig:
     layers: int = 2
     heads: int = 4
     dropout: float = 0.3
+    token_dropout: float = 0.5
+    """Share of the history's tokens that a training window goes without."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built.
@@ -58,13 +64,19 @@ class NetworkConfig:
         Raises
         ------
         ConfigError
-            If a length is below 1 or the quantiles are not rising between 0 and 1.
+            If a length is below 1, the quantiles are not rising between 0 and 1, or not every
+            future category is told how its effect scales.
         """
         for name in ("context_length", "horizon", "patch_length"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)}: must be at least 1")
         if self.horizon_patch is not None and self.horizon_patch < 1:
             raise ConfigError(f"horizon_patch={self.horizon_patch}: must be at least 1")
+        if len(self.scaled_effects) not in (0, len(self.future_cardinalities)):
+            raise ConfigError(
+                f"scaled_effects={self.scaled_effects}: one for each of the "
+                f"{len(self.future_cardinalities)} future categories, or none"
+            )
         bounds = (0.0, *self.quantiles, 1.0)
         if any(low >= high for low, high in pairwise(bounds)):
             raise ConfigError(

@@ -164,10 +164,15 @@ class WindowBatches:
         return -(-self.count // self.batch_size)
 
     def __iter__(self) -> Iterator[WindowBatch]:
+        drawn = self.drawn()
+        for part in torch.arange(self.count).split(self.batch_size):
+            yield gather(self.panel, drawn.take(part), **self.lengths)
+
+    def drawn(self) -> WindowIndex:
+        """Return which windows come, in their order; of a shuffled epoch, the next one's."""
         total = len(self.index.cutoffs)
         if self.generator is None:
             order = np.linspace(0, total - 1, self.count).astype(np.int64)
         else:
             order = self.generator.permutation(total)[: self.count]
-        for part in torch.from_numpy(order).split(self.batch_size):
-            yield gather(self.panel, self.index.take(part), **self.lengths)
+        return self.index.take(torch.from_numpy(order))

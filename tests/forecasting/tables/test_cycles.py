@@ -3,7 +3,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from titans_seq.forecasting.tables.cycles import choose_cycles, count_slots, cycle_slots
+from titans_seq.forecasting.tables.cycles import choose_cycles, count_slots, cycle_slots, step_of
 from titans_seq.forecasting.tables.grid import Grid
 
 
@@ -46,3 +46,9 @@ def test_slots_follow_the_clock() -> None:
 def test_slots_follow_the_local_clock() -> None:
     berlin = pd.DatetimeIndex(["2024-07-01 12:00"], tz="UTC").tz_convert("Europe/Berlin")
     assert cycle_slots("time_of_day", berlin, Grid("h")).tolist() == [14]
+
+
+def test_the_step_is_the_mean_one() -> None:
+    first = pd.Timestamp("2023-01-01")
+    assert step_of(Grid("15min"), first, 5) == 900e6
+    assert step_of(Grid("MS"), first, 13) == 365 * 86_400e6 / 12

@@ -41,10 +41,8 @@ def choose_cycles(grid: Grid, first: object, rows: int) -> tuple[str, ...]:
     """
     if isinstance(grid.freq, int) or rows < 2:
         return ()
-    times = grid.times(first, 0, rows)
-    span = grid.ordinals(times)
-    length = int(span[-1] - span[0])
-    step = length / (rows - 1)
+    step = step_of(grid, first, rows)
+    length = step * (rows - 1)
     fitting = []
     if step < DAY:
         fitting.append("time_of_day")
@@ -57,6 +55,12 @@ def choose_cycles(grid: Grid, first: object, rows: int) -> tuple[str, ...]:
     elif step < 200 * DAY:
         fitting.append("quarter_of_year")
     return tuple(name for name in fitting if length >= ROUNDS * LENGTHS[name] - 2 * step)
+
+
+def step_of(grid: Grid, first: object, rows: int) -> float:
+    """Return the mean time from one of a calendar's rows to the next, in microseconds."""
+    span = grid.ordinals(grid.times(first, 0, rows))
+    return int(span[-1] - span[0]) / (rows - 1)
 
 
 def count_slots(name: str, grid: Grid) -> int:

@@ -17,7 +17,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from titans_seq.exceptions import DataError
-from titans_seq.forecasting.tables.cycles import choose_cycles, count_slots, cycle_slots
+from titans_seq.forecasting.tables.cycles import (
+    LENGTHS,
+    choose_cycles,
+    count_slots,
+    cycle_slots,
+    step_of,
+)
 from titans_seq.forecasting.tables.frames import Columns, Floats
 from titans_seq.forecasting.tables.grid import Grid
 from titans_seq.forecasting.tables.table import Table
@@ -75,6 +81,9 @@ class Preprocess:
     cycle_slots: list[int] = field(default_factory=list)
     """Categories of each of them."""
 
+    cycle_rows: list[float] = field(default_factory=list)
+    """Rows that each of them takes; none in a bundle whose effects do not scale."""
+
     @classmethod
     def learn(cls, table: Table, columns: Columns, train_rows: npt.NDArray[np.int64]) -> Preprocess:
         """Read scales, categories and cycles off the training rows.
@@ -108,14 +117,18 @@ class Preprocess:
             else:
                 learnt.reals[name] = list(_scale(values))
         longest = int(np.argmax(train_rows))
-        learnt.cycles = list(
-            choose_cycles(table.grid, table.first[longest], int(train_rows[longest]))
-        )
+        shown = (table.grid, table.first[longest], int(train_rows[longest]))
+        learnt.cycles = list(choose_cycles(*shown))
         learnt.cycle_slots = [count_slots(name, table.grid) for name in learnt.cycles]
+        learnt.cycle_rows = [LENGTHS[name] / step_of(*shown) for name in learnt.cycles]
         return learnt
 
-    def sizes(self, columns: Columns) -> dict[str, Any]:
-        """Return how many covariates and categories of each role there are, for the network."""
+    def sizes(self, columns: Columns, context_length: int) -> dict[str, Any]:
+        """Return how many covariates and categories of each role there are, for the network.
+
+        The effect of a cycle scales with how much a look-back moves, if that has room for half
+        of it: a longer cycle does not show there.
+        """
 
         def reals(names: Sequence[str]) -> int:
             return sum(name in self.reals for name in names)
@@ -131,6 +144,8 @@ class Preprocess:
             "future_reals": reals(columns.future),
             "future_cardinalities": codes(columns.future)
             + tuple(slots + 1 for slots in self.cycle_slots),
+            "scaled_effects": (False,) * len(codes(columns.future))
+            + tuple(2 * context_length >= rows for rows in self.cycle_rows),
             "static_reals": reals(columns.static),
             "static_cardinalities": (*codes(columns.static), len(self.ids) + 1),
         }
