@@ -109,19 +109,22 @@ def test_a_shifted_and_stretched_history_gives_a_forecast_shifted_and_stretched_
     torch.testing.assert_close(after.quantiles, 3 * before.quantiles + 7, atol=1e-3, rtol=1e-3)
 
 
-@pytest.mark.parametrize("scaled", [True, False])
-def test_a_scaled_effect_grows_with_the_look_back(windows: Windows, scaled: bool) -> None:
+@pytest.mark.parametrize("kind", ["fixed", "scaled"])
+def test_a_scaled_profile_grows_with_the_look_back(windows: Windows, kind: str) -> None:
     network = _network(
-        past_reals=0, past_cardinalities=(), future_reals=0, scaled_effects=(scaled, scaled)
+        past_reals=0, past_cardinalities=(), future_reals=0, future_cardinalities=(4,), cycle=0
     )
+    assert network.cycle is not None
+    other = network.cycle.fixed if kind == "scaled" else network.cycle.scaled
+    torch.nn.init.zeros_(other)
     clock = windows._replace(
         past=torch.zeros(5, 13, 0), past_codes=torch.zeros(5, 13, 0).long(),
-        future=torch.zeros(5, 20, 0),
+        future=torch.zeros(5, 20, 0), future_codes=windows.future_codes[..., :1],
     )  # fmt: skip
     before = network(clock)
     after = network(clock._replace(history=3 * clock.history + 7))
     told = Forecast(3 * before.point + 7, 3 * before.quantiles + 7, before.extra)
-    if scaled:
+    if kind == "scaled":
         torch.testing.assert_close(after.point, told.point, atol=1e-3, rtol=1e-3)
         torch.testing.assert_close(after.quantiles, told.quantiles, atol=1e-3, rtol=1e-3)
     else:
@@ -155,7 +158,7 @@ def test_the_unknown_category_is_the_mean_of_the_known() -> None:
         ({"quantiles": (0.9, 0.1)}, "rising levels"),
         ({"quantiles": (0.0, 0.5)}, "rising levels"),
         ({"normalise": "max"}, "choose one of mean, last, none"),
-        ({"scaled_effects": (True,)}, "one for each of the 0 future categories"),
+        ({"cycle": 0}, "cycle=0: one of the 0 future categories"),
     ],
 )
 def test_refuses_settings_that_cannot_be(setting: dict[str, object], match: str) -> None:

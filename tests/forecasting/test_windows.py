@@ -133,9 +133,11 @@ def test_what_was_not_trained_on_has_code_zero(frame: pd.DataFrame) -> None:
     assert (panel.future_codes[:, 1:] > 0).all()
 
 
-def test_a_cycle_scales_where_half_of_it_fits_in_the_look_back(frame: pd.DataFrame) -> None:
+def test_the_hour_has_a_profile_where_each_row_has_its_slot(frame: pd.DataFrame) -> None:
     table = read_table(frame, COLUMNS)
-    learnt = Preprocess.learn(table, COLUMNS, table.lengths())
-    assert dict(zip(learnt.cycles, learnt.cycle_rows, strict=True)) == {"time_of_day": 24.0}
-    assert learnt.sizes(COLUMNS, 12)["scaled_effects"] == (False, True)
-    assert learnt.sizes(COLUMNS, 11)["scaled_effects"] == (False, False)
+    sizes = Preprocess.learn(table, COLUMNS, table.lengths()).sizes(COLUMNS)
+    assert sizes["future_cardinalities"] == (3, 25)  # holiday, hour
+    assert sizes["cycle"] == 1
+    counted = frame.assign(when=frame["when"].rank(method="dense").astype(int))
+    table = read_table(counted, COLUMNS)
+    assert Preprocess.learn(table, COLUMNS, table.lengths()).sizes(COLUMNS)["cycle"] is None

@@ -53,21 +53,10 @@ class CovariateEffect(nn.Module):
 
     Each covariate acts by itself, in a way that depends on the series, and the effects add
     up; how covariates act together is left to the backbone.
-
-    Parameters
-    ----------
-    reals, cardinalities, static
-        How many numbers, the categories of each code, and how many features of the series.
-    scaled
-        Which codes act in deviations of the look-back: the sun of an hour of the day is worth
-        more in a week of clear days. The others act in units of the series. Left out, all do.
     """
 
-    def __init__(
-        self, reals: int, cardinalities: tuple[int, ...], static: int, scaled: tuple[bool, ...] = ()
-    ) -> None:
+    def __init__(self, reals: int, cardinalities: tuple[int, ...], static: int) -> None:
         super().__init__()
-        self.scaled = scaled or (False,) * len(cardinalities)
         self.codes = Codes(cardinalities, EFFECT_DIM)
         self.reals = nn.ModuleList(nn.Linear(1, EFFECT_DIM) for _ in range(reals))
         count = reals + len(cardinalities)
@@ -83,9 +72,8 @@ class CovariateEffect(nn.Module):
         reals: Float[Tensor, "batch rows reals"],
         codes: Int[Tensor, "batch rows codes"],
         static: Float[Tensor, "batch static"],
-        deviation: Float[Tensor, "batch 1"],
     ) -> Float[Tensor, "batch rows"]:
-        """Return the summed effect of every row, in units of the series."""
+        """Return the summed effect of every row."""
         effect = static.new_zeros(static.shape[0], max(reals.shape[1], codes.shape[1]))
         of_static, readouts = list(self.static), list(self.readouts)
         for column, layer in enumerate(self.reals):
@@ -97,9 +85,46 @@ class CovariateEffect(nn.Module):
             own = codes[..., column]
             if len(vectors) <= own.shape[1]:  # each category once, and not each row
                 by_category = readouts[place](functional.silu(vectors + by_series)).squeeze(-1)
-                said = by_category.gather(1, own)
-            else:
-                hidden = vectors.index_select(0, own.flatten()).view(*own.shape, EFFECT_DIM)
-                said = readouts[place](functional.silu(hidden + by_series)).squeeze(-1)
-            effect = effect + (said * deviation if self.scaled[column] else said)
+                effect = effect + by_category.gather(1, own)
+                continue
+            hidden = vectors.index_select(0, own.flatten()).view(*own.shape, vectors.shape[1])
+            hidden = hidden + by_series
+            effect = effect + readouts[place](functional.silu(hidden)).squeeze(-1)
         return effect
+
+
+class CycleEffect(nn.Module):
+    """What the place in a cycle says by itself: a profile for each series, solved for.
+
+    A profile is in units of the series, or in deviations of the look-back: the sun at noon is
+    worth more in a week of clear days. Which of the two a series has, or neither, is chosen by
+    :func:`titans_seq.forecasting.start.solve_start`.
+
+    Parameters
+    ----------
+    series, slots
+        How many there are, each with the unknown one, which has code 0.
+    """
+
+    def __init__(self, series: int, slots: int) -> None:
+        super().__init__()
+        self.fixed = nn.Parameter(torch.zeros(series, slots))
+        self.scaled = nn.Parameter(torch.zeros(series, slots))
+
+    def forward(
+        self,
+        slots: Int[Tensor, "batch rows"],
+        series: Int[Tensor, " batch"],
+        deviation: Float[Tensor, "batch 1"],
+    ) -> Float[Tensor, "batch rows"]:
+        """Return the effect of every row, in units of the series."""
+        fixed = functional.embedding(series, self.fixed).gather(1, slots)
+        scaled = functional.embedding(series, self.scaled).gather(1, slots)
+        return fixed + scaled * deviation
+
+    @torch.no_grad()
+    def settle_unknown(self) -> None:
+        """Give a series that training never met the mean of the known ones."""
+        for table in (self.fixed, self.scaled):
+            if len(table) > 1:
+                table[0] = table[1:].mean(dim=0)

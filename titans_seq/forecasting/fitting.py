@@ -13,11 +13,11 @@ from torch import Tensor
 
 from titans_seq.exceptions import DataError
 from titans_seq.forecasting.conformal import Calibration
-from titans_seq.forecasting.linear import solve_linear
 from titans_seq.forecasting.losses import summed_loss, training_terms
 from titans_seq.forecasting.network import ForecastNetwork
 from titans_seq.forecasting.network_config import NetworkConfig
 from titans_seq.forecasting.share import settle_share
+from titans_seq.forecasting.start import solve_start
 from titans_seq.forecasting.tables.panel import Panel, Preprocess
 from titans_seq.forecasting.tables.prepare import column_roles
 from titans_seq.forecasting.windows import (
@@ -45,7 +45,7 @@ PATCHES = 4
 HEADS = 2
 """Heads of the backbone."""
 
-PATIENCE = 4
+PATIENCE = 10
 """Epochs without a better validation loss before training stops."""
 
 TRAIN_WINDOWS = 32_768
@@ -102,7 +102,7 @@ def network_config(settings: Mapping[str, Any], preprocess: Preprocess) -> Netwo
         horizon_patch=min(LONGEST_HORIZON_PATCH, settings["horizon"]),
         heads=HEADS,
         **{name: settings[name] for name in direct},
-        **preprocess.sizes(column_roles(settings), context),
+        **preprocess.sizes(column_roles(settings)),
     )
 
 
@@ -167,7 +167,7 @@ def fit_network(
     validation = even_batches(panel, held_out, network) if len(held_out.cutoffs) else None
     batches = training_batches(panel, index, network, settings["batch_size"], seed)
     if validation is not None:
-        solve_linear(network, even_batches(panel, index, network, TRAIN_WINDOWS), validation)
+        solve_start(network, even_batches(panel, index, network, TRAIN_WINDOWS), validation)
     history = train(
         network,
         training_terms,

@@ -1,4 +1,4 @@
-"""Where training begins: the linear part solved for, instead of learnt from nothing.
+"""The linear part, solved for instead of learnt from nothing.
 
 By gradient steps the linear part takes tens of epochs to come to rest, and until then the
 backbone learns what the linear part lacks. Solved by ridge regression it is there at once.
@@ -32,9 +32,12 @@ class Sums(NamedTuple):
 
 @torch.no_grad()
 def solve_linear(
-    network: ForecastNetwork, batches: Iterable[WindowBatch], validation: Iterable[WindowBatch]
-) -> None:
-    """Give the linear part of a new network the weights that least squares give it.
+    network: ForecastNetwork,
+    first: Float[Tensor, "horizon context"],
+    batches: Iterable[WindowBatch],
+    validation: Iterable[WindowBatch],
+) -> Float[Tensor, " series"]:
+    """Give the linear part of a network the weights that least squares give it.
 
     Windows whose horizon was not seen whole are left out. The penalty is the one that does
     best on the validation windows; if none does better than the first weights, these stay.
@@ -42,32 +45,55 @@ def solve_linear(
     Parameters
     ----------
     network
-        Whose covariates have no effect yet.
+        Whose effects are taken off the windows as they are.
+    first
+        Weights that the others are drawn to.
     batches, validation
         Windows to solve for, and to choose by.
+
+    Returns
+    -------
+    Tensor
+        Squared error on the validation windows of each series, by its code.
     """
-    first = network.linear.weight.clone()
-    sums = _sums(network, batches)
+    sums = _sums(network, first, batches)
     choices = [first, *(_solved(first, sums, penalty) for penalty in PENALTIES)]
-    errors = torch.zeros(len(choices), dtype=torch.double)
+    series = network.config.static_cardinalities[-1] if network.config.static_cardinalities else 1
+    errors = torch.zeros(series, len(choices), dtype=torch.double)
     for batch in validation:
         look_back, came = _centred(network, batch)
-        missed = torch.stack([came - look_back @ weight.T for weight in choices])
-        errors += (missed * batch.target_seen.to(missed.device)).double().square().sum((1, 2)).cpu()
-    network.linear.weight.copy_(choices[int(errors.argmin())])
+        seen = batch.target_seen.to(look_back.device)
+        missed = torch.stack(
+            [((came - look_back @ weight.T) * seen).double().square().sum(1) for weight in choices],
+            dim=1,
+        )
+        errors.index_add_(0, series_of(batch), missed.cpu())
+    best = int(errors.sum(0).argmin())
+    network.linear.weight.copy_(choices[best])
+    return errors[:, best]
 
 
-def _sums(network: ForecastNetwork, batches: Iterable[WindowBatch]) -> Sums:
+def series_of(batch: WindowBatch) -> Tensor:
+    """Return the code of each window's series; 0 where series have none."""
+    codes = batch.windows.static_codes
+    return codes[:, -1] if codes.shape[1] else torch.zeros(len(codes), dtype=torch.long)
+
+
+def _sums(
+    network: ForecastNetwork,
+    first: Float[Tensor, "horizon context"],
+    batches: Iterable[WindowBatch],
+) -> Sums:
     """Return what the normal equations are made of."""
-    config, weight = network.config, network.linear.weight
-    inner = torch.zeros(config.context_length, config.context_length).double().to(weight.device)
-    outer = torch.zeros(config.context_length, config.horizon).double().to(weight.device)
+    config, device = network.config, first.device
+    inner = torch.zeros(config.context_length, config.context_length).double().to(device)
+    outer = torch.zeros(config.context_length, config.horizon).double().to(device)
     for batch in batches:
         look_back, came = _centred(network, batch)
-        whole = batch.target_seen.all(1).to(weight.device)
+        whole = batch.target_seen.all(1).to(device)
         look_back, came = look_back[whole], came[whole]
         inner += look_back.T @ look_back
-        outer += look_back.T @ (came - look_back @ weight.T)
+        outer += look_back.T @ (came - look_back @ first.T)
     return Sums(inner, outer)
 
 
@@ -84,10 +110,12 @@ def _solved(
 
 
 def _centred(network: ForecastNetwork, batch: WindowBatch) -> tuple[Tensor, Tensor]:
-    """Return look-backs and what came, less the look-backs' centres, in the units of a series.
+    """Return look-backs and what came, less centres and effects, in the units of a series.
 
     There, not on the scale of each look-back, the errors count alike.
     """
     device = network.linear.weight.device
     outline = network.outline(batch.windows.to(device))
-    return outline.values * outline.spread, batch.target.to(device) - outline.centre
+    target = batch.target.to(device)
+    ahead = outline.effect[:, -target.shape[1] :]
+    return outline.values * outline.spread, target - outline.centre - ahead

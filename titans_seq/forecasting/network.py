@@ -4,9 +4,9 @@ It knows no frames, times or units. A window holds the target on its series' own
 (mean 0 and deviation 1 over the training rows), a mask of what was seen, covariates and
 codes; see :class:`Windows`. The forecast of one step is a sum of three parts:
 
-* what the covariates known ahead explain by themselves (:class:`CovariateEffect`), which
-  is also taken off the history, so that the rest of the network reads and forecasts what
-  is left;
+* what the covariates known ahead explain by themselves (:class:`CovariateEffect`, and
+  :class:`CycleEffect` for the hour of the day), which is also taken off the history, so that
+  the rest of the network reads and forecasts what is left;
 * a linear map of the normalised history, so that a linear model lies inside;
 * what a :class:`titans_seq.TitansBackbone` reads off the history, cut into patches, and
   off the covariates of the horizon.
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from titans_seq.backbone import TitansBackbone
-from titans_seq.forecasting.covariates import Codes, CovariateEffect
+from titans_seq.forecasting.covariates import Codes, CovariateEffect, CycleEffect
 from titans_seq.forecasting.heads import QuantileHead, latest_of, scale_of
 from titans_seq.forecasting.network_config import NetworkConfig
 from titans_seq.forecasting.tokens import Coded, PatchReader, take
@@ -48,8 +48,8 @@ LEAST_SPREAD = 0.1
 BACKBONE_RATE = 1 / 3
 """Learning rate of the backbone and what surrounds it, over that of the linear part."""
 
-EFFECT_RATE = 3.0
-"""Learning rate of the covariates' effects, over that of the linear part."""
+RATES = {"linear": 1.0, "cycle": 1.0, "effect": 3.0}
+"""Learning rates of the linear parts; what covariates say is to be known before the rest."""
 
 
 class Windows(NamedTuple):
@@ -147,9 +147,12 @@ class ForecastNetwork(nn.Module):
         ahead = config.horizon_patch or patch
         self.static_codes = Codes(config.static_cardinalities, CODE_DIM)
         static = config.static_reals + CODE_DIM * len(config.static_cardinalities)
-        self.effect = CovariateEffect(
-            config.future_reals, config.future_cardinalities, static, config.scaled_effects
-        )
+        cardinalities = list(config.future_cardinalities)
+        self.cycle = None
+        if config.cycle is not None:
+            slots = cardinalities.pop(config.cycle)
+            self.cycle = CycleEffect(config.static_cardinalities[-1], slots)
+        self.effect = CovariateEffect(config.future_reals, tuple(cardinalities), static)
         self.past_codes = Codes(config.past_cardinalities, ROW_CODE_DIM)
         self.future_codes = Codes(config.future_cardinalities, ROW_CODE_DIM)
         known = config.future_reals + ROW_CODE_DIM * len(config.future_cardinalities)
@@ -208,13 +211,27 @@ class ForecastNetwork(nn.Module):
     def outline(self, windows: Windows) -> Outline:
         """Return what there is to a batch of windows before the backbone reads them."""
         static = torch.cat([windows.static, *self.static_codes(windows.static_codes)], dim=-1)
-        moves = scale_of(windows.history, windows.seen, self.config.normalise).spread
-        effect = self.effect(windows.future, windows.future_codes, static, moves)
+        effect = self._effect(windows, static)
         behind = effect[:, : self.config.context_length]
         rest = torch.where(windows.seen, windows.history - behind, 0.0)
         scale = scale_of(rest, windows.seen, self.config.normalise)
         values = torch.where(windows.seen, (rest - scale.centre) / scale.spread, 0.0)
         return Outline(static, effect, *scale, values, self.linear(values))
+
+    def _effect(
+        self, windows: Windows, static: Float[Tensor, "batch static"]
+    ) -> Float[Tensor, "batch rows"]:
+        """Return the effect of the covariates known ahead, over the look-back and the horizon."""
+        place, codes = self.config.cycle, windows.future_codes
+        if self.cycle is None or place is None:
+            effect: Tensor = self.effect(windows.future, codes, static)
+            return effect
+        others = torch.cat([codes[..., :place], codes[..., place + 1 :]], dim=-1)
+        deviation = scale_of(windows.history, windows.seen, self.config.normalise).spread
+        effect = self.cycle(codes[..., place], windows.static_codes[:, -1], deviation)
+        if self.effect.readouts:
+            effect = effect + self.effect(windows.future, others, static)
+        return effect
 
     def _features(
         self,
@@ -260,14 +277,13 @@ class ForecastNetwork(nn.Module):
         """Mark how fast each part learns, and what is not to decay."""
         for name, parameter in self.named_parameters():
             part = name.partition(".")[0]
-            rate = {"linear": 1.0, "effect": EFFECT_RATE}.get(part, BACKBONE_RATE)
-            parameter.lr_scale = rate  # type: ignore[attr-defined]
-            parameter.no_weight_decay = part in ("linear", "effect")  # type: ignore[attr-defined]
+            parameter.lr_scale = RATES.get(part, BACKBONE_RATE)  # type: ignore[attr-defined]
+            parameter.no_weight_decay = part in RATES  # type: ignore[attr-defined]
 
     def settle_unknown(self) -> None:
         """Let every unknown category stand for the mean of the known ones."""
         for module in self.modules():
-            if isinstance(module, Codes):
+            if isinstance(module, Codes | CycleEffect):
                 module.settle_unknown()
 
 

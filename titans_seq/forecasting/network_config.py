@@ -33,9 +33,9 @@ class NetworkConfig:
     past_cardinalities: tuple[int, ...] = ()
     future_reals: int = 0
     future_cardinalities: tuple[int, ...] = ()
-    scaled_effects: tuple[bool, ...] = ()
-    """Which of the future categories have an effect in deviations of the look-back, not in those
-    of the series; left out, none has."""
+    cycle: int | None = None
+    """Which of the future categories is the place in a cycle, one row after the other, so that
+    each series has a profile of it; None if none is. Series are told by their last category."""
 
     static_reals: int = 0
     static_cardinalities: tuple[int, ...] = ()
@@ -64,18 +64,20 @@ class NetworkConfig:
         Raises
         ------
         ConfigError
-            If a length is below 1, the quantiles are not rising between 0 and 1, or not every
-            future category is told how its effect scales.
+            If a length is below 1, the quantiles are not rising between 0 and 1, or there is no
+            such category.
         """
         for name in ("context_length", "horizon", "patch_length"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)}: must be at least 1")
         if self.horizon_patch is not None and self.horizon_patch < 1:
             raise ConfigError(f"horizon_patch={self.horizon_patch}: must be at least 1")
-        if len(self.scaled_effects) not in (0, len(self.future_cardinalities)):
+        if self.cycle is not None and not (
+            0 <= self.cycle < len(self.future_cardinalities) and self.static_cardinalities
+        ):
             raise ConfigError(
-                f"scaled_effects={self.scaled_effects}: one for each of the "
-                f"{len(self.future_cardinalities)} future categories, or none"
+                f"cycle={self.cycle}: one of the {len(self.future_cardinalities)} future "
+                "categories, where series have a category of their own"
             )
         bounds = (0.0, *self.quantiles, 1.0)
         if any(low >= high for low, high in pairwise(bounds)):

@@ -3,7 +3,12 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from titans_seq.forecasting.tables.cycles import choose_cycles, count_slots, cycle_slots, step_of
+from titans_seq.forecasting.tables.cycles import (
+    choose_cycles,
+    count_slots,
+    cycle_slots,
+    row_by_row,
+)
 from titans_seq.forecasting.tables.grid import Grid
 
 
@@ -48,7 +53,9 @@ def test_slots_follow_the_local_clock() -> None:
     assert cycle_slots("time_of_day", berlin, Grid("h")).tolist() == [14]
 
 
-def test_the_step_is_the_mean_one() -> None:
-    first = pd.Timestamp("2023-01-01")
-    assert step_of(Grid("15min"), first, 5) == 900e6
-    assert step_of(Grid("MS"), first, 13) == 365 * 86_400e6 / 12
+def test_of_fine_rows_several_share_a_slot_of_the_day() -> None:
+    assert row_by_row("time_of_day", Grid("10min"))
+    assert row_by_row("time_of_day", Grid("h"))
+    assert not row_by_row("time_of_day", Grid("5min"))
+    assert not row_by_row("time_of_day", Grid("7min"))
+    assert not row_by_row("day_of_week", Grid("D"))

@@ -41,8 +41,10 @@ def choose_cycles(grid: Grid, first: object, rows: int) -> tuple[str, ...]:
     """
     if isinstance(grid.freq, int) or rows < 2:
         return ()
-    step = step_of(grid, first, rows)
-    length = step * (rows - 1)
+    times = grid.times(first, 0, rows)
+    span = grid.ordinals(times)
+    length = int(span[-1] - span[0])
+    step = length / (rows - 1)
     fitting = []
     if step < DAY:
         fitting.append("time_of_day")
@@ -57,18 +59,18 @@ def choose_cycles(grid: Grid, first: object, rows: int) -> tuple[str, ...]:
     return tuple(name for name in fitting if length >= ROUNDS * LENGTHS[name] - 2 * step)
 
 
-def step_of(grid: Grid, first: object, rows: int) -> float:
-    """Return the mean time from one of a calendar's rows to the next, in microseconds."""
-    span = grid.ordinals(grid.times(first, 0, rows))
-    return int(span[-1] - span[0]) / (rows - 1)
-
-
 def count_slots(name: str, grid: Grid) -> int:
     """Return how many categories a cycle has."""
     if name == "time_of_day":
         assert grid.fixed is not None
         return max(1, min(FINEST_SLOTS, DAY // grid.fixed))
     return SLOTS[name]
+
+
+def row_by_row(name: str, grid: Grid) -> bool:
+    """Return whether each row of a cycle has a slot of its own."""
+    fixed = grid.fixed
+    return name == "time_of_day" and fixed is not None and fixed * count_slots(name, grid) == DAY
 
 
 def cycle_slots(name: str, times: pd.DatetimeIndex, grid: Grid) -> npt.NDArray[np.int64]:

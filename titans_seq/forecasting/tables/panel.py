@@ -17,13 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from titans_seq.exceptions import DataError
-from titans_seq.forecasting.tables.cycles import (
-    LENGTHS,
-    choose_cycles,
-    count_slots,
-    cycle_slots,
-    step_of,
-)
+from titans_seq.forecasting.tables.cycles import choose_cycles, count_slots, cycle_slots, row_by_row
 from titans_seq.forecasting.tables.frames import Columns, Floats
 from titans_seq.forecasting.tables.grid import Grid
 from titans_seq.forecasting.tables.table import Table
@@ -81,9 +75,6 @@ class Preprocess:
     cycle_slots: list[int] = field(default_factory=list)
     """Categories of each of them."""
 
-    cycle_rows: list[float] = field(default_factory=list)
-    """Rows that each of them takes; none in a bundle whose effects do not scale."""
-
     @classmethod
     def learn(cls, table: Table, columns: Columns, train_rows: npt.NDArray[np.int64]) -> Preprocess:
         """Read scales, categories and cycles off the training rows.
@@ -117,18 +108,14 @@ class Preprocess:
             else:
                 learnt.reals[name] = list(_scale(values))
         longest = int(np.argmax(train_rows))
-        shown = (table.grid, table.first[longest], int(train_rows[longest]))
-        learnt.cycles = list(choose_cycles(*shown))
+        learnt.cycles = list(
+            choose_cycles(table.grid, table.first[longest], int(train_rows[longest]))
+        )
         learnt.cycle_slots = [count_slots(name, table.grid) for name in learnt.cycles]
-        learnt.cycle_rows = [LENGTHS[name] / step_of(*shown) for name in learnt.cycles]
         return learnt
 
-    def sizes(self, columns: Columns, context_length: int) -> dict[str, Any]:
-        """Return how many covariates and categories of each role there are, for the network.
-
-        The effect of a cycle scales with how much a look-back moves, if that has room for half
-        of it: a longer cycle does not show there.
-        """
+    def sizes(self, columns: Columns) -> dict[str, Any]:
+        """Return how many covariates and categories of each role there are, for the network."""
 
         def reals(names: Sequence[str]) -> int:
             return sum(name in self.reals for name in names)
@@ -138,14 +125,14 @@ class Preprocess:
                 len(self.categories[name]) + 1 for name in names if name in self.categories
             )
 
+        own = [row_by_row(name, Grid(self.freq)) for name in self.cycles]
+        known = codes(columns.future)
         return {
             "past_reals": reals(columns.past),
             "past_cardinalities": codes(columns.past),
             "future_reals": reals(columns.future),
-            "future_cardinalities": codes(columns.future)
-            + tuple(slots + 1 for slots in self.cycle_slots),
-            "scaled_effects": (False,) * len(codes(columns.future))
-            + tuple(2 * context_length >= rows for rows in self.cycle_rows),
+            "future_cardinalities": known + tuple(slots + 1 for slots in self.cycle_slots),
+            "cycle": len(known) + own.index(True) if any(own) else None,
             "static_reals": reals(columns.static),
             "static_cardinalities": (*codes(columns.static), len(self.ids) + 1),
         }
