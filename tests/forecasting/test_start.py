@@ -153,3 +153,20 @@ def test_a_series_never_seen_has_the_mean_profile() -> None:
     torch.nn.init.normal_(network.cycle.fixed)
     network.settle_unknown()
     torch.testing.assert_close(network.cycle.fixed[0], network.cycle.fixed[1:].mean(0))
+
+
+@pytest.mark.parametrize(("most", "rate"), [(4 * 25 * 25, start.SOLVED_RATE), (4 * 25 * 25 - 1, 1)])
+def test_of_too_many_series_the_profiles_are_learnt_at_their_own_rate(
+    monkeypatch: pytest.MonkeyPatch, most: int, rate: float
+) -> None:
+    """Three series and the unknown one, 24 slots and the unknown one: more than the horizon."""
+    monkeypatch.setattr(start, "MOST_SUMS", most)
+    learnt, panel = _panel(_days(np.random.default_rng(0), rows=WEEK))
+    network = _network(learnt)
+    batches = _batches(panel, CONTEXT, WEEK)
+    start.solve_start(network, batches, batches)
+    rates = {name: getattr(one, "lr_scale") for name, one in network.named_parameters()}  # noqa: B009
+    assert rates["cycle.fixed"] == rates["cycle.scaled"] == rate
+    assert rates["linear.weight"] == start.SOLVED_RATE
+    tables = network.get_parameter("cycle.fixed"), network.get_parameter("cycle.scaled")
+    assert any(bool(table.any()) for table in tables) == (rate != 1)

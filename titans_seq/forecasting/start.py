@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from titans_seq.forecasting.covariates import CycleEffect
 from titans_seq.forecasting.heads import scale_of
 from titans_seq.forecasting.linear import series_of, solve_linear
 from titans_seq.forecasting.network import ForecastNetwork
@@ -26,7 +27,7 @@ PENALTY = 0.01
 """Penalty of a profile's slots, over what a slot weighs on the average."""
 
 MOST_SUMS = 50_000_000
-"""Numbers that are kept of all series and places of a cycle; of more no profile is solved for."""
+"""Numbers that are kept of all series and places of a cycle; of more the profiles are learnt."""
 
 SOLVED_RATE = 0.1
 """Learning rate of what was solved for, over what it is where everything is learnt."""
@@ -59,14 +60,16 @@ def solve_start(
         Windows to solve for, and to choose by, in an order that does not change.
     """
     first = network.linear.weight.clone()
+    solved: list[nn.Module] = [network.linear]
     errors = [solve_linear(network, first, batches, validation)]
-    cycle, config = network.cycle, network.config
-    if cycle is not None and cycle.fixed.numel() * config.horizon <= MOST_SUMS:
+    cycle = network.cycle
+    if cycle is not None and _sums_kept(cycle, network.config.horizon) <= MOST_SUMS:
         plain = network.linear.weight.clone()
         found: list[Tensor] = []
         for table in (cycle.fixed, cycle.scaled):
             network.linear.weight.copy_(plain)
             for _ in range(ROUNDS):
+                table.zero_()
                 table.copy_(_profiles(network, batches, scaled=table is cycle.scaled))
                 error = solve_linear(network, first, batches, validation)
             found.append(table.clone())
@@ -76,16 +79,21 @@ def solve_start(
         for kind, table in enumerate((cycle.fixed, cycle.scaled)):
             table.copy_(found[kind] * (best == kind + 1)[:, None])
         solve_linear(network, first, batches, validation)
-    parts: list[nn.Module] = [network.linear, *([] if cycle is None else [cycle])]
-    for part in parts:
+        solved.append(cycle)
+    for part in solved:
         for parameter in part.parameters():
             parameter.lr_scale = SOLVED_RATE  # type: ignore[attr-defined]
+
+
+def _sums_kept(cycle: CycleEffect, horizon: int) -> int:
+    """Return how many numbers are kept of all series: a row of the horizon or of slots a place."""
+    return cycle.fixed.numel() * max(horizon, cycle.fixed.shape[1])
 
 
 def _profiles(
     network: ForecastNetwork, batches: Iterable[WindowBatch], *, scaled: bool
 ) -> Float[Tensor, "series slots"]:
-    """Return the profile of each series by least squares, given the linear part.
+    """Return the profile of each series by least squares, given the linear part and no profile.
 
     What a window forecasts is linear in the profile, by a matrix that is the same for all
     windows at one place in the cycle, and at another place the same but turned.
@@ -124,8 +132,6 @@ def _response(network: ForecastNetwork) -> Float[Tensor, "horizon slots"]:
     elif config.normalise == "last":
         centre[-1] = 1.0
     whole = weight + (1 - weight.sum(1, keepdim=True)) * centre
-    if config.normalise == "none":
-        whole = weight
     places = torch.arange(-context, horizon) % slots
     rows = nn.functional.one_hot(places, slots).double()
     return rows[context:] - whole @ rows[:context]
@@ -134,7 +140,10 @@ def _response(network: ForecastNetwork) -> Float[Tensor, "horizon slots"]:
 def _cycle_sums(
     network: ForecastNetwork, batches: Iterable[WindowBatch], *, scaled: bool
 ) -> CycleSums:
-    """Return the sums over all windows that were seen whole and in which no slot is left out."""
+    """Return the sums over all windows that were seen whole and in which no slot is left out.
+
+    The network's own profiles must be zero.
+    """
     config, cycle = network.config, network.cycle
     assert config.cycle is not None
     assert cycle is not None
@@ -142,9 +151,6 @@ def _cycle_sums(
     slots -= 1
     weight = torch.zeros(series, slots, dtype=torch.double)
     lacking = torch.zeros(series * slots, horizon, dtype=torch.double)
-    kept = cycle.fixed.clone(), cycle.scaled.clone()
-    cycle.fixed.zero_()
-    cycle.scaled.zero_()
     device = network.linear.weight.device
     for batch in batches:
         windows = batch.windows
@@ -158,6 +164,4 @@ def _cycle_sums(
         place = series_of(batch) * slots + codes[:, config.context_length] % slots
         weight.view(-1).index_add_(0, place, unit.square())
         lacking.index_add_(0, place, unit[:, None] * missed)
-    cycle.fixed.copy_(kept[0])
-    cycle.scaled.copy_(kept[1])
     return CycleSums(weight, lacking.view(series, slots, horizon))

@@ -169,7 +169,7 @@ class WindowBatches:
             yield gather(self.panel, drawn.take(part), **self.lengths)
 
     def drawn(self) -> WindowIndex:
-        """Return which windows come, in their order; of a shuffled epoch, the next one's."""
+        """Return which windows an epoch has, in their order; shuffled ones are drawn anew."""
         total = len(self.index.cutoffs)
         if self.generator is None:
             order = np.linspace(0, total - 1, self.count).astype(np.int64)
