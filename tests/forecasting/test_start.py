@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,14 +12,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from titans_seq.forecasting import start
+from titans_seq.forecasting import TitansForecaster, profiles, start
 from titans_seq.forecasting.heads import Normalisation
+from titans_seq.forecasting.held_out import judged, stretch_of
 from titans_seq.forecasting.network import ForecastNetwork
 from titans_seq.forecasting.network_config import NetworkConfig
 from titans_seq.forecasting.tables.frames import Columns
 from titans_seq.forecasting.tables.panel import Panel, Preprocess
 from titans_seq.forecasting.tables.table import read_table
-from titans_seq.forecasting.windows import WindowBatches, WindowIndex, gather, index_windows
+from titans_seq.forecasting.windows import (
+    WindowBatch,
+    WindowBatches,
+    WindowIndex,
+    gather,
+    index_windows,
+)
 
 COLUMNS = Columns(id="unique_id", time="ds", target=("y",))
 CONTEXT, HORIZON, DAY = 16, 9, 24
@@ -71,43 +79,88 @@ def _batches(panel: Panel, begin: int, end: int) -> WindowBatches:
     )
 
 
-def _one_by_one(
-    network: ForecastNetwork, panel: Panel, index: WindowIndex, *, scaled: bool
-) -> Tensor:
-    """Return the profiles by least squares over a design matrix of every window and step."""
+def _folds(batches: Iterable[WindowBatch], fold: int = 0) -> Iterator[tuple[WindowBatch, Tensor]]:
+    """Give all windows one fold."""
+    for batch in batches:
+        yield batch, torch.full((len(batch.target),), fold)
+
+
+def _designs(
+    network: ForecastNetwork, panel: Panel, index: WindowIndex, series: int
+) -> tuple[Tensor, Tensor]:
+    """Return what every slot, in both units, adds to every step of a series, and what it lacks."""
     assert network.cycle is not None
-    table = network.cycle.scaled if scaled else network.cycle.fixed
-    found = torch.zeros(table.shape, dtype=torch.double)
-    for code in range(1, len(table)):
-        own = index.take(index.series == code - 1)
-        batch = gather(panel, own, context_length=CONTEXT, horizon=HORIZON)
-        columns = []
-        before = network.outline(batch.windows).expected().double()
+    own = index.take(index.series == series)
+    batch = gather(panel, own, context_length=CONTEXT, horizon=HORIZON)
+    before = network.outline(batch.windows).expected().double()
+    columns = []
+    for table in (network.cycle.fixed, network.cycle.scaled):
         for slot in range(1, DAY + 1):
-            table[code, slot] = 1.0
+            table[series + 1, slot] = 1.0
             columns.append(network.outline(batch.windows).expected().double() - before)
-            table[code, slot] = 0.0
-        design = torch.stack([one.flatten() for one in columns], dim=1)
-        normal = design.T @ design
-        penalty = start.PENALTY * normal.diagonal().mean() * torch.eye(DAY, dtype=torch.double)
-        lacks = (batch.target - before).double().flatten()
-        found[code, 1:] = torch.linalg.solve(normal + penalty, design.T @ lacks)
-    return found
+            table[series + 1, slot] = 0.0
+    return torch.stack(columns, dim=-1), (batch.target - before).double()
 
 
 @pytest.mark.parametrize("normalise", ["mean", "last", "none"])
-@pytest.mark.parametrize("scaled", [False, True])
 @torch.no_grad()
-def test_profiles_are_those_of_all_windows_one_by_one(
-    normalise: Normalisation, scaled: bool
-) -> None:
+def test_equations_are_those_of_all_windows_one_by_one(normalise: Normalisation) -> None:
     learnt, panel = _panel(_days(np.random.default_rng(0), rows=WEEK))
     network = _network(learnt, normalise)
     network.linear.weight.add_(0.1 * torch.randn(HORIZON, CONTEXT))
     batches = _batches(panel, CONTEXT, WEEK)
-    told = _one_by_one(network, panel, batches.index, scaled=scaled)
-    found = start._profiles(network, batches, scaled=scaled)
-    torch.testing.assert_close(found.double(), told, atol=2e-4, rtol=2e-3)
+    matrix = profiles._response(network)
+    sums = profiles._profile_sums(network, matrix, _folds(batches, 2))
+    for series in range(3):
+        design, lacks = (
+            part.flatten(0, 1) for part in _designs(network, panel, batches.index, series)
+        )
+        (found,) = (
+            equations
+            for some, equations in profiles._equations(matrix, sums)
+            if series + 1 in some.tolist()
+        )
+        normal, told = design.T @ design, design.T @ lacks
+        torch.testing.assert_close(found.normal[2, series + 1], normal, atol=1e-3, rtol=1e-4)
+        torch.testing.assert_close(found.told[2, series + 1], told, atol=1e-3, rtol=1e-4)
+        for units, slots in (([0], slice(DAY)), ([1], slice(DAY, None)), ([0, 1], slice(None))):
+            whole = profiles.Equations(found.normal[2, series + 1], found.told[2, series + 1])
+            ridge = normal.diagonal().view(2, DAY).mean(1).repeat_interleave(DAY)[slots]
+            by_hand = torch.linalg.solve(
+                normal[slots, slots] + profiles.PENALTY * ridge.diag(), told[slots]
+            )
+            got = whole.of(units).solution(len(units))
+            torch.testing.assert_close(got, by_hand, atol=1e-3, rtol=1e-3)
+
+
+@torch.no_grad()
+def test_a_fold_is_judged_by_what_the_others_give() -> None:
+    """The change in squared errors, against a network that has the others' profile."""
+    learnt, panel = _panel(_days(np.random.default_rng(0), rows=2 * WEEK))
+    network = _network(learnt)
+    cycle = network.cycle
+    assert cycle is not None
+    early, late = _batches(panel, CONTEXT, WEEK), _batches(panel, WEEK, 2 * WEEK)
+    matrix = profiles._response(network)
+    both = [*_folds(early, 0), *_folds(late, 4)]
+    ((_, fold),) = profiles._equations(matrix, profiles._profile_sums(network, matrix, both))
+    whole = profiles.Equations(*(part.sum(0) for part in fold))
+    rest = profiles.Equations(*(one - part for one, part in zip(whole, fold, strict=True)))
+    changed = profiles._change(rest, fold, [0, 1])[4]
+    before = _squares(network, late, panel)
+    given = rest.of([0, 1]).solution(2)[4].unflatten(-1, (2, -1))
+    cycle.put(torch.arange(4), [0, 1], given)
+    told = _squares(network, late, panel) - before
+    torch.testing.assert_close(changed[1:], told, atol=1e-2, rtol=1e-4)
+
+
+def _squares(network: ForecastNetwork, batches: WindowBatches, panel: Panel) -> Tensor:
+    """Return the squared error of each series."""
+    errors = torch.zeros(3, dtype=torch.double)
+    for batch in batches:
+        missed = (batch.target - network.outline(batch.windows).expected()).double()
+        errors.index_add_(0, batch.windows.static_codes[:, -1] - 1, missed.square().sum(1))
+    return errors
 
 
 @torch.no_grad()
@@ -122,7 +175,9 @@ def test_each_series_has_the_profile_that_it_shows() -> None:
     code = {name: place + 1 for place, name in enumerate(learnt.ids)}
     assert fixed[code["fixed"]]
     assert scaled[code["scaled"]]
-    assert not (fixed & scaled).any()
+    assert not fixed[code["none"]]
+    assert not scaled[code["none"]]
+    torch.testing.assert_close(cycle.used[:, 1:, 0] > 0, torch.stack([fixed, scaled])[:, 1:])
     assert cycle.fixed[:, 0].abs().sum() + cycle.scaled[:, 0].abs().sum() == 0
 
 
@@ -130,7 +185,8 @@ def test_each_series_has_the_profile_that_it_shows() -> None:
 def test_windows_with_gaps_or_slots_out_of_turn_do_not_count() -> None:
     learnt, panel = _panel(_days(np.random.default_rng(0), rows=WEEK))
     network, batches = _network(learnt), _batches(panel, CONTEXT, WEEK)
-    told = start._profiles(network, batches, scaled=False)
+    matrix = profiles._response(network)
+    told = profiles._profile_sums(network, matrix, _folds(batches))
     spoilt = []
     for batch in batches:
         windows, few = batch.windows, batch.target_seen.clone()
@@ -142,7 +198,11 @@ def test_windows_with_gaps_or_slots_out_of_turn_do_not_count() -> None:
             batch._replace(target=batch.target + 50, target_seen=few),
             batch._replace(windows=windows._replace(future_codes=summer), target=batch.target + 50),
         ]
-    torch.testing.assert_close(start._profiles(network, spoilt, scaled=False), told)
+    unplaced = [
+        (batch._replace(target=batch.target + 50), fold) for batch, fold in _folds(batches, -1)
+    ]
+    found = profiles._profile_sums(network, matrix, [*_folds(spoilt), *unplaced])
+    torch.testing.assert_close(found, told)
 
 
 @torch.no_grad()
@@ -155,18 +215,80 @@ def test_a_series_never_seen_has_the_mean_profile() -> None:
     torch.testing.assert_close(network.cycle.fixed[0], network.cycle.fixed[1:].mean(0))
 
 
-@pytest.mark.parametrize(("most", "rate"), [(4 * 25 * 25, start.SOLVED_RATE), (4 * 25 * 25 - 1, 1)])
-def test_of_too_many_series_the_profiles_are_learnt_at_their_own_rate(
-    monkeypatch: pytest.MonkeyPatch, most: int, rate: float
-) -> None:
-    """Three series and the unknown one, 24 slots and the unknown one: more than the horizon."""
-    monkeypatch.setattr(start, "MOST_SUMS", most)
-    learnt, panel = _panel(_days(np.random.default_rng(0), rows=WEEK))
+def test_what_was_solved_for_learns_slowly_and_what_was_not_chosen_not_at_all() -> None:
+    learnt, panel = _panel(_days(np.random.default_rng(1)))
     network = _network(learnt)
-    batches = _batches(panel, CONTEXT, WEEK)
-    start.solve_start(network, batches, batches)
+    cycle = network.cycle
+    assert cycle is not None
+    start.solve_start(
+        network, _batches(panel, CONTEXT, 8 * WEEK), _batches(panel, 8 * WEEK, 12 * WEEK)
+    )
     rates = {name: getattr(one, "lr_scale") for name, one in network.named_parameters()}  # noqa: B009
-    assert rates["cycle.fixed"] == rates["cycle.scaled"] == rate
-    assert rates["linear.weight"] == start.SOLVED_RATE
-    tables = network.get_parameter("cycle.fixed"), network.get_parameter("cycle.scaled")
-    assert any(bool(table.any()) for table in tables) == (rate != 1)
+    solved = ("linear.weight", "linear.bias", "cycle.fixed", "cycle.scaled")
+    assert [rates[name] for name in solved] == [start.SOLVED_RATE] * 4
+    batch = next(iter(_batches(panel, CONTEXT, 12 * WEEK)))
+    network.outline(batch.windows).expected().square().sum().backward()
+    for used, table in zip(cycle.used, (cycle.fixed, cycle.scaled), strict=True):
+        assert table.grad is not None
+        assert not (table.grad * (1 - used)).any()
+        assert bool((table.grad * used).any()) == bool(used.any())
+
+
+def _weeks(*, telling: bool, rows: int = 16 * WEEK) -> dict[str, Floats]:
+    """Return hours of noise, with Sundays that are the same each week or another each week."""
+    rng = np.random.default_rng(2)
+    days = np.arange(rows) // DAY
+    weekday = np.array([0, 0, 0, 0, 0, 1.0, 3.0])[days % 7]
+    other = rng.normal(size=days[-1] + 1)[days]
+    return {name: (weekday if telling else other) + rng.normal(size=rows) for name in "ab"}
+
+
+@pytest.mark.parametrize("telling", [True, False])
+def test_a_cycle_that_tells_nothing_is_idle(telling: bool) -> None:
+    learnt, panel = _panel(_weeks(telling=telling))
+    network = _network(learnt)
+    batches, held_out = _batches(panel, CONTEXT, 12 * WEEK), _batches(panel, 12 * WEEK, 16 * WEEK)
+    start.solve_start(network, batches, held_out)
+    assert learnt.cycles == ["time_of_day", "day_of_week"]
+    assert start.idle_cycles(network, batches, held_out, 2) == ([] if telling else [1])
+
+
+@pytest.mark.parametrize("telling", [True, False])
+def test_a_forecaster_goes_without_an_idle_cycle(telling: bool) -> None:
+    rows = 16 * WEEK
+    times = pd.date_range("2024-01-01", periods=rows, freq="h")
+    frame = pd.concat(
+        pd.DataFrame({"unique_id": name, "ds": times, "y": y})
+        for name, y in _weeks(telling=telling, rows=rows).items()
+    )
+    forecaster = TitansForecaster(
+        horizon=HORIZON, context_length=CONTEXT, max_epochs=1, random_state=0
+    )
+    forecaster.fit(frame)
+    kept = ["time_of_day", "day_of_week"] if telling else ["time_of_day"]
+    assert forecaster.preprocess_.cycles == kept
+    assert len(forecaster.network_.config.future_cardinalities) == len(kept)
+    assert np.isfinite(forecaster.predict()["y_pred"]).all()
+
+
+def test_stretches_hold_whole_horizons() -> None:
+    cutoffs = torch.cat([torch.arange(100, 200), torch.arange(300, 312)])
+    series = torch.cat([torch.zeros(100), torch.ones(12)]).long()
+    found = stretch_of(WindowIndex(series, cutoffs), 5)
+    assert found[:100].unique().tolist() == [-1, 0, 1, 2, 3]
+    assert (found[100:] == 0).all()  # of less than four horizons there is one stretch
+    for stretch in range(4):
+        inside = cutoffs[:100][found[:100] == stretch]
+        assert inside.min() >= 100 + 25 * stretch
+        assert stretch == 3 or inside.max() + 5 <= 100 + 25 * (stretch + 1)
+
+
+def test_a_stretch_is_judged_if_most_windows_are_elsewhere() -> None:
+    counts = torch.tensor([[3.0, 9.0], [3.0, 0.0], [3.0, 0.0], [3.0, 0.0], [3.0, 2.0]])
+    assert judged(counts).tolist() == [
+        [True, False],
+        [True] * 2,
+        [True] * 2,
+        [True] * 2,
+        [True] * 2,
+    ]

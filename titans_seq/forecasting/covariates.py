@@ -96,9 +96,10 @@ class CovariateEffect(nn.Module):
 class CycleEffect(nn.Module):
     """What the place in a cycle says by itself: a profile for each series, solved for.
 
-    A profile is in units of the series, or in deviations of the look-back: the sun at noon is
-    worth more in a week of clear days. Which of the two a series has, or neither, is chosen by
-    :func:`titans_seq.forecasting.start.solve_start`.
+    A profile is in units of the series, or in deviations of the look-back (the sun at noon is
+    worth more in a week of clear days), or a sum of both. Which it is, or none, is chosen by
+    :func:`titans_seq.forecasting.profiles.solve_profiles`, and what was not chosen is not
+    learnt.
 
     Parameters
     ----------
@@ -106,10 +107,13 @@ class CycleEffect(nn.Module):
         How many there are, each with the unknown one, which has code 0.
     """
 
+    used: Tensor
+
     def __init__(self, series: int, slots: int) -> None:
         super().__init__()
         self.fixed = nn.Parameter(torch.zeros(series, slots))
         self.scaled = nn.Parameter(torch.zeros(series, slots))
+        self.register_buffer("used", torch.ones(2, series, 1))
 
     def forward(
         self,
@@ -118,13 +122,45 @@ class CycleEffect(nn.Module):
         deviation: Float[Tensor, "batch 1"],
     ) -> Float[Tensor, "batch rows"]:
         """Return the effect of every row, in units of the series."""
-        fixed = functional.embedding(series, self.fixed).gather(1, slots)
-        scaled = functional.embedding(series, self.scaled).gather(1, slots)
+        fixed, scaled = (
+            functional.embedding(series, table * used).gather(1, slots)
+            for table, used in zip((self.fixed, self.scaled), self.used, strict=True)
+        )
         return fixed + scaled * deviation
+
+    @torch.no_grad()
+    def clear(self) -> None:
+        """Let no series have a profile."""
+        for values in (self.fixed, self.scaled, self.used):
+            values.zero_()
+
+    @torch.no_grad()
+    def put(
+        self,
+        series: Int[Tensor, " some"],
+        units: list[int],
+        profiles: Float[Tensor, "some units slots"],
+    ) -> None:
+        """Give some series their profiles.
+
+        Parameters
+        ----------
+        series
+            Codes.
+        units
+            What the profiles are in: 0 for units of the series, 1 for deviations.
+        profiles
+            Without the unknown slot.
+        """
+        for place, unit in enumerate(units):
+            table = (self.fixed, self.scaled)[unit]
+            table[series, 1:] = profiles[:, place].to(table)
+            self.used[unit, series] = 1.0
 
     @torch.no_grad()
     def settle_unknown(self) -> None:
         """Give a series that training never met the mean of the known ones."""
-        for table in (self.fixed, self.scaled):
+        for table, used in zip((self.fixed, self.scaled), self.used, strict=True):
             if len(table) > 1:
-                table[0] = table[1:].mean(dim=0)
+                table[0] = (table * used)[1:].mean(dim=0)
+                used[0] = 1.0

@@ -246,14 +246,14 @@ class TitansForecaster(AssessedForecaster):
         panel = preprocess.panel(table, columns)
         seed = from_first(lambda: int(check_random_state(self.random_state).randint(2**31)))
         trained = fit_network(self.get_params(deep=False), preprocess, panel, train_rows, seed)
-        self._keep(trained.network, preprocess)
+        self._keep(trained.network, trained.preprocess)
         self._table, self._train_rows = table, train_rows
         self.history_ = trained.history
         if self.context_length is None:
             self.memories_ = self._fit_memories(table, train_rows, calibrate=calibrate)
             self.calibration_ = self.memories_.calibration
         elif calibrate:
-            self.calibration_ = calibrate_network(trained.network, panel, trained.held_out)
+            self.calibration_ = calibrate_network(trained.network, trained.panel, trained.held_out)
         return self
 
     def _trained_on(self, table: Table) -> Predictor:

@@ -17,8 +17,8 @@ from titans_seq.forecasting.losses import summed_loss, training_terms
 from titans_seq.forecasting.network import ForecastNetwork
 from titans_seq.forecasting.network_config import NetworkConfig
 from titans_seq.forecasting.share import settle_share
-from titans_seq.forecasting.start import solve_start
-from titans_seq.forecasting.tables.panel import Panel, Preprocess
+from titans_seq.forecasting.start import idle_cycles, solve_start
+from titans_seq.forecasting.tables.panel import Panel, Preprocess, without_cycles
 from titans_seq.forecasting.tables.prepare import column_roles
 from titans_seq.forecasting.windows import (
     WindowBatches,
@@ -78,6 +78,12 @@ class Trained(NamedTuple):
     """What training gives."""
 
     network: ForecastNetwork
+    preprocess: Preprocess
+    """Without the cycles that tell nothing."""
+
+    panel: Panel
+    """The rows, without them."""
+
     history: History
 
     held_out: WindowIndex
@@ -159,15 +165,15 @@ def fit_network(
     DataError
         If there is no window to train on.
     """
-    config = network_config(settings, preprocess)
-    index, held_out = split_windows(config, panel, train_rows)
-    config = replace(config, token_dropout=token_dropout(len(index.cutoffs)))
-    with seeded(seed):
-        network = ForecastNetwork(config)
+    index, held_out = split_windows(network_config(settings, preprocess), panel, train_rows)
+    network = _new_network(settings, preprocess, len(index.cutoffs), seed)
+    idle = _begin(network, preprocess, panel, index, held_out)
+    if idle:
+        preprocess, panel = without_cycles(preprocess, panel, idle)
+        network = _new_network(settings, preprocess, len(index.cutoffs), seed)
+        _begin(network, preprocess, panel, index, held_out)
     validation = even_batches(panel, held_out, network) if len(held_out.cutoffs) else None
     batches = training_batches(panel, index, network, settings["batch_size"], seed)
-    if validation is not None:
-        solve_start(network, even_batches(panel, index, network, TRAIN_WINDOWS), validation)
     history = train(
         network,
         training_terms,
@@ -186,7 +192,32 @@ def fit_network(
     if validation is not None:
         settle_share(network, validation)
     network.settle_unknown()
-    return Trained(network, history, held_out)
+    return Trained(network, preprocess, panel, history, held_out)
+
+
+def _new_network(
+    settings: Mapping[str, Any], preprocess: Preprocess, windows: int, seed: int
+) -> ForecastNetwork:
+    """Return a network that knows nothing yet."""
+    config = network_config(settings, preprocess)
+    with seeded(seed):
+        return ForecastNetwork(replace(config, token_dropout=token_dropout(windows)))
+
+
+def _begin(
+    network: ForecastNetwork,
+    preprocess: Preprocess,
+    panel: Panel,
+    index: WindowIndex,
+    held_out: WindowIndex,
+) -> list[int]:
+    """Solve for what can be solved for, and return which cycles of the calendar tell nothing."""
+    if not len(held_out.cutoffs):
+        return []
+    batches = even_batches(panel, index, network, TRAIN_WINDOWS)
+    validation = even_batches(panel, held_out, network)
+    solve_start(network, batches, validation)
+    return idle_cycles(network, batches, validation, len(preprocess.cycles))
 
 
 def token_dropout(windows: int) -> float:

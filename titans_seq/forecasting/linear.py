@@ -36,7 +36,7 @@ def solve_linear(
     first: Float[Tensor, "horizon context"],
     batches: Iterable[WindowBatch],
     validation: Iterable[WindowBatch],
-) -> Float[Tensor, " series"]:
+) -> None:
     """Give the linear part of a network the weights that least squares give it.
 
     Windows whose horizon was not seen whole are left out. The penalty is the one that does
@@ -50,27 +50,16 @@ def solve_linear(
         Weights that the others are drawn to.
     batches, validation
         Windows to solve for, and to choose by.
-
-    Returns
-    -------
-    Tensor
-        Squared error on the validation windows of each series, by its code.
     """
     sums = _sums(network, first, batches)
     choices = [first, *(_solved(first, sums, penalty) for penalty in PENALTIES)]
-    series = network.config.static_cardinalities[-1] if network.config.static_cardinalities else 1
-    errors = torch.zeros(series, len(choices), dtype=torch.double)
+    errors = torch.zeros(len(choices), dtype=torch.double)
     for batch in validation:
         look_back, came = _centred(network, batch)
         seen = batch.target_seen.to(look_back.device)
-        missed = torch.stack(
-            [((came - look_back @ weight.T) * seen).double().square().sum(1) for weight in choices],
-            dim=1,
-        )
-        errors.index_add_(0, series_of(batch), missed.cpu())
-    best = int(errors.sum(0).argmin())
-    network.linear.weight.copy_(choices[best])
-    return errors[:, best]
+        for place, weight in enumerate(choices):
+            errors[place] += ((came - look_back @ weight.T) * seen).double().square().sum().cpu()
+    network.linear.weight.copy_(choices[int(errors.argmin())])
 
 
 def series_of(batch: WindowBatch) -> Tensor:

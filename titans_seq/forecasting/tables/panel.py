@@ -6,8 +6,8 @@ are gathered from it (:mod:`titans_seq.forecasting.windows`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -217,6 +217,29 @@ class Preprocess:
         columns += more
         stacked = np.stack(columns, axis=1) if columns else np.zeros((rows, 0), np.int64)
         return torch.from_numpy(stacked.astype(np.int64))
+
+
+def without_cycles(
+    learnt: Preprocess, panel: Panel, places: Collection[int]
+) -> tuple[Preprocess, Panel]:
+    """Return what was learnt and its panel without some of the cycles.
+
+    Parameters
+    ----------
+    learnt, panel
+        That belong together.
+    places
+        Of the cycles among ``learnt.cycles``.
+    """
+    kept = [place for place in range(len(learnt.cycles)) if place not in places]
+    others = panel.future_codes.shape[1] - len(learnt.cycles)
+    columns = [*range(others), *(others + place for place in kept)]
+    fewer = replace(
+        learnt,
+        cycles=[learnt.cycles[place] for place in kept],
+        cycle_slots=[learnt.cycle_slots[place] for place in kept],
+    )
+    return fewer, replace(panel, future_codes=panel.future_codes[:, columns])
 
 
 def series_scales(table: Table, train_rows: npt.NDArray[np.int64]) -> Floats:

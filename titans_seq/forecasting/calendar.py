@@ -1,0 +1,68 @@
+"""Which cycles of the calendar tell anything, as stretches of time that are held out say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from titans_seq.forecasting.held_out import FOLDS, judged
+from titans_seq.forecasting.linear import series_of
+from titans_seq.forecasting.network import ForecastNetwork
+from titans_seq.forecasting.windows import WindowBatch
+
+
+@torch.no_grad()
+def tells(
+    network: ForecastNetwork,
+    folds: Iterable[tuple[WindowBatch, Int[Tensor, " batch"]]],
+    columns: list[int],
+) -> list[bool]:
+    """Return for each of some categories known ahead whether it tells what forecasts lack.
+
+    By the day of the week, say, each series lacks something on the average. Where that is worth
+    knowing, errors in one stretch of time are smaller less what is lacking in the others; a
+    few dozen weeks always show some week, and a network that learns it is wrong in the next.
+
+    Parameters
+    ----------
+    network
+        Solved for, and the categories without effect yet.
+    folds
+        Windows, with the fold of each; fold -1 does not count.
+    columns
+        Of the categories known ahead.
+    """
+    config, device = network.config, network.linear.weight.device
+    series = config.static_cardinalities[-1] if config.static_cardinalities else 1
+    slots = max((config.future_cardinalities[column] for column in columns), default=1)
+    shape = (len(columns), FOLDS, series, slots)
+    rows, lacks = (torch.zeros(shape, dtype=torch.double) for _ in range(2))
+    windows_of = torch.zeros(FOLDS, series, dtype=torch.double)
+    for batch, fold in folds:
+        counts = batch.target_seen & (fold >= 0)[:, None]
+        missed = batch.target - network.outline(batch.windows.to(device)).expected().cpu()
+        missed = torch.where(counts, missed, 0.0).double()
+        own = fold.clamp(min=0) * series + series_of(batch)
+        windows_of.view(-1).index_add_(0, own, (fold >= 0).double())
+        for place, column in enumerate(columns):
+            codes = batch.windows.future_codes[:, config.context_length :, column]
+            cell = (own[:, None] * slots + codes).flatten()
+            rows[place].view(-1).index_add_(0, cell, counts.double().flatten())
+            lacks[place].view(-1).index_add_(0, cell, missed.flatten())
+    told = judged(windows_of)
+    other_rows, other_lacks = (part.sum(1, keepdim=True) - part for part in (rows, lacks))
+    effect = torch.where(other_rows > 0, _beyond_mean(other_rows, other_lacks), 0.0)
+    left = rows * (_beyond_mean(rows, lacks) - effect).square()
+    change = (left - rows * _beyond_mean(rows, lacks).square()).sum(-1)
+    return ((change * told).sum((1, 2)) < 0).tolist()
+
+
+def _beyond_mean(
+    rows: Float[Tensor, "*rest slots"], lacks: Float[Tensor, "*rest slots"]
+) -> Float[Tensor, "*rest slots"]:
+    """Return what a row of each slot lacks on the average, beyond what all rows do."""
+    mean = lacks.sum(-1, keepdim=True) / rows.sum(-1, keepdim=True).clamp(min=1)
+    return lacks / rows.clamp(min=1) - mean
