@@ -226,8 +226,8 @@ def test_what_was_solved_for_learns_slowly_and_what_was_not_chosen_not_at_all() 
     rates = {name: getattr(one, "lr_scale") for name, one in network.named_parameters()}  # noqa: B009
     solved = ("linear.weight", "linear.bias", "cycle.fixed", "cycle.scaled")
     assert [rates[name] for name in solved] == [start.SOLVED_RATE] * 4
-    batch = next(iter(_batches(panel, CONTEXT, 12 * WEEK)))
-    network.outline(batch.windows).expected().square().sum().backward()
+    for batch in _batches(panel, CONTEXT, 12 * WEEK):
+        network.outline(batch.windows).expected().square().sum().backward()
     for used, table in zip(cycle.used, (cycle.fixed, cycle.scaled), strict=True):
         assert table.grad is not None
         assert not (table.grad * (1 - used)).any()
@@ -269,6 +269,19 @@ def test_a_forecaster_goes_without_an_idle_cycle(telling: bool) -> None:
     assert forecaster.preprocess_.cycles == kept
     assert len(forecaster.network_.config.future_cardinalities) == len(kept)
     assert np.isfinite(forecaster.predict()["y_pred"]).all()
+
+
+def test_of_kinds_that_do_as_well_the_first_is_taken_but_none_only_where_it_is_best() -> None:
+    told = torch.tensor([[1.0] * 5] * 4 + [[0.0] * 5]).double()
+    change = torch.zeros(4, 5, 5).double()
+    change[1:, :4, 0] = torch.tensor([[1.0], [2], [3]])  # each worse than none
+    change[1:, :4, 1] = torch.tensor([[-5.0, -3, -5, -3], [-4, -4, -4, -5], [-9, -9, -9, -9]])
+    change[1:, :4, 2] = torch.tensor([[-5.0, -3, -5, -3], [-4, -5, -4, -5], [-4, -4, -4, -4]])
+    change[1:, :4, 3] = torch.tensor([[-1.0, -1, -1, -1], [-4, -5, -4, -5], [-5, -4, -5, -5]])
+    change[1:, :4, 4] = torch.tensor([[-1.0, 2, -1, -1], [-9, 9, 0, 2], [9, 9, 9, 9]])
+    change[1:, 4] = 100 * torch.randn(3, 5)  # is not judged
+    change[:, 4] *= told[4]
+    assert profiles._preferred(change, told).tolist() == [0, 3, 1, 2, 1]
 
 
 def test_stretches_hold_whole_horizons() -> None:

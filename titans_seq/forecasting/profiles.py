@@ -53,8 +53,11 @@ class Equations(NamedTuple):
         return found
 
 
-KINDS: tuple[list[int], ...] = ([], [0], [1], [0, 1])
-"""Units of a series' profile: none, its own, deviations of the look-back, or a sum of both."""
+KINDS: tuple[list[int], ...] = ([], [1], [0], [0, 1])
+"""Units of a series' profile: none, deviations of the look-back, its own, or a sum of both.
+
+In the order in which they are preferred: what grows with the look-back holds in any season.
+"""
 
 
 @torch.no_grad()
@@ -64,8 +67,8 @@ def solve_profiles(
     """Give each series of a network the profile that held-out windows bear out.
 
     It is the one that least squares give it in its own units, in deviations of the look-back,
-    in both, or none; each fold is forecast with what the others give, and the kind that does
-    best in all is taken.
+    in both, or none; each fold is forecast with what the others give. The first kind that does
+    no worse than the best by more than a standard error over the folds is taken.
 
     Parameters
     ----------
@@ -84,13 +87,27 @@ def solve_profiles(
         told = judged(count).double()
         whole = Equations(*(part.sum(0) for part in equations))
         rest = Equations(*(one - part for one, part in zip(whole, equations, strict=True)))
-        change = [told.new_zeros(told.shape[1])]
-        change += [(told * _change(rest, equations, units)).sum(0) for units in KINDS[1:]]
-        best = torch.stack(change).argmin(0)
+        change = [torch.zeros_like(told)]
+        change += [told * _change(rest, equations, units) for units in KINDS[1:]]
+        chosen = _preferred(torch.stack(change), told)
         for kind, units in enumerate(KINDS[1:], start=1):
-            own = best == kind
+            own = chosen == kind
             found = whole.of(units).solution(len(units))[own].unflatten(-1, (len(units), -1))
             cycle.put(series[own], units, found)
+
+
+def _preferred(
+    change: Float[Tensor, "kinds folds series"], told: Float[Tensor, "folds series"]
+) -> Int[Tensor, " series"]:
+    """Return the kind of each series, none only where it is best."""
+    best = change.sum(1).argmin(0)
+    worse = change - change.gather(0, best.expand_as(change))
+    folds = told.sum(0)
+    away = told * (worse - worse.sum(1, keepdim=True) / folds)
+    error = (away.square().sum(1) * folds / (folds - 1).clamp(min=1)).sqrt()
+    near = worse.sum(1) <= error
+    near[0] = False
+    return torch.where(best == 0, 0, near.to(torch.uint8).argmax(0))
 
 
 def _change(rest: Equations, fold: Equations, units: list[int]) -> Float[Tensor, "folds series"]:
