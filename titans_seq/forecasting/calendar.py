@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -35,29 +36,50 @@ def tells(
     columns
         Of the categories known ahead.
     """
+    windows, rows, lacks = _sums(network, folds, columns)
+    other_rows, other_lacks = (part.sum(1, keepdim=True) - part for part in (rows, lacks))
+    effect = torch.where(other_rows > 0, _beyond_mean(other_rows, other_lacks), 0.0)
+    own = _beyond_mean(rows, lacks)
+    change = (rows * ((own - effect).square() - own.square())).sum(-1)
+    return ((change * judged(windows)).sum((1, 2)) < 0).tolist()
+
+
+class SlotSums(NamedTuple):
+    """Sums over the windows of each fold and series."""
+
+    windows: Float[Tensor, "folds series"]
+    """How many there are."""
+
+    rows: Float[Tensor, "columns folds series slots"]
+    """How many rows ahead have each category."""
+
+    lacks: Float[Tensor, "columns folds series slots"]
+    """What the forecasts of those rows lack."""
+
+
+def _sums(
+    network: ForecastNetwork,
+    folds: Iterable[tuple[WindowBatch, Int[Tensor, " batch"]]],
+    columns: list[int],
+) -> SlotSums:
     config, device = network.config, network.linear.weight.device
     series = config.static_cardinalities[-1] if config.static_cardinalities else 1
-    slots = max((config.future_cardinalities[column] for column in columns), default=1)
+    slots = max(config.future_cardinalities[column] for column in columns)
     shape = (len(columns), FOLDS, series, slots)
     rows, lacks = (torch.zeros(shape, dtype=torch.double) for _ in range(2))
-    windows_of = torch.zeros(FOLDS, series, dtype=torch.double)
+    windows = torch.zeros(FOLDS, series, dtype=torch.double)
     for batch, fold in folds:
         counts = batch.target_seen & (fold >= 0)[:, None]
-        missed = batch.target - network.outline(batch.windows.to(device)).expected().cpu()
-        missed = torch.where(counts, missed, 0.0).double()
+        came = network.outline(batch.windows.to(device)).expected().cpu()
+        missed = torch.where(counts, batch.target - came, 0.0).double()
         own = fold.clamp(min=0) * series + series_of(batch)
-        windows_of.view(-1).index_add_(0, own, (fold >= 0).double())
+        windows.view(-1).index_add_(0, own, (fold >= 0).double())
         for place, column in enumerate(columns):
             codes = batch.windows.future_codes[:, config.context_length :, column]
             cell = (own[:, None] * slots + codes).flatten()
             rows[place].view(-1).index_add_(0, cell, counts.double().flatten())
             lacks[place].view(-1).index_add_(0, cell, missed.flatten())
-    told = judged(windows_of)
-    other_rows, other_lacks = (part.sum(1, keepdim=True) - part for part in (rows, lacks))
-    effect = torch.where(other_rows > 0, _beyond_mean(other_rows, other_lacks), 0.0)
-    left = rows * (_beyond_mean(rows, lacks) - effect).square()
-    change = (left - rows * _beyond_mean(rows, lacks).square()).sum(-1)
-    return ((change * told).sum((1, 2)) < 0).tolist()
+    return SlotSums(windows, rows, lacks)
 
 
 def _beyond_mean(
