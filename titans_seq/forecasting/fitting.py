@@ -61,6 +61,9 @@ SMALLEST_BATCH = 16
 BATCHES_PER_EPOCH = 32
 """Of few windows the batches are smaller, so that an epoch still takes this many steps."""
 
+MOST_MAP_SUMS = 6_000_000
+"""Sums that the linear maps of all series are solved from; of more series there are no maps."""
+
 PREDICT_BATCH = 1_024
 """Windows that are forecast at once."""
 
@@ -101,12 +104,15 @@ def network_config(settings: Mapping[str, Any], preprocess: Preprocess) -> Netwo
     direct = ("horizon", "variant", "normalise", "dim", "layers")
     given = settings["context_length"]
     context = WINDOW if given is None else given
+    series = len(preprocess.ids)
+    sums = series * context * (context + settings["horizon"])
     return NetworkConfig(
         context_length=context,
         quantiles=tuple(settings["quantiles"]),
         patch_length=max(1, min(LONGEST_PATCH, context // PATCHES)),
         horizon_patch=min(LONGEST_HORIZON_PATCH, settings["horizon"]),
         heads=HEADS,
+        series_maps=series > 1 and sums <= MOST_MAP_SUMS,
         **{name: settings[name] for name in direct},
         **preprocess.sizes(column_roles(settings)),
     )

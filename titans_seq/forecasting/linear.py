@@ -55,7 +55,7 @@ def solve_linear(
     choices = [first, *(_solved(first, sums, penalty) for penalty in PENALTIES)]
     errors = torch.zeros(len(choices), dtype=torch.double)
     for batch in validation:
-        look_back, came = _centred(network, batch)
+        look_back, came = centred(network, batch)
         seen = batch.target_seen.to(look_back.device)
         for place, weight in enumerate(choices):
             errors[place] += ((came - look_back @ weight.T) * seen).double().square().sum().cpu()
@@ -78,7 +78,7 @@ def _sums(
     inner = torch.zeros(config.context_length, config.context_length).double().to(device)
     outer = torch.zeros(config.context_length, config.horizon).double().to(device)
     for batch in batches:
-        look_back, came = _centred(network, batch)
+        look_back, came = centred(network, batch)
         whole = batch.target_seen.all(1).to(device)
         look_back, came = look_back[whole], came[whole]
         inner += look_back.T @ look_back
@@ -98,7 +98,7 @@ def _solved(
     return first + change.T.to(first.dtype)
 
 
-def _centred(network: ForecastNetwork, batch: WindowBatch) -> tuple[Tensor, Tensor]:
+def centred(network: ForecastNetwork, batch: WindowBatch) -> tuple[Tensor, Tensor]:
     """Return look-backs and what came, less centres and effects, in the units of a series.
 
     There, not on the scale of each look-back, the errors count alike.

@@ -7,7 +7,8 @@ codes; see :class:`Windows`. The forecast of one step is a sum of three parts:
 * what the covariates known ahead explain by themselves (:class:`CovariateEffect`, and
   :class:`CycleEffect` for the hour of the day), which is also taken off the history, so that
   the rest of the network reads and forecasts what is left;
-* a linear map of the normalised history, so that a linear model lies inside;
+* a linear map of the normalised history, so that a linear model lies inside, and another of
+  each series;
 * what a :class:`titans_seq.TitansBackbone` reads off the history, cut into patches, and
   off the covariates of the horizon.
 
@@ -27,6 +28,7 @@ from titans_seq.backbone import TitansBackbone
 from titans_seq.forecasting.covariates import Codes, CovariateEffect, CycleEffect
 from titans_seq.forecasting.heads import QuantileHead, latest_of, scale_of
 from titans_seq.forecasting.network_config import NetworkConfig
+from titans_seq.forecasting.series_maps import SeriesMaps
 from titans_seq.forecasting.tokens import Coded, PatchReader, take
 
 CODE_DIM = 8
@@ -163,6 +165,10 @@ class ForecastNetwork(nn.Module):
         nn.init.zeros_(self.linear.bias)
         with torch.no_grad():  # begin with the last value, as a random walk would have it
             self.linear.weight[:, -1] = 1.0
+        self.series_maps = None
+        if config.series_maps:
+            series = config.static_cardinalities[-1]
+            self.series_maps = SeriesMaps(series, config.context_length, config.horizon)
         self.read_past = PatchReader(
             config.context_length, patch, 4 + known + past, config.dim, at_end=True
         )
@@ -216,7 +222,10 @@ class ForecastNetwork(nn.Module):
         rest = torch.where(windows.seen, windows.history - behind, 0.0)
         scale = scale_of(rest, windows.seen, self.config.normalise)
         values = torch.where(windows.seen, (rest - scale.centre) / scale.spread, 0.0)
-        return Outline(static, effect, *scale, values, self.linear(values))
+        plain = self.linear(values)
+        if self.series_maps is not None:
+            plain = plain + self.series_maps(values, windows.static_codes[:, -1])
+        return Outline(static, effect, *scale, values, plain)
 
     def _effect(
         self, windows: Windows, static: Float[Tensor, "batch static"]

@@ -40,6 +40,9 @@ class NetworkConfig:
     static_reals: int = 0
     static_cardinalities: tuple[int, ...] = ()
 
+    series_maps: bool = False
+    """Whether each series, told by its last category, has a linear map of its own."""
+
     patch_length: int = 12
     """Rows of one token."""
 
@@ -79,6 +82,8 @@ class NetworkConfig:
                 f"cycle={self.cycle}: one of the {len(self.future_cardinalities)} future "
                 "categories, where series have a category of their own"
             )
+        if self.series_maps and not self.static_cardinalities:
+            raise ConfigError("series_maps=True: series need a category of their own")
         bounds = (0.0, *self.quantiles, 1.0)
         if any(low >= high for low, high in pairwise(bounds)):
             raise ConfigError(

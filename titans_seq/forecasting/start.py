@@ -17,6 +17,7 @@ from titans_seq.forecasting.calendar import tells
 from titans_seq.forecasting.held_out import STRETCHES, stretch_of
 from titans_seq.forecasting.linear import solve_linear
 from titans_seq.forecasting.network import ForecastNetwork
+from titans_seq.forecasting.own_linear import solve_maps
 from titans_seq.forecasting.profiles import solve_profiles
 from titans_seq.forecasting.windows import WindowBatch, WindowBatches
 
@@ -49,7 +50,7 @@ class Folds:
 def solve_start(
     network: ForecastNetwork, batches: WindowBatches, validation: WindowBatches
 ) -> None:
-    """Solve for the linear part and the cycle's profiles of a new network.
+    """Solve for the linear part of a new network, its cycle's profiles, and the maps of series.
 
     Parameters
     ----------
@@ -61,12 +62,14 @@ def solve_start(
     first = network.linear.weight.detach().clone()
     solve_linear(network, first, batches, validation)
     solved = [network.linear.weight, network.linear.bias]
+    folds = Folds(batches, validation)
     if network.cycle is not None:
-        folds = Folds(batches, validation)
         for _ in range(ROUNDS):
             solve_profiles(network, folds)
             solve_linear(network, first, batches, validation)
         solved += [network.cycle.fixed, network.cycle.scaled]
+    if network.series_maps is not None:
+        solve_maps(network, folds)
     for parameter in solved:
         parameter.lr_scale = SOLVED_RATE  # type: ignore[attr-defined]
 
