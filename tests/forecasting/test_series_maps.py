@@ -79,7 +79,7 @@ def test_a_fold_is_judged_by_the_maps_that_the_others_give() -> None:
     for series in range(1, SERIES):
         fold = own_linear.MapSums(*(part[:, series] for part in sums))
         rest = own_linear.MapSums(*(part.sum(0) - part for part in fold))
-        assert fold.count.tolist() == [0, 300, 0, 0, 300]
+        assert fold.windows.tolist() == [0, 300, 0, 0, 300]
         changed = own_linear._change(rest, fold, 0.1)[4]
         assert network.series_maps is not None
         network.series_maps.weight[series] = rest.solution(0.1)[4].T

@@ -22,7 +22,7 @@ PENALTIES = (0.01, 0.1, 1.0, 10.0, 100.0)
 class MapSums(NamedTuple):
     """Sums over the windows of each fold, or of each fold and series."""
 
-    count: Float[Tensor, "*rest"]
+    windows: Float[Tensor, "*rest"]
     """How many there are."""
 
     inner: Float[Tensor, "*rest context context"]
@@ -63,7 +63,7 @@ def solve_maps(
         fold = MapSums(*(part[:, series] for part in sums))
         whole = MapSums(*(part.sum(0) for part in fold))
         rest = MapSums(*(one - part for one, part in zip(whole, fold, strict=True)))
-        told = judged(fold.count[:, None])[:, 0]
+        told = judged(fold.windows[:, None])[:, 0]
         change = [0.0, *(float(_change(rest, fold, one)[told].sum()) for one in PENALTIES)]
         best = min(range(len(change)), key=change.__getitem__)
         if best:
