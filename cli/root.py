@@ -32,7 +32,7 @@ class Root(LazyGroup):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; say in one line what went wrong, and with ``-v`` where."""
         try:
-            with warnings.catch_warnings(), _terminable():
+            with warnings.catch_warnings(), _log_restored(), _terminable():
                 warnings.showwarning = _show_warning
                 return super().invoke(ctx)
         except click.ClickException as error:
@@ -44,6 +44,18 @@ class Root(LazyGroup):
         except (Exception, KeyboardInterrupt) as error:
             report(error, verbose=verbosity(ctx) > 0)
             ctx.exit(exit_code_of(error))
+
+
+@contextmanager
+def _log_restored() -> Iterator[None]:
+    """Leave the log as it was, for whoever called us from a program of their own."""
+    logger = logging.getLogger("titans_seq")
+    before = logger.handlers, logger.level
+    try:
+        yield
+    finally:
+        logger.handlers, level = before
+        logger.setLevel(level)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import warnings
 from collections.abc import Callable
@@ -97,6 +98,19 @@ def test_a_warning_of_ours_is_one_line_and_quiet_hides_it(
     answer = run("demo")
     assert (answer.stdout, answer.stderr) == ("done\n", "Warning: two ids are equal\n")
     assert run("-q", "demo").stderr == ""
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("switch", ["-q", "-v"])
+def test_the_log_is_left_as_it_was(
+    run: Run, failing: Callable[..., Result], switch: str, fails: bool
+) -> None:
+    logger = logging.getLogger("titans_seq")
+    handlers, level = logger.handlers, logger.level
+    result = failing(DataError("no"), switch) if fails else run(switch, "recipe", "list")
+    assert result.exit_code == (4 if fails else 0)
+    assert logger.handlers is handlers
+    assert logger.level == level
 
 
 def test_verbose_and_quiet_exclude_each_other(run: Run) -> None:
