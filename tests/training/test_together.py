@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -91,6 +93,38 @@ def test_only_the_first_process_writes_files(two: tuple[dict[str, Tensor], Path]
     names = {path.name for path in two[1].iterdir()}
     assert names == {"0.safetensors", "1.safetensors", "language", "checkpoints", "shares"}
     assert [path.name for path in (two[1] / "checkpoints").iterdir()] == ["training-1.safetensors"]
+
+
+LEAVE = """
+from pathlib import Path
+from titans_seq.training import together
+from titans_seq.training.ranks import World
+
+def threads():
+    names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+    return sum("gloo" in name for name in names)
+
+together._join(World())
+import torch.distributed.nn
+before = threads()
+together._part()
+print(before, threads())
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are listed by /proc")
+def test_no_thread_outlives_the_group() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    place = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    answer = subprocess.run(
+        [sys.executable, "-c", LEAVE], env=os.environ | place,
+        capture_output=True, text=True, check=True, timeout=120,
+    )  # fmt: skip
+    before, after = map(int, answer.stdout.split())
+    assert before > 0
+    assert after == 0
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])

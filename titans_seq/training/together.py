@@ -10,9 +10,11 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
+from importlib import import_module
 
 import torch
 import torch.distributed as dist
@@ -29,6 +31,9 @@ LONGEST_WAIT = timedelta(hours=12)
 
 _PLACE = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """Variables by which a launcher tells a process its place."""
+
+_TO_LET_GO = 0.1
+"""Seconds that threads of a group have to drop what they carried."""
 
 _FAILED = "titans-seq failed"
 """What the processes count in their common store."""
@@ -135,6 +140,8 @@ def _check(found: World, devices: int | None, nodes: int | None) -> None:
 
 def _join(found: World) -> None:
     """Make one group of the processes; it lasts as long as they do."""
+    # Loaded after there is a group, its functions have the group as a default, for ever.
+    import_module("torch.distributed.nn")
     gpus = torch.cuda.is_available() and found.local_rank < torch.cuda.device_count()
     if gpus:
         torch.cuda.set_device(found.local_rank)
@@ -150,9 +157,14 @@ def _lost(error: RuntimeError) -> bool:
 
 
 def _part() -> None:
-    """Leave the group in good order."""
+    """Leave the group in good order.
+
+    Its threads end with it. A thread that still drops a tensor when Python itself has ended ends
+    the process by SIGABRT; torch's caches of shares keep a group, so its threads get a moment.
+    """
     if dist.is_initialized():
         dist.destroy_process_group()
+        time.sleep(_TO_LET_GO)
 
 
 def _launch(devices: int, nodes: int) -> None:
