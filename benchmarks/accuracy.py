@@ -1,10 +1,12 @@
 """One table of many runs: ours by seed, the best simple model, and what others published.
 
     python benchmarks/accuracy.py RUN... --out benchmarks/results/dna-accuracy-cpu.json
+    python benchmarks/accuracy.py RUN... --out benchmarks/results/long-horizon-cpu.json
 
 RUN is a folder that `titans-seq recipe run` wrote; runs of one data set, such as one for each
 seed, become one row. Scores, controls and times are taken as the runs wrote them; published
-figures are those of the data set's card. Nothing is trained here.
+figures are those of the data set's card. Sets with horizons are a table of their own: means over
+the seeds, and CPU seconds of a seed's horizons together. Nothing is trained here.
 """
 
 from __future__ import annotations
@@ -49,6 +51,7 @@ def gather(runs: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
             card.name,
             {
                 "metric": metrics["metric"],
+                "horizons": sorted(metrics["controls"], key=int) if card.by_horizon else [],
                 "recipe": metrics["recipe"],
                 "data": metrics["data"],
                 "trials": [],
@@ -121,6 +124,67 @@ def row(name: str, record: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
+def horizon_row(name: str, record: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the row of a data set with horizons."""
+    seeds = sorted({trial["seed"] for trial in record["trials"]})
+    horizons = record["horizons"]
+    trials = {(str(trial["horizon"]), trial["seed"]): trial for trial in record["trials"]}
+    missing = [f"{h} of seed {seed}" for seed in seeds for h in horizons if (h, seed) not in trials]
+    if missing:
+        sys.exit(f"{name}: no run has {', '.join(missing)}")
+
+    def cell(found: Iterable[Scores]) -> str:
+        found = list(found)
+        means = (statistics.fmean(one[score] for one in found) for score in ("mse", "mae"))
+        return "/".join(f"{mean:.3f}" for mean in means)
+
+    ours = [[trials[h, seed]["scores"] for h in horizons] for seed in seeds]
+    means = [statistics.fmean(one["mse"] for one in own) for own in ours]
+    controls = {
+        model: [record["controls"][h][model] for h in horizons]
+        for model in record["controls"][horizons[0]]
+        if all(model in record["controls"][h] for h in horizons)
+    }
+    model = min(controls, key=lambda one: statistics.fmean(own["mse"] for own in controls[one]))
+    published = [
+        (one["scores"]["mse"]["mean"], one["model"])
+        for one in record["published"]
+        if one["comparable"] and one["scores"].get("mse", {}).get("mean") is not None
+    ]
+    cpu = sum(trial["seconds"]["cpu_seconds"] for trial in record["trials"]) / len(seeds)
+    return (
+        name,
+        *(cell(own[place] for own in ours) for place in range(len(horizons))),
+        cell(scores for own in ours for scores in own),
+        f"{min(means):.3f}-{max(means):.3f}",
+        f"{model} {cell(controls[model])}",
+        "{1} {0:.3f}".format(*min(published)) if published else "-",
+        str(len(seeds)),
+        f"{cpu:,.0f}",
+    )
+
+
+def tables(records: Mapping[str, dict[str, Any]]) -> Iterable[str]:
+    """Yield the table of the sets without horizons, and one for each choice of horizons."""
+    plain = [row(*item) for item in sorted(records.items()) if not item[1]["horizons"]]
+    if plain:
+        yield markdown_table(
+            ("data set", "score", "best simple model", "DNABERT-2", "ours", "at or above", "CPU s"),
+            plain,
+        )
+    choices = {tuple(one["horizons"]) for one in records.values() if one["horizons"]}
+    for horizons in sorted(choices):
+        yield markdown_table(
+            ("data set", *horizons, "mean", "seeds' mean MSE", "best control", "best published",
+             "seeds", "CPU s"),
+            [
+                horizon_row(*item)
+                for item in sorted(records.items())
+                if tuple(item[1]["horizons"]) == horizons
+            ],
+        )  # fmt: skip
+
+
 def main(words: list[str] | None = None) -> None:
     """Write the figures, and print them as a table in Markdown."""
     parser = argparse.ArgumentParser(
@@ -131,9 +195,9 @@ def main(words: list[str] | None = None) -> None:
     chosen = parser.parse_args(words)
     runs = [read_run(folder) for folder in chosen.runs]
     records = gather(runs)
+    told = list(tables(records))
     write_json(chosen.out, {"environment": environment_of(runs), "datasets": records})
-    header = ("data set", "score", "best simple model", "DNABERT-2", "ours", "at or above", "CPU s")
-    print(markdown_table(header, [row(*item) for item in sorted(records.items())]))
+    print("\n".join(told))
 
 
 if __name__ == "__main__":

@@ -56,3 +56,49 @@ def test_runs_that_do_not_belong_together_are_refused(
     with pytest.raises(SystemExit, match=said):
         script.main([*map(str, runs), "--out", str(tmp_path / "all.json")])
     assert not (tmp_path / "all.json").exists()
+
+
+def write_long_run(folder: Path, seed: int, horizons: tuple[str, ...] = ("96", "192")) -> Path:
+    """Write the files of a run of the long-horizon protocol: errors grow with seed and horizon."""
+    folder.mkdir()
+    scores = {h: {"mse": int(h) / 960 + seed / 100, "mae": int(h) / 480} for h in horizons}
+    trials = {f"horizon-{h}-seed-{seed}": {"horizon": int(h), "seed": seed, "scores": scores[h]}
+              for h in horizons}  # fmt: skip
+    controls = {
+        "96": {"last value": {"mse": 1.3, "mae": 0.7}, "least squares": {"mse": 0.4, "mae": 0.5}},
+        "192": {"last value": {"mse": 1.5, "mae": 0.8}, "least squares": {"mse": 0.6, "mae": 0.7}},
+    }
+    files = {
+        "metrics.json": {
+            "recipe": "etth1", "dataset": "etth1", "metric": "mse", "data": None,
+            "complete": True, "trials": trials, "controls": controls,
+        },
+        "timing.json": {name: {"cpu_seconds": 600.0, "wall_seconds": 700.0} for name in trials},
+        "environment.json": {
+            "versions": {}, "machine": {}, "threads": 1, "processes": 1, "command": []
+        },
+    }  # fmt: skip
+    for name, content in files.items():
+        (folder / name).write_text(json.dumps(content))
+    return folder
+
+
+def test_sets_with_horizons_are_means_over_seeds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [write_long_run(tmp_path / str(seed), seed) for seed in (0, 2)]
+    script.main([*map(str, runs), "--out", str(tmp_path / "all.json")])
+    *_, line = capsys.readouterr().out.splitlines()
+    # The best published figure is that of the set's card.
+    assert line == (
+        "| etth1 | 0.110/0.200 | 0.210/0.400 | 0.160/0.300 | 0.150-0.170 | "
+        "least squares 0.500/0.600 | CMamba 0.433 | 2 | 1,200 |"
+    )
+    assert len(json.loads((tmp_path / "all.json").read_text())["datasets"]["etth1"]["trials"]) == 4
+
+
+def test_a_horizon_that_a_seed_lacks_is_told(tmp_path: Path) -> None:
+    runs = [write_long_run(tmp_path / "0", 0), write_long_run(tmp_path / "1", 1, ("96",))]
+    with pytest.raises(SystemExit, match="etth1: no run has 192 of seed 1"):
+        script.main([*map(str, runs), "--out", str(tmp_path / "all.json")])
+    assert not (tmp_path / "all.json").exists()
