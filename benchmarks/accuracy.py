@@ -124,6 +124,31 @@ def row(name: str, record: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
+def cell(found: Iterable[Scores]) -> str:
+    """Return the mean squared and absolute error of some trials."""
+    found = list(found)
+    means = (statistics.fmean(one[score] for one in found) for score in ("mse", "mae"))
+    return "/".join(f"{mean:.3f}" for mean in means)
+
+
+def best_control(record: Mapping[str, Any]) -> str:
+    """Return the control with the least squared error over all horizons, with its errors."""
+    controls = [record["controls"][horizon] for horizon in record["horizons"]]
+    names = [name for name in controls[0] if all(name in one for one in controls)]
+    best = min(names, key=lambda name: statistics.fmean(one[name]["mse"] for one in controls))
+    return f"{best} {cell(one[best] for one in controls)}"
+
+
+def best_published(record: Mapping[str, Any]) -> str:
+    """Return the published model with the least mean squared error that can be compared."""
+    found = [
+        (one["scores"]["mse"]["mean"], one["model"])
+        for one in record["published"]
+        if one["comparable"] and one["scores"].get("mse", {}).get("mean") is not None
+    ]
+    return "{1} {0:.3f}".format(*min(found)) if found else "-"
+
+
 def horizon_row(name: str, record: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the row of a data set with horizons."""
     seeds = sorted({trial["seed"] for trial in record["trials"]})
@@ -132,33 +157,16 @@ def horizon_row(name: str, record: Mapping[str, Any]) -> tuple[str, ...]:
     missing = [f"{h} of seed {seed}" for seed in seeds for h in horizons if (h, seed) not in trials]
     if missing:
         sys.exit(f"{name}: no run has {', '.join(missing)}")
-
-    def cell(found: Iterable[Scores]) -> str:
-        found = list(found)
-        means = (statistics.fmean(one[score] for one in found) for score in ("mse", "mae"))
-        return "/".join(f"{mean:.3f}" for mean in means)
-
     ours = [[trials[h, seed]["scores"] for h in horizons] for seed in seeds]
     means = [statistics.fmean(one["mse"] for one in own) for own in ours]
-    controls = {
-        model: [record["controls"][h][model] for h in horizons]
-        for model in record["controls"][horizons[0]]
-        if all(model in record["controls"][h] for h in horizons)
-    }
-    model = min(controls, key=lambda one: statistics.fmean(own["mse"] for own in controls[one]))
-    published = [
-        (one["scores"]["mse"]["mean"], one["model"])
-        for one in record["published"]
-        if one["comparable"] and one["scores"].get("mse", {}).get("mean") is not None
-    ]
     cpu = sum(trial["seconds"]["cpu_seconds"] for trial in record["trials"]) / len(seeds)
     return (
         name,
         *(cell(own[place] for own in ours) for place in range(len(horizons))),
         cell(scores for own in ours for scores in own),
         f"{min(means):.3f}-{max(means):.3f}",
-        f"{model} {cell(controls[model])}",
-        "{1} {0:.3f}".format(*min(published)) if published else "-",
+        best_control(record),
+        best_published(record),
         str(len(seeds)),
         f"{cpu:,.0f}",
     )
