@@ -16,6 +16,7 @@ import json
 import statistics
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -204,7 +205,8 @@ def main(words: list[str] | None = None) -> None:
     runs = [read_run(folder) for folder in chosen.runs]
     records = gather(runs)
     told = list(tables(records))
-    write_json(chosen.out, {"environment": environment_of(runs), "datasets": records})
+    place = environment_of(runs) | {"gathered": f"{datetime.now(UTC):%Y-%m-%d}"}
+    write_json(chosen.out, {"environment": place, "datasets": records})
     print("\n".join(told))
 
 
