@@ -27,8 +27,8 @@ from titans_seq.files import write_json
 
 Scores = Mapping[str, float]
 
-KEPT = ("versions", "machine", "threads", "processes")
-"""What is kept of a run's environment."""
+KEPT = ("versions", "machine", "threads", "processes", "compiled_memory")
+"""What is kept of a run's environment, where the run noted it."""
 
 
 def read_run(folder: Path) -> dict[str, Any]:
@@ -73,9 +73,13 @@ def gather(runs: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 def environment_of(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return where the runs were made; they must agree."""
-    places = [{name: run["environment"][name] for name in KEPT} for run in runs]
+    noted = [run["environment"] for run in runs]
+    places = [{name: one[name] for name in KEPT if name in one} for one in noted]
     if any(place != places[0] for place in places):
-        sys.exit("the runs were made with other versions, threads or machines: no one table")
+        sys.exit(
+            "the runs were made with other versions, threads, machines or forms of the memory: "
+            "no one table"
+        )
     return places[0]
 
 

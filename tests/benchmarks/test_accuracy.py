@@ -10,8 +10,9 @@ import pytest
 
 
 def write_run(
-    folder: Path, seed: int, mcc: float, *, threads: int = 1, complete: bool = True
-) -> Path:
+    folder: Path, seed: int, mcc: float, *,
+    threads: int = 1, compiled: bool = True, complete: bool = True,
+) -> Path:  # fmt: skip
     """Write the files of a run on a set of GUE that the table reads."""
     folder.mkdir()
     trial = {"horizon": None, "seed": seed, "split": "given", "scores": {"mcc": mcc}}
@@ -23,7 +24,8 @@ def write_run(
         },
         "timing.json": {f"seed-{seed}": {"cpu_seconds": 100.0 + seed, "wall_seconds": 120.0}},
         "environment.json": {
-            "versions": {}, "machine": {}, "threads": threads, "processes": 1, "command": []
+            "versions": {}, "machine": {}, "threads": threads, "processes": 1,
+            "compiled_memory": compiled, "command": [],
         },
     }  # fmt: skip
     for name, content in files.items():
@@ -47,7 +49,11 @@ def test_runs_of_one_set_are_one_row(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 @pytest.mark.parametrize(
     ("changes", "said"),
-    [({"threads": 2}, "other versions, threads or machines"), ({"complete": False}, "--resume")],
+    [
+        ({"threads": 2}, "other versions, threads, machines or forms"),
+        ({"compiled": False}, "other versions, threads, machines or forms"),
+        ({"complete": False}, "--resume"),
+    ],
 )
 def test_runs_that_do_not_belong_together_are_refused(
     tmp_path: Path, changes: dict[str, bool], said: str

@@ -31,6 +31,7 @@ from titans_seq.evaluation.run_folder import RunFolder, read_recipe_file
 from titans_seq.evaluation.splits import Split
 from titans_seq.evaluation.summary import summarise, verdicts
 from titans_seq.exceptions import ConfigError, DataError, DivergedError, MissingDataError
+from titans_seq.ops.cpu.library import library
 from titans_seq.training.saver import Saver
 from titans_seq.training.task import Task
 
@@ -191,6 +192,27 @@ def test_a_forecast_is_run_again_from_its_folder_to_the_digit(
 
     monkeypatch.setattr(run_module, "read_head", lambda *words: pytest.fail("nothing to do"))
     assert run_recipe(kept, tmp_path / "again", resume=True) == whole
+
+
+def test_a_run_that_goes_on_with_another_form_of_the_memory_says_so(
+    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        _kill_at(1, patch)
+        run_recipe(FORECAST_RECIPE, tmp_path / "run")
+    path = tmp_path / "run" / "environment.json"
+    began = json.loads(path.read_text())
+    assert began["compiled_memory"] is (library() is not None)
+    changed = began | {"compiled_memory": not began["compiled_memory"]}
+    del changed["processes"]  # of a version that did not note it: nothing to say
+    path.write_text(json.dumps(changed))
+    run_recipe(FORECAST_RECIPE, tmp_path / "run", resume=True)
+    (said,) = [one.getMessage() for one in caplog.records if "now it is" in one.getMessage()]
+    was, now = changed["compiled_memory"], began["compiled_memory"]
+    assert f"compiled_memory was {was}, now it is {now}: scores may differ" in said
+    after = json.loads(path.read_text())
+    assert after["compiled_memory"] is was
+    assert [one["compiled_memory"] for one in after["resumed"]] == [now]
 
 
 def test_a_divergence_keeps_the_checkpoint(

@@ -24,6 +24,7 @@ from titans_seq.evaluation.recipe_records import RecipeCard
 from titans_seq.evaluation.run_folder import DONE, ENVIRONMENT, METRICS, TIMING, RunFolder
 from titans_seq.evaluation.summary import summarise, verdicts
 from titans_seq.files import file_digest, plain_values, write_whole, write_whole_folder
+from titans_seq.ops.cpu import library as kernels
 from titans_seq.training import at_most, checkpointing, from_first, world
 
 PACKAGES = ("titans-seq", "torch", "numpy", "lightning", "scikit-learn", "scipy", "pandas")
@@ -197,12 +198,12 @@ class _Run:
         """Write what the run is made with; say if it began with something else."""
         now = environment(self.recipe)
         before = self.folder.read(ENVIRONMENT)
-        for name in ("versions", "threads", "machine", "processes"):
-            if before and before.get(name, 1) != now[name]:
+        for name in ("versions", "threads", "machine", "processes", "compiled_memory"):
+            if name in before and before[name] != now[name]:
                 logger.warning(
                     "%s: %s was %s, now it is %s: scores may differ in their last digits from "
                     "those of a run that was not stopped",
-                    self.folder.path, name, before.get(name, 1), now[name],
+                    self.folder.path, name, before[name], now[name],
                 )  # fmt: skip
         if before:
             before["resumed"] = [*before.get("resumed", []), now]
@@ -217,9 +218,10 @@ def environment(recipe: RecipeCard) -> dict[str, Any]:
     return {
         "versions": {"python": platform.python_version(), **_versions(PACKAGES)},
         "machine": {"platform": platform.platform(), "processor": platform.machine(),
-                    "gpus": devices},
+                    "instructions": torch.backends.cpu.get_cpu_capability(), "gpus": devices},
         "threads": torch.get_num_threads(),
         "processes": world().size,
+        "compiled_memory": kernels.library() is not None,
         "seeds": list(recipe.seeds),
         "command": sys.argv,
     }  # fmt: skip

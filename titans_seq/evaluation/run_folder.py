@@ -3,7 +3,7 @@
 ::
 
     recipe.toml        the recipe as it was run; running it again repeats the run
-    environment.json   versions, machine, threads, command
+    environment.json   versions, machine, threads, form of the memory, command
     data.json          files with their digests, borders of the parts
     metrics.jsonl      one line an epoch
     metrics.json       scores of every training and control, and their means
