@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from titans_seq.forecasting import TitansForecaster, profiles, start
+from titans_seq.forecasting import TitansForecaster, calendar, profiles, start
 from titans_seq.forecasting.heads import Normalisation
-from titans_seq.forecasting.held_out import judged, stretch_of
+from titans_seq.forecasting.held_out import judged, standard_error, stretch_of
 from titans_seq.forecasting.network import ForecastNetwork
 from titans_seq.forecasting.network_config import NetworkConfig
 from titans_seq.forecasting.tables.frames import Columns
@@ -253,6 +253,19 @@ def test_a_cycle_that_tells_nothing_is_idle(telling: bool) -> None:
     assert start.idle_cycles(network, batches, held_out, 2) == ([] if telling else [1])
 
 
+def test_a_cycle_that_tells_in_some_stretches_only_is_idle() -> None:
+    weeks = _weeks(telling=True)
+    often = np.repeat(np.where(np.arange(16) < 6, 1.0, 0.1), WEEK)
+    learnt, panel = _panel({name: y * often for name, y in weeks.items()})
+    network = _network(learnt)
+    batches, held_out = _batches(panel, CONTEXT, 12 * WEEK), _batches(panel, 12 * WEEK, 16 * WEEK)
+    start.solve_start(network, batches, held_out)
+    with pytest.MonkeyPatch.context() as patch:  # on the whole it is right more than wrong
+        patch.setattr(calendar, "standard_error", lambda change, told: 0.0)
+        assert start.idle_cycles(network, batches, held_out, 2) == []
+    assert start.idle_cycles(network, batches, held_out, 2) == [1]
+
+
 @pytest.mark.parametrize("telling", [True, False])
 def test_a_forecaster_goes_without_an_idle_cycle(telling: bool) -> None:
     rows = 16 * WEEK
@@ -294,6 +307,19 @@ def test_stretches_hold_whole_horizons() -> None:
         inside = cutoffs[:100][found[:100] == stretch]
         assert inside.min() >= 100 + 25 * stretch
         assert stretch == 3 or inside.max() + 5 <= 100 + 25 * (stretch + 1)
+
+
+def test_the_error_of_a_sum_is_of_the_folds_that_are_judged() -> None:
+    rng = np.random.default_rng(0)
+    told = np.array([[1, 1, 0], [1, 0, 0], [1, 1, 0], [1, 1, 1]], dtype=float)
+    change = rng.normal(size=(2, 4, 3)) * told
+    found = standard_error(torch.from_numpy(change), torch.from_numpy(told)).numpy()
+    for kind in range(2):
+        for series, folds in enumerate((4, 3)):
+            seen = change[kind, told[:, series] == 1, series]
+            expected = np.std(seen, ddof=1) * np.sqrt(folds)
+            np.testing.assert_allclose(found[kind, series], expected)
+    assert (found[:, 2] == 0).all()  # one fold alone leaves no doubt that could be counted
 
 
 def test_a_stretch_is_judged_if_most_windows_are_elsewhere() -> None:

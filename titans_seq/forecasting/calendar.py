@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from titans_seq.forecasting.held_out import FOLDS, judged
+from titans_seq.forecasting.held_out import FOLDS, judged, standard_error
 from titans_seq.forecasting.linear import series_of
 from titans_seq.forecasting.network import ForecastNetwork
 from titans_seq.forecasting.windows import WindowBatch
@@ -24,8 +24,9 @@ def tells(
     """Return for each of some categories known ahead whether it tells what forecasts lack.
 
     By the day of the week, say, each series lacks something on the average. Where that is worth
-    knowing, errors in one stretch of time are smaller less what is lacking in the others; a
-    few dozen weeks always show some week, and a network that learns it is wrong in the next.
+    knowing, errors in one stretch of time are smaller less what is lacking in the others, by
+    more than a standard error over the stretches; a few dozen weeks always show some week, and
+    a network that learns it is wrong in the next.
 
     Parameters
     ----------
@@ -41,7 +42,10 @@ def tells(
     effect = torch.where(other_rows > 0, _beyond_mean(other_rows, other_lacks), 0.0)
     own = _beyond_mean(rows, lacks)
     change = (rows * ((own - effect).square() - own.square())).sum(-1)
-    return ((change * judged(windows)).sum((1, 2)) < 0).tolist()
+    told = judged(windows)
+    by_fold = (change * told).sum(2, keepdim=True)
+    error = standard_error(by_fold, told.any(1, keepdim=True).double())
+    return (by_fold.sum(1) + error < 0).squeeze(1).tolist()
 
 
 class SlotSums(NamedTuple):

@@ -49,3 +49,20 @@ def judged(counts: Float[Tensor, "folds series"]) -> Bool[Tensor, "folds series"
     told = 2 * counts <= counts.sum(0)
     told[-1] = True
     return told
+
+
+def standard_error(
+    change: Float[Tensor, "*rest folds series"], told: Float[Tensor, "folds series"]
+) -> Float[Tensor, "*rest series"]:
+    """Return the standard error of a sum over the folds that are judged, by how they differ.
+
+    Parameters
+    ----------
+    change
+        What each fold adds to the sum; nothing where it is not judged.
+    told
+        1 where a fold is judged, 0 elsewhere.
+    """
+    folds = told.sum(0)
+    away = told * (change - change.sum(-2, keepdim=True) / folds)
+    return (away.square().sum(-2) * folds / (folds - 1).clamp(min=1)).sqrt()

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from titans_seq.forecasting.heads import scale_of
-from titans_seq.forecasting.held_out import FOLDS, judged
+from titans_seq.forecasting.held_out import FOLDS, judged, standard_error
 from titans_seq.forecasting.linear import series_of
 from titans_seq.forecasting.network import ForecastNetwork
 from titans_seq.forecasting.windows import WindowBatch
@@ -102,10 +102,7 @@ def _preferred(
     """Return the kind of each series, none only where it is best."""
     best = change.sum(1).argmin(0)
     worse = change - change.gather(0, best.expand_as(change))
-    folds = told.sum(0)
-    away = told * (worse - worse.sum(1, keepdim=True) / folds)
-    error = (away.square().sum(1) * folds / (folds - 1).clamp(min=1)).sqrt()
-    near = worse.sum(1) <= error
+    near = worse.sum(1) <= standard_error(worse, told)
     near[0] = False
     return torch.where(best == 0, 0, near.to(torch.uint8).argmax(0))
 
