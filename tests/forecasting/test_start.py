@@ -18,7 +18,7 @@ from titans_seq.forecasting.held_out import judged, standard_error, stretch_of
 from titans_seq.forecasting.network import ForecastNetwork
 from titans_seq.forecasting.network_config import NetworkConfig
 from titans_seq.forecasting.tables.frames import Columns
-from titans_seq.forecasting.tables.panel import Panel, Preprocess
+from titans_seq.forecasting.tables.panel import Panel, Preprocess, without_cycles
 from titans_seq.forecasting.tables.table import read_table
 from titans_seq.forecasting.windows import (
     WindowBatch,
@@ -62,12 +62,14 @@ def _days(rng: np.random.Generator, rows: int = 12 * WEEK) -> dict[str, Floats]:
     }
 
 
-def _network(learnt: Preprocess, normalise: Normalisation = "mean") -> ForecastNetwork:
+def _network(
+    learnt: Preprocess, normalise: Normalisation = "mean", *, maps: bool = False
+) -> ForecastNetwork:
     torch.manual_seed(0)
     sizes: dict[str, Any] = learnt.sizes(COLUMNS)
     return ForecastNetwork(
         NetworkConfig(context_length=CONTEXT, horizon=HORIZON, dim=8, heads=2,
-                      normalise=normalise, **sizes)
+                      normalise=normalise, series_maps=maps, **sizes)
     ).eval()  # fmt: skip
 
 
@@ -251,6 +253,27 @@ def test_a_cycle_that_tells_nothing_is_idle(telling: bool) -> None:
     start.solve_start(network, batches, held_out)
     assert learnt.cycles == ["time_of_day", "day_of_week"]
     assert start.idle_cycles(network, batches, held_out, 2) == ([] if telling else [1])
+
+
+def test_a_network_without_an_idle_cycle_begins_where_solving_again_would() -> None:
+    learnt, panel = _panel(_days(np.random.default_rng(1)))
+    fewer, rest = without_cycles(learnt, panel, [1])
+    parts = [(CONTEXT, 8 * WEEK), (8 * WEEK, 12 * WEEK)]
+    first, again, taken = (_network(one, maps=True) for one in (learnt, fewer, fewer))
+    start.solve_start(first, *(_batches(panel, *part) for part in parts))
+    start.solve_start(again, *(_batches(rest, *part) for part in parts))
+    start.take_start(taken, first)
+    assert torch.equal(taken.linear.weight, again.linear.weight)
+    assert taken.series_maps is not None
+    assert taken.series_maps.weight.any()
+    for batch in _batches(rest, CONTEXT, 12 * WEEK):
+        expected = again.outline(batch.windows).expected()
+        assert torch.equal(taken.outline(batch.windows).expected(), expected)
+    rates = [
+        {name: getattr(one, "lr_scale") for name, one in network.named_parameters()}  # noqa: B009
+        for network in (taken, again)
+    ]
+    assert rates[0] == rates[1]
 
 
 def test_a_cycle_that_tells_in_some_stretches_only_is_idle() -> None:

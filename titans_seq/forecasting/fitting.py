@@ -17,7 +17,7 @@ from titans_seq.forecasting.losses import summed_loss, training_terms
 from titans_seq.forecasting.network import ForecastNetwork
 from titans_seq.forecasting.network_config import NetworkConfig
 from titans_seq.forecasting.share import settle_share
-from titans_seq.forecasting.start import idle_cycles, solve_start
+from titans_seq.forecasting.start import idle_cycles, solve_start, take_start
 from titans_seq.forecasting.tables.panel import Panel, Preprocess, without_cycles
 from titans_seq.forecasting.tables.prepare import column_roles
 from titans_seq.forecasting.windows import (
@@ -176,8 +176,8 @@ def fit_network(
     idle = _begin(network, preprocess, panel, index, held_out)
     if idle:
         preprocess, panel = without_cycles(preprocess, panel, idle)
-        network = _new_network(settings, preprocess, len(index.cutoffs), seed)
-        _begin(network, preprocess, panel, index, held_out)
+        solved, network = network, _new_network(settings, preprocess, len(index.cutoffs), seed)
+        take_start(network, solved)
     validation = even_batches(panel, held_out, network) if len(held_out.cutoffs) else None
     batches = training_batches(panel, index, network, settings["batch_size"], seed)
     history = train(

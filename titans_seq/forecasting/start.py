@@ -61,17 +61,33 @@ def solve_start(
     """
     first = network.linear.weight.detach().clone()
     solve_linear(network, first, batches, validation)
-    solved = [network.linear.weight, network.linear.bias]
     folds = Folds(batches, validation)
     if network.cycle is not None:
         for _ in range(ROUNDS):
             solve_profiles(network, folds)
             solve_linear(network, first, batches, validation)
-        solved += [network.cycle.fixed, network.cycle.scaled]
     if network.series_maps is not None:
         solve_maps(network, folds)
-    for parameter in solved:
-        parameter.lr_scale = SOLVED_RATE  # type: ignore[attr-defined]
+    _slow_down(network)
+
+
+def take_start(network: ForecastNetwork, solved: ForecastNetwork) -> None:
+    """Give a new network what was solved for another, which knew more categories ahead.
+
+    What is solved for does not depend on them, so that it need not be solved for again.
+    """
+    for name in ("linear", "cycle", "series_maps"):
+        part = getattr(solved, name)
+        if part is not None:
+            getattr(network, name).load_state_dict(part.state_dict())
+    _slow_down(network)
+
+
+def _slow_down(network: ForecastNetwork) -> None:
+    """Let the parameters that were solved for learn slowly."""
+    for part in (network.linear, network.cycle):
+        for parameter in [] if part is None else part.parameters():
+            parameter.lr_scale = SOLVED_RATE  # type: ignore[attr-defined]
 
 
 def idle_cycles(
