@@ -1,4 +1,4 @@
-"""From a panel to a trained network, and from a trained network to forecasts."""
+"""From a panel to a trained network."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from titans_seq.exceptions import DataError
 from titans_seq.forecasting.conformal import Calibration
+from titans_seq.forecasting.forecasts import PREDICT_BATCH, forecast_index
 from titans_seq.forecasting.losses import summed_loss, training_terms
 from titans_seq.forecasting.network import ForecastNetwork
 from titans_seq.forecasting.network_config import NetworkConfig
@@ -25,10 +25,9 @@ from titans_seq.forecasting.windows import (
     WindowIndex,
     drop_empty,
     first_cutoff,
-    gather,
     index_windows,
 )
-from titans_seq.training import History, TrainSettings, seeded, shared_map, train, world
+from titans_seq.training import History, TrainSettings, seeded, train, world
 
 LONGEST_PATCH = 24
 """Rows of a token, at most."""
@@ -63,18 +62,6 @@ BATCHES_PER_EPOCH = 32
 
 MOST_MAP_SUMS = 6_000_000
 """Sums that the linear maps of all series are solved from; of more series there are no maps."""
-
-PREDICT_BATCH = 1_024
-"""Windows that are forecast at once."""
-
-
-class RawForecasts(NamedTuple):
-    """Forecasts of many windows, on the scale of their series."""
-
-    point: npt.NDArray[np.float64]
-    quantiles: npt.NDArray[np.float64]
-    actual: npt.NDArray[np.float64]
-    """What came; NaN where it is missing."""
 
 
 class Trained(NamedTuple):
@@ -280,28 +267,3 @@ def calibrate_network(
     return Calibration.learn(
         *raw, levels=network.config.quantiles, blocks=max(horizons, int((each > 0).sum()))
     )
-
-
-@torch.no_grad()
-def forecast_index(network: ForecastNetwork, panel: Panel, index: WindowIndex) -> RawForecasts:
-    """Forecast windows of a panel, a batch at a time, on the network's device."""
-    device = next(network.parameters()).device
-    lengths = {
-        "context_length": network.config.context_length,
-        "horizon": network.config.horizon,
-    }
-    network.eval()
-
-    def forecast(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        batch = gather(panel, index.take(rows), **lengths)
-        found = network(batch.windows.to(device))
-        actual = torch.where(batch.target_seen, batch.target, torch.nan)
-        return found.point.cpu(), found.quantiles.cpu(), actual
-
-    batches = torch.arange(len(index.cutoffs)).split(PREDICT_BATCH)
-    parts = list(shared_map(forecast, batches)) if len(index.cutoffs) else []
-    if not parts:
-        shape = (0, network.config.horizon)
-        levels = len(network.config.quantiles)
-        return RawForecasts(np.zeros(shape), np.zeros((*shape, levels)), np.zeros(shape))
-    return RawForecasts(*(torch.cat(one).double().numpy() for one in zip(*parts, strict=True)))

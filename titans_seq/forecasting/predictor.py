@@ -19,7 +19,7 @@ import torch
 from titans_seq.exceptions import DataError
 from titans_seq.forecasting.conformal import Calibration, values_at
 from titans_seq.forecasting.distribution import Distribution, Floats, Wanted
-from titans_seq.forecasting.fitting import RawForecasts, forecast_index
+from titans_seq.forecasting.forecasts import RawForecasts, forecast_index
 from titans_seq.forecasting.network import ForecastNetwork
 from titans_seq.forecasting.results import (
     WindowForecasts,

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from titans_seq.forecasting.fitting import RawForecasts
+from titans_seq.forecasting.forecasts import RawForecasts
 from titans_seq.forecasting.tables.frames import Columns
 from titans_seq.forecasting.tables.table import Table
 from titans_seq.forecasting.windows import WindowIndex, index_windows

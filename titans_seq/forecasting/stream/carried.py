@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from titans_seq.forecasting.conformal import Calibration
-from titans_seq.forecasting.fitting import RawForecasts, forecast_index
+from titans_seq.forecasting.forecasts import RawForecasts, forecast_index
 from titans_seq.forecasting.stream.adapting import read_rows
 from titans_seq.forecasting.stream.mixture import Snapshot
 from titans_seq.forecasting.stream.parts import StreamParts

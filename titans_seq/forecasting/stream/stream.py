@@ -17,7 +17,7 @@ from torch import Tensor
 
 from titans_seq.exceptions import DataError
 from titans_seq.forecasting.distribution import Wanted
-from titans_seq.forecasting.fitting import RawForecasts
+from titans_seq.forecasting.forecasts import RawForecasts
 from titans_seq.forecasting.predictor import told
 from titans_seq.forecasting.results import forecast_frame, joined_times, time_name
 from titans_seq.forecasting.stream.adapting import read_rows
