@@ -129,7 +129,7 @@ def test_no_thread_outlives_the_group() -> None:
     )  # fmt: skip
     alone, within, after = map(int, answer.stdout.split())
     assert within > alone
-    assert after == alone
+    assert after <= alone
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
