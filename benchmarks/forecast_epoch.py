@@ -32,11 +32,11 @@ from memory_cells.machine import environment
 
 from titans_seq.files import write_json
 from titans_seq.forecasting import ForecastNetwork, TitansForecaster
-from titans_seq.forecasting.fitting import network_config, split_windows
-from titans_seq.forecasting.losses import training_loss
+from titans_seq.forecasting.learning.fitting import network_config, split_windows
+from titans_seq.forecasting.learning.losses import training_loss
+from titans_seq.forecasting.learning.windows import WindowBatches
 from titans_seq.forecasting.tables.panel import Preprocess
 from titans_seq.forecasting.tables.prepare import training_table
-from titans_seq.forecasting.windows import WindowBatches
 from titans_seq.training import TrainSettings, train
 
 LENGTH = 96

@@ -33,8 +33,8 @@ from memory_cells.machine import environment
 
 from titans_seq.files import write_json
 from titans_seq.forecasting import TitansForecaster
-from titans_seq.forecasting.losses import training_loss
-from titans_seq.forecasting.windows import WindowBatches, index_windows
+from titans_seq.forecasting.learning.losses import training_loss
+from titans_seq.forecasting.learning.windows import WindowBatches, index_windows
 
 OURS = "ours"
 PRINT = {"windows": "windows/s", "epoch": "s per epoch", "predict": "ms per forecast"}

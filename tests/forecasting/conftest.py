@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from titans_seq.forecasting.network import Windows
+from titans_seq.forecasting.network.network import Windows
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from titans_seq.forecasting.estimator import TitansForecaster
-    from titans_seq.forecasting.network import ForecastNetwork
-    from titans_seq.forecasting.network_config import NetworkConfig
-    from titans_seq.forecasting.results import WindowForecasts
+    from titans_seq.forecasting.network.config import NetworkConfig
+    from titans_seq.forecasting.network.network import ForecastNetwork
+    from titans_seq.forecasting.predicting.results import WindowForecasts
     from titans_seq.forecasting.tables.frames import read_frame
 
 __all__ = [
@@ -21,10 +21,10 @@ __all__ = [
 ]
 
 _HOME = {
-    "ForecastNetwork": "network",
-    "NetworkConfig": "network_config",
+    "ForecastNetwork": "network.network",
+    "NetworkConfig": "network.config",
     "TitansForecaster": "estimator",
-    "WindowForecasts": "results",
+    "WindowForecasts": "predicting.results",
     "read_frame": "tables.frames",
 }
 

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from titans_seq.forecasting.distribution import Wanted
 from titans_seq.forecasting.fitted import FittedForecaster
-from titans_seq.forecasting.predictor import Predictor
-from titans_seq.forecasting.results import rows_of
+from titans_seq.forecasting.predicting.distribution import Wanted
+from titans_seq.forecasting.predicting.predictor import Predictor
+from titans_seq.forecasting.predicting.results import rows_of
 from titans_seq.forecasting.scores.backtest import Backtest
 from titans_seq.forecasting.scores.rolling import Plan, run_backtest
 from titans_seq.forecasting.scores.scoring import mean_score

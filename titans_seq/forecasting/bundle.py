@@ -14,9 +14,9 @@ from titans_seq.bundles import load_bundle, save_bundle
 from titans_seq.config import record_from_table
 from titans_seq.exceptions import BundleError
 from titans_seq.forecasting.card import write_card
-from titans_seq.forecasting.conformal import PREFIX, Calibration
-from titans_seq.forecasting.fitting import network_config
-from titans_seq.forecasting.network import ForecastNetwork
+from titans_seq.forecasting.learning.fitting import network_config
+from titans_seq.forecasting.network.network import ForecastNetwork
+from titans_seq.forecasting.predicting.conformal import PREFIX, Calibration
 from titans_seq.forecasting.stream.fitting import stream_config
 from titans_seq.forecasting.stream.model import PREFIX as STREAM
 from titans_seq.forecasting.stream.model import StreamModel

@@ -16,11 +16,12 @@ from sklearn.utils.validation import check_is_fitted
 from titans_seq.config import Variant
 from titans_seq.forecasting.assessed import AssessedForecaster
 from titans_seq.forecasting.bundle import load_forecaster, save_forecaster
-from titans_seq.forecasting.conformal import Calibration
-from titans_seq.forecasting.fitting import calibrate_network, fit_network
-from titans_seq.forecasting.heads import Normalisation
-from titans_seq.forecasting.network import ForecastNetwork
-from titans_seq.forecasting.predictor import Predictor
+from titans_seq.forecasting.learning.fitting import fit_network
+from titans_seq.forecasting.network.heads import Normalisation
+from titans_seq.forecasting.network.network import ForecastNetwork
+from titans_seq.forecasting.predicting.calibrating import calibrate_network
+from titans_seq.forecasting.predicting.conformal import Calibration
+from titans_seq.forecasting.predicting.predictor import Predictor
 from titans_seq.forecasting.stream.model import StreamModel
 from titans_seq.forecasting.tables.frames import DEFAULT_ID
 from titans_seq.forecasting.tables.panel import Preprocess

@@ -14,11 +14,11 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from titans_seq.exceptions import ConfigError, DataError
-from titans_seq.forecasting.conformal import Calibration
-from titans_seq.forecasting.distribution import Wanted
-from titans_seq.forecasting.network import ForecastNetwork
-from titans_seq.forecasting.predictor import Predictor, WindowSource
-from titans_seq.forecasting.results import WindowForecasts, future_frame
+from titans_seq.forecasting.network.network import ForecastNetwork
+from titans_seq.forecasting.predicting.conformal import Calibration
+from titans_seq.forecasting.predicting.distribution import Wanted
+from titans_seq.forecasting.predicting.predictor import Predictor, WindowSource
+from titans_seq.forecasting.predicting.results import WindowForecasts, future_frame
 from titans_seq.forecasting.stream.carried import MemorySource
 from titans_seq.forecasting.stream.fitting import fit_stream
 from titans_seq.forecasting.stream.model import StreamModel

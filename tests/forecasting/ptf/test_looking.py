@@ -11,8 +11,8 @@ from pytorch_forecasting.metrics import CrossEntropy, MultiLoss, QuantileLoss
 
 from titans_seq import TitansBackbone, TitansConfig
 from titans_seq.exceptions import ConfigError, DataError
-from titans_seq.forecasting.network import ForecastNetwork, Windows
-from titans_seq.forecasting.network_config import NetworkConfig
+from titans_seq.forecasting.network.config import NetworkConfig
+from titans_seq.forecasting.network.network import ForecastNetwork, Windows
 from titans_seq.forecasting.ptf.looking import PARTS, look
 from titans_seq.forecasting.ptf.record import recording, unwritten
 from titans_seq.forecasting.ptf.weights import segment_weights, sliding_weights

@@ -7,8 +7,8 @@ from collections.abc import Collection
 import torch
 from torch import nn
 
-from titans_seq.forecasting.covariates import Codes
-from titans_seq.forecasting.network import ForecastNetwork
+from titans_seq.forecasting.network.covariates import Codes
+from titans_seq.forecasting.network.network import ForecastNetwork
 from titans_seq.forecasting.ptf.windows import BatchReader, CodeColumn
 
 

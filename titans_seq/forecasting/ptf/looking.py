@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from titans_seq.forecasting.network import Forecast, ForecastNetwork, Windows
+from titans_seq.forecasting.network.network import Forecast, ForecastNetwork, Windows
 from titans_seq.forecasting.ptf.record import Record, recording, unwritten
 from titans_seq.forecasting.ptf.weights import Weights
 from titans_seq.nn.packing import Packed, unpack

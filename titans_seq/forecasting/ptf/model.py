@@ -20,9 +20,9 @@ from torch import nn
 
 from titans_seq.config import Variant
 from titans_seq.exceptions import ConfigError
-from titans_seq.forecasting.heads import Normalisation
-from titans_seq.forecasting.network import ForecastNetwork
-from titans_seq.forecasting.network_config import NetworkConfig
+from titans_seq.forecasting.network.config import NetworkConfig
+from titans_seq.forecasting.network.heads import Normalisation
+from titans_seq.forecasting.network.network import ForecastNetwork
 from titans_seq.forecasting.ptf.categories import keep_unknown_at_zero
 from titans_seq.forecasting.ptf.interpretation import InterpretedModel
 from titans_seq.forecasting.ptf.looking import look

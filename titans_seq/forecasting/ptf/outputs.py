@@ -24,7 +24,7 @@ from pytorch_forecasting.metrics.base_metrics import CompositeMetric
 from pytorch_forecasting.utils import OutputMixIn
 from torch import Tensor
 
-from titans_seq.forecasting.network import Forecast
+from titans_seq.forecasting.network.network import Forecast
 from titans_seq.forecasting.ptf.looking import Look
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from titans_seq.exceptions import DataError
-from titans_seq.forecasting.network import Windows
+from titans_seq.forecasting.network.network import Windows
 
 
 class CodeColumn(NamedTuple):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from titans_seq.forecasting.distribution import Floats
+from titans_seq.forecasting.predicting.distribution import Floats
 from titans_seq.forecasting.tables.frames import Columns
 
 if TYPE_CHECKING:

@@ -13,14 +13,14 @@ import pandas as pd
 import torch
 
 from titans_seq.exceptions import ConfigError, DataError
-from titans_seq.forecasting.distribution import Wanted
-from titans_seq.forecasting.predictor import Predictor
-from titans_seq.forecasting.results import WindowForecasts, joined_times, time_name
+from titans_seq.forecasting.learning.windows import WindowIndex
+from titans_seq.forecasting.predicting.distribution import Wanted
+from titans_seq.forecasting.predicting.predictor import Predictor
+from titans_seq.forecasting.predicting.results import WindowForecasts, joined_times, time_name
 from titans_seq.forecasting.scores.backtest import NAIVE, OURS, SCORED_LEVELS, Backtest, collect
 from titans_seq.forecasting.scores.seasons import SeasonalNaive, season_of
 from titans_seq.forecasting.tables.frames import Columns
 from titans_seq.forecasting.tables.table import Table
-from titans_seq.forecasting.windows import WindowIndex
 
 logger = logging.getLogger(__name__)
 

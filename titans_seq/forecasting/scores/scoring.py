@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from titans_seq.exceptions import DataError
-from titans_seq.forecasting.predictor import Predictor
+from titans_seq.forecasting.learning.windows import index_windows
+from titans_seq.forecasting.predicting.predictor import Predictor
 from titans_seq.forecasting.tables.table import Table
-from titans_seq.forecasting.windows import index_windows
 
 
 def mean_score(predictor: Predictor, table: Table, begins: npt.NDArray[np.int64]) -> float:

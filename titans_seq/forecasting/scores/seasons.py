@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from titans_seq.forecasting.distribution import Floats, normal_scores
+from titans_seq.forecasting.predicting.distribution import Floats, normal_scores
 from titans_seq.forecasting.tables.grid import DAY, Grid
 
 Rows = npt.NDArray[np.int64]

@@ -15,15 +15,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from titans_seq.forecasting.conformal import Calibration
-from titans_seq.forecasting.forecasts import RawForecasts, forecast_index
+from titans_seq.forecasting.learning.forecasts import RawForecasts, forecast_index
+from titans_seq.forecasting.learning.windows import WindowIndex
+from titans_seq.forecasting.predicting.conformal import Calibration
 from titans_seq.forecasting.stream.adapting import read_rows
 from titans_seq.forecasting.stream.mixture import Snapshot
 from titans_seq.forecasting.stream.parts import StreamParts
 from titans_seq.forecasting.stream.rows import LARGEST, side_by_side, table_slots
 from titans_seq.forecasting.stream.state import Rows
 from titans_seq.forecasting.tables.panel import Panel
-from titans_seq.forecasting.windows import WindowIndex
 
 TOGETHER = 64
 """Memories that read side by side, at most: the state of one takes half a megabyte."""

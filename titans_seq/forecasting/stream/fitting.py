@@ -15,8 +15,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from titans_seq.forecasting.conformal import Calibration
-from titans_seq.forecasting.network import ForecastNetwork
+from titans_seq.forecasting.network.network import ForecastNetwork
+from titans_seq.forecasting.predicting.conformal import Calibration
 from titans_seq.forecasting.stream.mixture import SMALLEST_ERROR, Mixture
 from titans_seq.forecasting.stream.model import TAIL, StreamConfig, StreamModel
 from titans_seq.forecasting.stream.moments import (

@@ -15,10 +15,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from titans_seq.forecasting.conformal import PREFIX as CALIBRATION
-from titans_seq.forecasting.conformal import Calibration
-from titans_seq.forecasting.distribution import normal_scores
-from titans_seq.forecasting.network import ForecastNetwork
+from titans_seq.forecasting.network.network import ForecastNetwork
+from titans_seq.forecasting.predicting.conformal import PREFIX as CALIBRATION
+from titans_seq.forecasting.predicting.conformal import Calibration
+from titans_seq.forecasting.predicting.distribution import normal_scores
 from titans_seq.forecasting.stream.association import DelayedAssociation
 from titans_seq.forecasting.stream.mixture import Mixture, Snapshot
 from titans_seq.forecasting.stream.periods import counted_slots

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from titans_seq.forecasting.network import ForecastNetwork
+from titans_seq.forecasting.network.network import ForecastNetwork
 from titans_seq.forecasting.stream.mixture import Snapshot
 from titans_seq.forecasting.stream.model import TAIL, StreamModel
 from titans_seq.forecasting.stream.state import Rows, StreamState

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from titans_seq.forecasting.network import ForecastNetwork
+from titans_seq.forecasting.network.network import ForecastNetwork
 from titans_seq.forecasting.stream.adapting import with_adaptation
 from titans_seq.forecasting.stream.model import StreamModel
 from titans_seq.forecasting.stream.state import Rows, StreamState

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from titans_seq.exceptions import DataError
-from titans_seq.forecasting.distribution import Wanted
-from titans_seq.forecasting.forecasts import RawForecasts
-from titans_seq.forecasting.predictor import told
-from titans_seq.forecasting.results import forecast_frame, joined_times, time_name
+from titans_seq.forecasting.learning.forecasts import RawForecasts
+from titans_seq.forecasting.predicting.distribution import Wanted
+from titans_seq.forecasting.predicting.predictor import told
+from titans_seq.forecasting.predicting.results import forecast_frame, joined_times, time_name
 from titans_seq.forecasting.stream.adapting import read_rows
 from titans_seq.forecasting.stream.carried import MemorySource
 from titans_seq.forecasting.stream.files import read_stream, write_stream

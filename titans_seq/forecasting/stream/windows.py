@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from titans_seq.forecasting.network import ForecastNetwork, Windows
+from titans_seq.forecasting.network.network import ForecastNetwork, Windows
 from titans_seq.forecasting.stream.association import QUIET, Pairs
 from titans_seq.forecasting.stream.state import Rows, StreamState
 

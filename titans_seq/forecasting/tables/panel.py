@@ -1,7 +1,7 @@
 """Tables as tensors: scales, codes and calendar are learnt here from the training rows.
 
 A :class:`Panel` holds every row of every series once, in one float32 tensor a role; windows
-are gathered from it (:mod:`titans_seq.forecasting.windows`).
+are gathered from it (:mod:`titans_seq.forecasting.learning.windows`).
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Losses, windows and the training of a forecaster."""

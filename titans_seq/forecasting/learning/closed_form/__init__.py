@@ -1,0 +1,1 @@
+"""What is solved before training: linear maps, profiles and calendar effects."""

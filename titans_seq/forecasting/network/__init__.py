@@ -1,0 +1,1 @@
+"""The forecasting network: tensors in, tensors out."""

@@ -1,0 +1,301 @@
+"""The forecasting network: tensors of one batch of windows in, a forecast of every step out.
+
+It knows no frames, times or units. A window holds the target on its series' own scale
+(mean 0 and deviation 1 over the training rows), a mask of what was seen, covariates and
+codes; see :class:`Windows`. The forecast of one step is a sum of three parts:
+
+* what the covariates known ahead explain by themselves (:class:`CovariateEffect`, and
+  :class:`CycleEffect` for the hour of the day), which is also taken off the history, so that
+  the rest of the network reads and forecasts what is left;
+* a linear map of the normalised history, so that a linear model lies inside, and another of
+  each series;
+* what a :class:`titans_seq.TitansBackbone` reads off the history, cut into patches, and
+  off the covariates of the horizon.
+
+Quantiles stand around the point forecast and cannot cross.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from titans_seq.backbone import TitansBackbone
+from titans_seq.forecasting.network.config import NetworkConfig
+from titans_seq.forecasting.network.covariates import Codes, CovariateEffect, CycleEffect
+from titans_seq.forecasting.network.heads import QuantileHead, latest_of, scale_of
+from titans_seq.forecasting.network.series_maps import SeriesMaps
+from titans_seq.forecasting.network.tokens import Coded, PatchReader, take
+
+CODE_DIM = 8
+"""Width of the vector that stands for one category of a series."""
+
+ROW_CODE_DIM = 4
+"""Width of the vector that stands for one category of a row."""
+
+STEP_DIM = 8
+"""Width of the features of one step of the horizon."""
+
+BRANCH_DROPOUT = 0.5
+"""Share of the training windows that the backbone does not read, so that the linear part and
+the effects are right by themselves, and the backbone adds what they lack."""
+
+LEAST_SPREAD = 0.1
+"""Deviation that a flat look-back is taken to have where the backbone reads the effects."""
+
+BACKBONE_RATE = 1 / 3
+"""Learning rate of the backbone and what surrounds it, over that of the linear part."""
+
+RATES = {"linear": 1.0, "cycle": 1.0, "effect": 3.0}
+"""Learning rates of the linear parts; what covariates say is to be known before the rest."""
+
+
+class Windows(NamedTuple):
+    """A batch of windows; a column count may be 0, and code 0 is the unknown category."""
+
+    history: Float[Tensor, "batch context"]
+    """Target of the look-back, 0 where it is missing."""
+
+    seen: Bool[Tensor, "batch context"]
+    """False where the target is missing, or where the series had not yet begun."""
+
+    past: Float[Tensor, "batch context past"]
+    """Real covariates known up to now."""
+
+    past_codes: Int[Tensor, "batch context past_codes"]
+    """Categorical covariates known up to now."""
+
+    future: Float[Tensor, "batch rows future"]
+    """Real covariates known ahead, over the look-back and then the horizon."""
+
+    future_codes: Int[Tensor, "batch rows future_codes"]
+    """Categorical covariates known ahead, over the look-back and then the horizon."""
+
+    static: Float[Tensor, "batch static"]
+    """Real covariates of the series."""
+
+    static_codes: Int[Tensor, "batch static_codes"]
+    """Categorical covariates of the series, its own code among them."""
+
+    def to(self, device: torch.device) -> Windows:
+        """Return the windows on a device."""
+        return Windows(*(part.to(device) for part in self))
+
+
+class Forecast(NamedTuple):
+    """A forecast on the scale of the history."""
+
+    point: Float[Tensor, "batch horizon"]
+    """Expected value."""
+
+    quantiles: Float[Tensor, "batch horizon quantiles"]
+    """In rising order of the level."""
+
+    extra: Float[Tensor, "batch horizon extra"]
+    """Further outputs, unbounded, on the scale of the look-back."""
+
+
+class Outline(NamedTuple):
+    """What there is to a batch of windows before the backbone reads them."""
+
+    static: Float[Tensor, "batch static"]
+    effect: Float[Tensor, "batch rows"]
+    """Of the covariates known ahead, over the look-back and then the horizon."""
+
+    centre: Float[Tensor, "batch 1"]
+    spread: Float[Tensor, "batch 1"]
+    values: Float[Tensor, "batch context"]
+    """The look-back without the effects, normalised; 0 where it is missing."""
+
+    plain: Float[Tensor, "batch horizon"]
+    """What the linear part makes of the values."""
+
+    def expected(
+        self, branch: Float[Tensor, "batch horizon"] | None = None
+    ) -> Float[Tensor, "batch horizon"]:
+        """Return the expected value, on the scale of the history.
+
+        Parameters
+        ----------
+        branch
+            What the backbone adds, if it was asked.
+        """
+        residual = self.plain if branch is None else self.plain + branch
+        ahead = self.effect[:, -residual.shape[1] :]
+        return residual * self.spread + self.centre + ahead
+
+
+class ForecastNetwork(nn.Module):
+    """Forecast every step of the horizon of each window.
+
+    The look-back and the horizon are cut into patches, one token each; the tokens of the
+    horizon carry the covariates known ahead and no values. The backbone is causal, so those
+    tokens read the whole look-back, and what it returns at their places is the forecast.
+
+    Shapes
+    ------
+    windows  see :class:`Windows`
+    returns  :class:`Forecast`, on the scale of ``windows.history``
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        patch = config.patch_length
+        ahead = config.horizon_patch or patch
+        self.static_codes = Codes(config.static_cardinalities, CODE_DIM)
+        static = config.static_reals + CODE_DIM * len(config.static_cardinalities)
+        cardinalities = list(config.future_cardinalities)
+        self.cycle = None
+        if config.cycle is not None:
+            slots = cardinalities.pop(config.cycle)
+            self.cycle = CycleEffect(config.static_cardinalities[-1], slots)
+        self.effect = CovariateEffect(config.future_reals, tuple(cardinalities), static)
+        self.past_codes = Codes(config.past_cardinalities, ROW_CODE_DIM)
+        self.future_codes = Codes(config.future_cardinalities, ROW_CODE_DIM)
+        known = config.future_reals + ROW_CODE_DIM * len(config.future_cardinalities)
+        past = config.past_reals + ROW_CODE_DIM * len(config.past_cardinalities)
+
+        self.linear = nn.Linear(config.context_length, config.horizon)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+        with torch.no_grad():  # begin with the last value, as a random walk would have it
+            self.linear.weight[:, -1] = 1.0
+        self.series_maps = None
+        if config.series_maps:
+            series = config.static_cardinalities[-1]
+            self.series_maps = SeriesMaps(series, config.context_length, config.horizon)
+        self.read_past = PatchReader(
+            config.context_length, patch, 4 + known + past, config.dim, at_end=True
+        )
+        self.read_future = PatchReader(config.horizon, ahead, 1 + known, config.dim, at_end=False)
+        self.past_tokens = self.read_past.tokens
+        self.dropped = int(config.token_dropout * self.past_tokens)
+        self.read_static = nn.Linear(static, config.dim) if static else None
+        self.place = nn.Parameter(
+            torch.randn(self.past_tokens + self.read_future.tokens, config.dim) * 0.1
+        )
+        self.backbone = TitansBackbone(config.backbone())
+
+        self.unpatch = nn.Linear(config.dim, ahead * STEP_DIM)
+        self.point = nn.Linear(STEP_DIM, 1, bias=False)
+        nn.init.zeros_(self.point.weight)
+        self.quantiles = QuantileHead(STEP_DIM, config.quantiles) if config.quantiles else None
+        self.extra = nn.Linear(STEP_DIM, config.extra_outputs) if config.extra_outputs else None
+        self.share: Tensor
+        self.register_buffer("share", torch.ones(()))
+        self._set_rates()
+
+    def forward(self, windows: Windows) -> Forecast:
+        """Return the forecast of a batch of windows."""
+        return self.complete(windows, self.outline(windows), BRANCH_DROPOUT)
+
+    def complete(self, windows: Windows, outline: Outline, dropout: float = 0.0) -> Forecast:
+        """Return the forecast of windows, given what there is to them before the backbone.
+
+        Parameters
+        ----------
+        dropout
+            Share of the windows whose expected value the backbone has no say in, in training.
+        """
+        features = self._features(windows, outline)
+        branch = self.share * self.point(features).squeeze(-1)
+        if self.training and dropout:
+            branch = branch * (torch.rand_like(branch[:, :1]) >= dropout)
+        point = outline.expected(branch)
+        quantiles = point.new_zeros(*point.shape, 0)
+        if self.quantiles is not None:
+            away = self.quantiles(features, torch.zeros_like(point))
+            quantiles = point[..., None] + away * outline.spread[..., None]
+        extra = features[..., :0] if self.extra is None else self.extra(features)
+        return Forecast(point, quantiles, extra)
+
+    def outline(self, windows: Windows) -> Outline:
+        """Return what there is to a batch of windows before the backbone reads them."""
+        static = torch.cat([windows.static, *self.static_codes(windows.static_codes)], dim=-1)
+        effect = self._effect(windows, static)
+        behind = effect[:, : self.config.context_length]
+        rest = torch.where(windows.seen, windows.history - behind, 0.0)
+        scale = scale_of(rest, windows.seen, self.config.normalise)
+        values = torch.where(windows.seen, (rest - scale.centre) / scale.spread, 0.0)
+        plain = self.linear(values)
+        if self.series_maps is not None:
+            plain = plain + self.series_maps(values, windows.static_codes[:, -1])
+        return Outline(static, effect, *scale, values, plain)
+
+    def _effect(
+        self, windows: Windows, static: Float[Tensor, "batch static"]
+    ) -> Float[Tensor, "batch rows"]:
+        """Return the effect of the covariates known ahead, over the look-back and the horizon."""
+        place, codes = self.config.cycle, windows.future_codes
+        if self.cycle is None or place is None:
+            effect: Tensor = self.effect(windows.future, codes, static)
+            return effect
+        others = torch.cat([codes[..., :place], codes[..., place + 1 :]], dim=-1)
+        deviation = scale_of(windows.history, windows.seen, self.config.normalise).spread
+        effect = self.cycle(codes[..., place], windows.static_codes[:, -1], deviation)
+        if self.effect.readouts:
+            effect = effect + self.effect(windows.future, others, static)
+        return effect
+
+    def _features(
+        self,
+        windows: Windows,
+        outline: Outline,
+    ) -> Float[Tensor, "batch horizon step"]:
+        """Return what the backbone has to say of every step."""
+        lengths = [self.config.context_length, self.config.horizon]
+        values = outline.values
+        relative = outline.effect / outline.spread.clamp(min=LEAST_SPREAD)
+        chosen = self._chosen(values) if self.training and self.dropped else None
+        (known, known_ahead), (codes, codes_ahead), (effect, effect_ahead) = (
+            part.split(lengths, dim=1) for part in (windows.future, windows.future_codes, relative)
+        )
+        vectors = self.future_codes.vectors()
+        seen = windows.seen.to(values.dtype)
+        moved = (values - latest_of(values, windows.seen)) * seen
+        past = self.read_past(
+            [values, moved, seen, windows.past, known, effect],
+            [*_coded(self.past_codes.vectors(), windows.past_codes), *_coded(vectors, codes)],
+            chosen,
+        )
+        future = self.read_future([known_ahead, effect_ahead], _coded(vectors, codes_ahead))
+        places, places_ahead = self.place.split([self.past_tokens, future.shape[1]])
+        past = past + (places if chosen is None else functional.embedding(chosen, places))
+        tokens = torch.cat([past, future + places_ahead], dim=1)
+        if self.read_static is not None:
+            tokens = tokens + self.read_static(outline.static)[:, None]
+        real = take(self.read_past.cut(windows.seen), chosen).any(-1)
+        ones = real.new_ones(()).expand(len(real), future.shape[1])
+        mask = torch.cat([real, ones], dim=1)
+        read_off, _ = self.backbone(tokens, mask=mask, keep_state=False)
+        steps = self.unpatch(read_off[:, past.shape[1] :]).unflatten(-1, (-1, STEP_DIM))
+        return functional.silu(steps.flatten(1, 2)[:, : self.config.horizon])
+
+    def _chosen(self, values: Float[Tensor, "batch context"]) -> Int[Tensor, "batch kept"]:
+        """Return the tokens of the look-back that each training window keeps."""
+        kept = self.past_tokens - self.dropped
+        drawn = torch.rand(len(values), self.past_tokens, device=values.device)
+        return drawn.topk(kept, dim=1).indices.sort(dim=1).values
+
+    def _set_rates(self) -> None:
+        """Mark how fast each part learns, and what is not to decay."""
+        for name, parameter in self.named_parameters():
+            part = name.partition(".")[0]
+            parameter.lr_scale = RATES.get(part, BACKBONE_RATE)  # type: ignore[attr-defined]
+            parameter.no_weight_decay = part in RATES  # type: ignore[attr-defined]
+
+    def settle_unknown(self) -> None:
+        """Let every unknown category stand for the mean of the known ones."""
+        for module in self.modules():
+            if isinstance(module, Codes | CycleEffect):
+                module.settle_unknown()
+
+
+def _coded(vectors: list[Tensor], codes: Int[Tensor, "batch rows columns"]) -> list[Coded]:
+    """Return columns of codes with the vectors of their categories."""
+    return [Coded(one, codes[..., column]) for column, one in enumerate(vectors)]
