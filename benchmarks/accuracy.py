@@ -20,9 +20,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from titans_seq.evaluation.cards import read_card
-from titans_seq.evaluation.comparison import LOWER_IS_BETTER
-from titans_seq.evaluation.report import markdown_table
+from titans_seq.evaluation.cards.reading import read_card
+from titans_seq.evaluation.runs.comparison import LOWER_IS_BETTER
+from titans_seq.evaluation.scores.report import markdown_table
 from titans_seq.files import write_json
 
 Scores = Mapping[str, float]

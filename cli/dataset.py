@@ -11,8 +11,8 @@ import click
 from .options import FOLDER
 
 if TYPE_CHECKING:
-    from titans_seq.evaluation.card_records import DatasetCard
-    from titans_seq.evaluation.fetch import FileState
+    from titans_seq.evaluation.cards.records import DatasetCard
+    from titans_seq.evaluation.data.fetch import FileState
 
 DATA_DIR = click.option(
     "--data-dir",
@@ -39,9 +39,9 @@ def dataset() -> None:
 @DATA_DIR
 def list_command(data_dir: Path | None) -> None:
     """List all data sets, and whether their files are here."""
-    from titans_seq.evaluation.cards import list_cards, read_card
-    from titans_seq.evaluation.places import find_file
-    from titans_seq.evaluation.report import text_table
+    from titans_seq.evaluation.cards.reading import list_cards, read_card
+    from titans_seq.evaluation.data.places import find_file
+    from titans_seq.evaluation.scores.report import text_table
 
     rows = []
     for card in map(read_card, list_cards()):
@@ -67,8 +67,8 @@ def _left(rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
 @DATA_DIR
 def show(name: str, data_dir: Path | None) -> None:
     """Show the card of NAME: source, licence, citation, files, split, published results."""
-    from titans_seq.evaluation.cards import read_card
-    from titans_seq.evaluation.places import find_file
+    from titans_seq.evaluation.cards.reading import read_card
+    from titans_seq.evaluation.data.places import find_file
 
     card = read_card(name)
     for field in ("name", "task", "summary", "source", "url", "licence", "citation"):
@@ -91,7 +91,7 @@ def show(name: str, data_dir: Path | None) -> None:
 
 def _results(card: DatasetCard) -> str:
     """Return the published results as a table, with their sources and remarks below."""
-    from titans_seq.evaluation.report import format_score, text_table
+    from titans_seq.evaluation.scores.report import format_score, text_table
 
     columns: dict[str, None] = {}
     rows = []
@@ -124,8 +124,8 @@ def fetch(name: str, data_dir: Path | None) -> None:
     Files that must be brought by hand are named, with where they belong; the exit code is then
     5. Stopped in the midst of a large file, the same command goes on with it.
     """
-    from titans_seq.evaluation.cards import read_card
-    from titans_seq.evaluation.fetch import fetch_dataset
+    from titans_seq.evaluation.cards.reading import read_card
+    from titans_seq.evaluation.data.fetch import fetch_dataset
     from titans_seq.exceptions import MissingDataError
 
     states = fetch_dataset(read_card(name), data_dir)
@@ -143,8 +143,8 @@ def verify(name: str | None, data_dir: Path | None) -> None:
 
     The exit code is 4 if a file is another one, and 5 if a file of NAME is nowhere.
     """
-    from titans_seq.evaluation.cards import list_cards, read_card
-    from titans_seq.evaluation.fetch import verify_dataset
+    from titans_seq.evaluation.cards.reading import list_cards, read_card
+    from titans_seq.evaluation.data.fetch import verify_dataset
     from titans_seq.exceptions import DataError, MissingDataError
 
     names = [name] if name else list_cards()

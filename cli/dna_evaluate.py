@@ -14,7 +14,7 @@ from .tables import show_tables
 
 if TYPE_CHECKING:
     from titans_seq.dna import LabelledSequences
-    from titans_seq.evaluation.dna_assessment import Assessment
+    from titans_seq.evaluation.dna.assessment import Assessment
 
 COLUMNS = ("accuracy", "f1", "mcc", "auroc", "auprc", "log_loss", "ece", "r2", "pearson",
            "spearman", "rmse", "mae", "records")  # fmt: skip
@@ -110,7 +110,7 @@ def _assess_grouped(
 
 def _tables(title: str, found: Assessment) -> list[Any]:
     """Return what was found as tables: scores, rows apart, intervals, strands."""
-    from titans_seq.evaluation.report import ScoreTable
+    from titans_seq.evaluation.scores.report import ScoreTable
 
     def shown(scores: Any) -> tuple[str, ...]:
         return tuple(name for name in COLUMNS if any(name in one for one in scores.values()))

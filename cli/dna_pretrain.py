@@ -122,7 +122,7 @@ def pretrain(
 
 def report(found: Pretrained, model: Path) -> None:
     """Print what was learnt, beside what counting k-mers knows."""
-    from titans_seq.evaluation.report import text_table
+    from titans_seq.evaluation.scores.report import text_table
 
     held = sum(map(len, found.corpus.held))
     last = found.history.epochs[-1]
@@ -136,7 +136,7 @@ def report(found: Pretrained, model: Path) -> None:
 
 def _controls(found: Any) -> dict[str, float]:
     """Return the perplexities of k-mer models on the same bases."""
-    from titans_seq.evaluation.dna_markov import kmer_perplexities
+    from titans_seq.evaluation.dna.markov import kmer_perplexities
 
     return kmer_perplexities(
         found.corpus.learn, found.asked, masked=found.network.config.objective == "masked"

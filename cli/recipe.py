@@ -14,7 +14,7 @@ from .processes import shared
 from .training import hinting_at_resume, progress
 
 if TYPE_CHECKING:
-    from titans_seq.evaluation.recipe_records import RecipeCard
+    from titans_seq.evaluation.cards.recipes import RecipeCard
 
 
 @click.group()
@@ -29,7 +29,7 @@ def recipe() -> None:
 @recipe.command("list")
 def list_command() -> None:
     """List all recipes."""
-    from titans_seq.evaluation.cards import list_cards, read_recipe
+    from titans_seq.evaluation.cards.reading import list_cards, read_recipe
 
     cards = [read_recipe(name) for name in list_cards("recipes")]
     width = max(len(card.name) for card in cards)
@@ -41,7 +41,7 @@ def list_command() -> None:
 @click.argument("name")
 def show(name: str) -> None:
     """Show the recipe NAME as it stands in its file."""
-    from titans_seq.evaluation.cards import card_path, read_recipe
+    from titans_seq.evaluation.cards.reading import card_path, read_recipe
 
     read_recipe(name)
     click.echo(card_path("recipes", name).read_text("utf-8"), nl=False)
@@ -53,7 +53,7 @@ def show(name: str) -> None:
 @click.option("--force", is_flag=True, help="Replace the file that is there.")
 def copy(name: str, dest: Path, force: bool) -> None:
     """Copy the recipe NAME to the file or folder DEST, to be changed and run."""
-    from titans_seq.evaluation.cards import card_path
+    from titans_seq.evaluation.cards.reading import card_path
     from titans_seq.exceptions import ConfigError
     from titans_seq.files import write_whole
 
@@ -111,9 +111,9 @@ def run(ctx: click.Context, name: str, words: Words) -> None:
       titans-seq recipe run etth1 -s horizons=[96] --seeds 0,1,2
       titans-seq recipe run byte_language --input book.txt
     """
-    from titans_seq.evaluation.comparison import compare_runs
-    from titans_seq.evaluation.overrides import override, with_input, with_steps
-    from titans_seq.evaluation.run import run_recipe
+    from titans_seq.evaluation.runs.comparison import compare_runs
+    from titans_seq.evaluation.runs.overrides import override, with_input, with_steps
+    from titans_seq.evaluation.runs.run import run_recipe
     from titans_seq.training import from_first
 
     seeds = () if words.seeds is None else (f"seeds=[{words.seeds}]",)
@@ -129,8 +129,8 @@ def run(ctx: click.Context, name: str, words: Words) -> None:
 
 def _find(name: str) -> RecipeCard:
     """Return the recipe of that name, or that a file holds."""
-    from titans_seq.evaluation.cards import read_recipe
-    from titans_seq.evaluation.run_folder import read_recipe_file
+    from titans_seq.evaluation.cards.reading import read_recipe
+    from titans_seq.evaluation.runs.folder import read_recipe_file
 
     path = Path(name)
     is_file = path.suffix == ".toml" or (len(path.parts) > 1 and path.is_file())
@@ -153,7 +153,7 @@ def compare(runs: tuple[Path, ...], out: Path | None) -> None:
     Example:
       titans-seq recipe compare runs/* --out results.md
     """
-    from titans_seq.evaluation.comparison import compare_runs, write_comparison
+    from titans_seq.evaluation.runs.comparison import compare_runs, write_comparison
 
     found = compare_runs(runs)
     if out is not None and str(out) != "-":

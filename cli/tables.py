@@ -12,7 +12,7 @@ import click
 if TYPE_CHECKING:
     import pandas as pd
 
-    from titans_seq.evaluation.report import ScoreTable
+    from titans_seq.evaluation.scores.report import ScoreTable
 
 FLOAT_FORMAT = "%.8g"
 
@@ -83,7 +83,7 @@ def show_scores(
     out
         JSON file; ``-`` prints the JSON instead of the table.
     """
-    from titans_seq.evaluation.report import ScoreTable
+    from titans_seq.evaluation.scores.report import ScoreTable
 
     shown = tuple(name for name in columns if any(name in one for one in scores.values()))
     show_tables([ScoreTable(title, shown, tuple(scores.items()))], out)
@@ -99,7 +99,7 @@ def show_tables(tables: Sequence[ScoreTable], out: Path | None) -> None:
     out
         JSON file; ``-`` prints the JSON instead of the tables.
     """
-    from titans_seq.evaluation.report import to_json
+    from titans_seq.evaluation.scores.report import to_json
     from titans_seq.files import write_json
 
     first, *others = (table.to_record() for table in tables)

@@ -62,7 +62,7 @@ def build(estimator: type[Any], values: Mapping[str, Any], more: Sequence[str]) 
     ConfigError
         If a name is none of the estimator's, or a value is of another type than its default.
     """
-    from titans_seq.evaluation.overrides import read_settings
+    from titans_seq.evaluation.runs.overrides import read_settings
 
     built = estimator(**values)
     built.set_params(**read_settings(more, built.get_params()))

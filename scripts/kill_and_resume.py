@@ -32,8 +32,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 CONTEXT = get_context("forkserver")
-LOADED = ["titans_seq.evaluation.run", "titans_seq.evaluation.families.forecasting",
-          "titans_seq.evaluation.plots", "titans_seq.training.run"]  # fmt: skip
+LOADED = ["titans_seq.evaluation.runs.run", "titans_seq.evaluation.families.forecasting",
+          "titans_seq.evaluation.scores.plots", "titans_seq.training.run"]  # fmt: skip
 """What the processes need not load again."""
 
 SMALL = (

@@ -8,9 +8,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from titans_seq.evaluation.cards import card_folder, list_cards, read_card, read_recipe
-from titans_seq.evaluation.fetch import verify_dataset
-from titans_seq.evaluation.places import data_path
+from titans_seq.evaluation.cards.reading import card_folder, list_cards, read_card, read_recipe
+from titans_seq.evaluation.data.fetch import verify_dataset
+from titans_seq.evaluation.data.places import data_path
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = {

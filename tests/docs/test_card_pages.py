@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from titans_seq.evaluation.card_records import (
+from titans_seq.evaluation.cards.reading import parse_dataset
+from titans_seq.evaluation.cards.recipes import RecipeCard
+from titans_seq.evaluation.cards.records import (
     Columns,
     DataFile,
     DatasetCard,
     Intervals,
     Result,
 )
-from titans_seq.evaluation.cards import parse_dataset
-from titans_seq.evaluation.recipe_records import RecipeCard
 
 
 def _blocks(root: Path, page: str, language: str) -> list[str]:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from titans_seq.evaluation.cards import list_cards, read_recipe
-from titans_seq.evaluation.overrides import override
+from titans_seq.evaluation.cards.reading import list_cards, read_recipe
+from titans_seq.evaluation.runs.overrides import override
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +36,9 @@ def test_the_settings_that_commands_change_are_there(page: str) -> None:
 
 
 def test_every_family_has_a_recipe(page: str) -> None:
-    from titans_seq.evaluation.cards import read_card
+    from titans_seq.evaluation.cards.reading import read_card
+    from titans_seq.evaluation.cards.recipes import Family
     from titans_seq.evaluation.families.registry import family_of
-    from titans_seq.evaluation.recipe_records import Family
 
     recipes = map(read_recipe, list_cards("recipes"))
     there = {family_of(recipe, read_card(recipe.dataset)) for recipe in recipes}

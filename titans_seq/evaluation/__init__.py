@@ -6,20 +6,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from titans_seq.evaluation.card_records import DatasetCard
-    from titans_seq.evaluation.cards import list_cards, read_card, read_recipe
-    from titans_seq.evaluation.classification import score_classifier, score_dna
-    from titans_seq.evaluation.comparison import Comparison, compare_runs, write_comparison
-    from titans_seq.evaluation.demo import run_demo
-    from titans_seq.evaluation.dna_assessment import Assessment, assess_classifier, assess_grouped
-    from titans_seq.evaluation.dna_controls import score_dna_controls
-    from titans_seq.evaluation.dna_values import assess_labels, assess_values
-    from titans_seq.evaluation.fetch import fetch_dataset, verify_dataset
-    from titans_seq.evaluation.places import data_path
-    from titans_seq.evaluation.protocols import score_forecast_controls, score_forecaster
-    from titans_seq.evaluation.recipe_records import RecipeCard
-    from titans_seq.evaluation.run import run_recipe
-    from titans_seq.evaluation.splits import Borders, Split
+    from titans_seq.evaluation.cards.reading import list_cards, read_card, read_recipe
+    from titans_seq.evaluation.cards.recipes import RecipeCard
+    from titans_seq.evaluation.cards.records import DatasetCard
+    from titans_seq.evaluation.cards.splits import Borders, Split
+    from titans_seq.evaluation.data.fetch import fetch_dataset, verify_dataset
+    from titans_seq.evaluation.data.places import data_path
+    from titans_seq.evaluation.demo.run import run_demo
+    from titans_seq.evaluation.dna.assessment import Assessment, assess_classifier, assess_grouped
+    from titans_seq.evaluation.dna.classification import score_classifier, score_dna
+    from titans_seq.evaluation.dna.controls import score_dna_controls
+    from titans_seq.evaluation.dna.values import assess_labels, assess_values
+    from titans_seq.evaluation.forecasts.protocols import score_forecast_controls, score_forecaster
+    from titans_seq.evaluation.runs.comparison import Comparison, compare_runs, write_comparison
+    from titans_seq.evaluation.runs.run import run_recipe
 
 __all__ = [
     "Assessment",
@@ -50,31 +50,31 @@ __all__ = [
 ]
 
 _HOME = {
-    "Assessment": "dna_assessment",
-    "Borders": "splits",
-    "Comparison": "comparison",
-    "DatasetCard": "card_records",
-    "RecipeCard": "recipe_records",
-    "Split": "splits",
-    "compare_runs": "comparison",
-    "data_path": "places",
-    "fetch_dataset": "fetch",
-    "assess_classifier": "dna_assessment",
-    "assess_grouped": "dna_assessment",
-    "assess_labels": "dna_values",
-    "assess_values": "dna_values",
-    "list_cards": "cards",
-    "read_card": "cards",
-    "read_recipe": "cards",
-    "run_demo": "demo",
-    "run_recipe": "run",
-    "score_classifier": "classification",
-    "score_dna": "classification",
-    "score_dna_controls": "dna_controls",
-    "score_forecast_controls": "protocols",
-    "score_forecaster": "protocols",
-    "verify_dataset": "fetch",
-    "write_comparison": "comparison",
+    "Assessment": "dna.assessment",
+    "Borders": "cards.splits",
+    "Comparison": "runs.comparison",
+    "DatasetCard": "cards.records",
+    "RecipeCard": "cards.recipes",
+    "Split": "cards.splits",
+    "compare_runs": "runs.comparison",
+    "data_path": "data.places",
+    "fetch_dataset": "data.fetch",
+    "assess_classifier": "dna.assessment",
+    "assess_grouped": "dna.assessment",
+    "assess_labels": "dna.values",
+    "assess_values": "dna.values",
+    "list_cards": "cards.reading",
+    "read_card": "cards.reading",
+    "read_recipe": "cards.reading",
+    "run_demo": "demo.run",
+    "run_recipe": "runs.run",
+    "score_classifier": "dna.classification",
+    "score_dna": "dna.classification",
+    "score_dna_controls": "dna.controls",
+    "score_forecast_controls": "forecasts.protocols",
+    "score_forecaster": "forecasts.protocols",
+    "verify_dataset": "data.fetch",
+    "write_comparison": "runs.comparison",
 }
 
 

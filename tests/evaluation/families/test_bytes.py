@@ -6,12 +6,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from titans_seq.evaluation.cards import read_recipe
-from titans_seq.evaluation.comparison import compare_runs
+from titans_seq.evaluation.cards.reading import read_recipe
 from titans_seq.evaluation.families import bytes as room
-from titans_seq.evaluation.overrides import override, with_input
-from titans_seq.evaluation.run import run_recipe
-from titans_seq.evaluation.run_folder import read_recipe_file
+from titans_seq.evaluation.runs.comparison import compare_runs
+from titans_seq.evaluation.runs.folder import read_recipe_file
+from titans_seq.evaluation.runs.overrides import override, with_input
+from titans_seq.evaluation.runs.run import run_recipe
 from titans_seq.exceptions import ConfigError, MissingDataError
 
 WORDS = ("dim=8", "heads=2", "layers=1", "window=16", "length=64", "batch_size=2", "steps=6",

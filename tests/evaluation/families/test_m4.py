@@ -5,15 +5,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from titans_seq.evaluation import run as run_module
-from titans_seq.evaluation.card_records import Competition, DataFile, DatasetCard
-from titans_seq.evaluation.cards import read_card
+from titans_seq.evaluation.cards.reading import read_card
+from titans_seq.evaluation.cards.recipes import RecipeCard
+from titans_seq.evaluation.cards.records import Competition, DataFile, DatasetCard
+from titans_seq.evaluation.data.places import data_path
 from titans_seq.evaluation.families.m4 import M4Head, read_rows
 from titans_seq.evaluation.families.registry import read_head
-from titans_seq.evaluation.m4_rules import score_m4, score_m4_controls
-from titans_seq.evaluation.places import data_path
-from titans_seq.evaluation.recipe_records import RecipeCard
-from titans_seq.evaluation.run import run_recipe
+from titans_seq.evaluation.forecasts.m4_rules import score_m4, score_m4_controls
+from titans_seq.evaluation.runs import run as run_module
+from titans_seq.evaluation.runs.run import run_recipe
 from titans_seq.exceptions import ConfigError, DataError, MissingDataError
 
 CARD = DatasetCard(
@@ -44,7 +44,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         table.columns = [f"V{n + 1}" for n in range(table.shape[1])]
         table.to_csv(tmp_path / f"{name}.csv", index=False)
     monkeypatch.setattr(run_module, "read_card", lambda name: CARD)
-    monkeypatch.setattr("titans_seq.evaluation.comparison.read_card", lambda name: CARD)
+    monkeypatch.setattr("titans_seq.evaluation.runs.comparison.read_card", lambda name: CARD)
     monkeypatch.setenv("TITANS_SEQ_DATA", str(tmp_path))
     return tmp_path
 

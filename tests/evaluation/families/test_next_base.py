@@ -11,12 +11,12 @@ from titans_seq.dna.alphabet import encode
 from titans_seq.dna.learning.bases import PretrainSettings, score_bases
 from titans_seq.dna.learning.corpus import HeldWindows
 from titans_seq.dna.learning.language import LanguageConfig, TitansDNALanguage
-from titans_seq.evaluation.card_records import DataFile, DatasetCard
-from titans_seq.evaluation.cards import read_recipe
-from titans_seq.evaluation.comparison import compare_runs
+from titans_seq.evaluation.cards.reading import read_recipe
+from titans_seq.evaluation.cards.records import DataFile, DatasetCard
 from titans_seq.evaluation.families import next_base, registry
-from titans_seq.evaluation.overrides import override, with_input
-from titans_seq.evaluation.run import run_recipe
+from titans_seq.evaluation.runs.comparison import compare_runs
+from titans_seq.evaluation.runs.overrides import override, with_input
+from titans_seq.evaluation.runs.run import run_recipe
 from titans_seq.exceptions import ConfigError
 
 WORDS = ("dim=8", "layers=1", "window=64", "batch_size=2", "steps=4", "check_every=2",

@@ -4,10 +4,10 @@ import pandas as pd
 import pytest
 import torch
 
-from titans_seq.evaluation.cards import read_recipe
-from titans_seq.evaluation.comparison import compare_runs
-from titans_seq.evaluation.overrides import override
-from titans_seq.evaluation.run import run_recipe
+from titans_seq.evaluation.cards.reading import read_recipe
+from titans_seq.evaluation.runs.comparison import compare_runs
+from titans_seq.evaluation.runs.overrides import override
+from titans_seq.evaluation.runs.run import run_recipe
 from titans_seq.exceptions import BundleError, ConfigError
 from titans_seq.language import TitansRecall
 from titans_seq.language.recall_model import FactBatches

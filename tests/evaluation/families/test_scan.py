@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 
 from titans_seq.dna import TitansDNAClassifier
-from titans_seq.evaluation.cards import read_recipe
-from titans_seq.evaluation.comparison import compare_runs
+from titans_seq.evaluation.cards.reading import read_recipe
 from titans_seq.evaluation.families import scan as room
-from titans_seq.evaluation.overrides import override, with_input
-from titans_seq.evaluation.run import run_recipe
-from titans_seq.evaluation.scanning import POINTS, Scan, Track, run_scan
+from titans_seq.evaluation.families.scanning import POINTS, Scan, Track, run_scan
+from titans_seq.evaluation.runs.comparison import compare_runs
+from titans_seq.evaluation.runs.overrides import override, with_input
+from titans_seq.evaluation.runs.run import run_recipe
 from titans_seq.exceptions import ConfigError
 
 

@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from titans_seq.evaluation.byte_controls import score_byte_controls
-from titans_seq.evaluation.card_records import DatasetCard
-from titans_seq.evaluation.classification import Metrics
+from titans_seq.evaluation.cards.recipes import RecipeCard
+from titans_seq.evaluation.cards.records import DatasetCard
+from titans_seq.evaluation.dna.classification import Metrics
+from titans_seq.evaluation.families.byte_controls import score_byte_controls
+from titans_seq.evaluation.families.machine import resident_megabytes
 from titans_seq.evaluation.families.protocol import Scored, Trial
-from titans_seq.evaluation.machine import resident_megabytes
-from titans_seq.evaluation.recipe_records import RecipeCard
 from titans_seq.exceptions import ConfigError
 from titans_seq.language import TitansByteModel
 from titans_seq.language.corpus import cut, read_bytes
@@ -101,7 +101,7 @@ class ByteHead:
 
     def plot(self, model: TitansByteModel, trial: Trial, path: Path) -> None:
         """Draw bits a byte along the test part, the memory carried and not."""
-        from titans_seq.evaluation.plots import plot_lines
+        from titans_seq.evaluation.scores.plots import plot_lines
 
         lines = {}
         for name, carry in (("memory carried", True), (f"anew every {model.length}", False)):

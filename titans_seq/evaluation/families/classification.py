@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from titans_seq.dna import TitansDNAClassifier, read_labelled
-from titans_seq.evaluation.card_records import DatasetCard
-from titans_seq.evaluation.classification import Metrics, score_classifier
-from titans_seq.evaluation.dna_controls import score_dna_controls
-from titans_seq.evaluation.dna_splits import grouped_split, overlaps
+from titans_seq.evaluation.cards.recipes import RecipeCard
+from titans_seq.evaluation.cards.records import DatasetCard
+from titans_seq.evaluation.data.genome import cut_all
+from titans_seq.evaluation.dna.classification import Metrics, score_classifier
+from titans_seq.evaluation.dna.controls import score_dna_controls
+from titans_seq.evaluation.dna.splits import grouped_split, overlaps
 from titans_seq.evaluation.families.protocol import Scored, Trial
-from titans_seq.evaluation.genome import cut_all
-from titans_seq.evaluation.recipe_records import RecipeCard
 from titans_seq.exceptions import ConfigError
 
 

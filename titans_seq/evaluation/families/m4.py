@@ -17,11 +17,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from titans_seq.evaluation.card_records import DatasetCard
-from titans_seq.evaluation.classification import Metrics
+from titans_seq.evaluation.cards.recipes import RecipeCard
+from titans_seq.evaluation.cards.records import DatasetCard
+from titans_seq.evaluation.dna.classification import Metrics
 from titans_seq.evaluation.families.protocol import Scored, Trial
-from titans_seq.evaluation.m4_rules import REFERENCE, Values, score_m4, score_m4_controls, with_owa
-from titans_seq.evaluation.recipe_records import RecipeCard
+from titans_seq.evaluation.forecasts.m4_rules import (
+    REFERENCE,
+    Values,
+    score_m4,
+    score_m4_controls,
+    with_owa,
+)
 from titans_seq.exceptions import ConfigError, DataError
 from titans_seq.forecasting import TitansForecaster
 

@@ -27,14 +27,14 @@ from titans_seq.dna.inputs import encode_all
 from titans_seq.dna.learning.bases import score_bases
 from titans_seq.dna.learning.corpus import HeldWindows, make_corpus
 from titans_seq.dna.pretraining import Pretrained, learn_bases
-from titans_seq.evaluation.card_records import DatasetCard
-from titans_seq.evaluation.cards import read_card
-from titans_seq.evaluation.classification import Metrics
-from titans_seq.evaluation.dna_markov import kmer_perplexities
+from titans_seq.evaluation.cards.reading import read_card
+from titans_seq.evaluation.cards.recipes import RecipeCard
+from titans_seq.evaluation.cards.records import DatasetCard
+from titans_seq.evaluation.dna.classification import Metrics
+from titans_seq.evaluation.dna.markov import kmer_perplexities
 from titans_seq.evaluation.families.classification import DNAHead
 from titans_seq.evaluation.families.protocol import Scored, Trial
 from titans_seq.evaluation.families.registry import files_of
-from titans_seq.evaluation.recipe_records import RecipeCard
 from titans_seq.exceptions import ConfigError
 from titans_seq.training import History
 
@@ -141,7 +141,7 @@ class NextBaseHead:
 
     def plot(self, model: Taught, trial: Trial, path: Path) -> None:
         """Draw the perplexity beside those of k-mer models."""
-        from titans_seq.evaluation.plots import plot_bars
+        from titans_seq.evaluation.scores.plots import plot_bars
 
         told = score_bases(model.found.network, model.found.settings, self.test)
         bars = {"titans-seq": told.perplexity}

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple, Protocol
 
 import pandas as pd
 
-from titans_seq.evaluation.classification import Metrics
-from titans_seq.evaluation.recipe_records import SplitName
+from titans_seq.evaluation.cards.recipes import SplitName
+from titans_seq.evaluation.dna.classification import Metrics
 
 
 class Trial(NamedTuple):

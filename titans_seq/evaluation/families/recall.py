@@ -14,10 +14,10 @@ from typing import Any
 
 import pandas as pd
 
-from titans_seq.evaluation.card_records import DatasetCard
-from titans_seq.evaluation.classification import Metrics, wilson_interval
+from titans_seq.evaluation.cards.recipes import RecipeCard
+from titans_seq.evaluation.cards.records import DatasetCard
+from titans_seq.evaluation.dna.classification import Metrics, wilson_interval
 from titans_seq.evaluation.families.protocol import Scored, Trial
-from titans_seq.evaluation.recipe_records import RecipeCard
 from titans_seq.exceptions import ConfigError
 from titans_seq.language import TitansRecall
 from titans_seq.language.facts import SHORTEST, TASKS, VALUES
@@ -87,7 +87,7 @@ class RecallHead:
 
     def plot(self, model: TitansRecall, trial: Trial, path: Path) -> None:
         """Draw the share of right answers by length."""
-        from titans_seq.evaluation.plots import plot_lines
+        from titans_seq.evaluation.scores.plots import plot_lines
 
         table = self.score(model, trial).predictions
         assert isinstance(table, pd.DataFrame)

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from titans_seq.evaluation.card_records import DatasetCard
-from titans_seq.evaluation.cards import read_card
+from titans_seq.evaluation.cards.reading import read_card
+from titans_seq.evaluation.cards.recipes import Family, RecipeCard
+from titans_seq.evaluation.cards.records import DatasetCard
+from titans_seq.evaluation.data.places import data_path
 from titans_seq.evaluation.families.protocol import Head
-from titans_seq.evaluation.places import data_path
-from titans_seq.evaluation.recipe_records import Family, RecipeCard
 from titans_seq.exceptions import ConfigError, MissingDataError
 
 

@@ -18,14 +18,14 @@ from typing import Any
 import torch
 
 from titans_seq.dna import TitansDNAClassifier
-from titans_seq.evaluation.card_records import DatasetCard
-from titans_seq.evaluation.cards import read_card
-from titans_seq.evaluation.classification import Metrics
+from titans_seq.evaluation.cards.reading import read_card
+from titans_seq.evaluation.cards.recipes import RecipeCard
+from titans_seq.evaluation.cards.records import DatasetCard
+from titans_seq.evaluation.dna.classification import Metrics
 from titans_seq.evaluation.families.classification import DNAHead
 from titans_seq.evaluation.families.protocol import Scored, Trial
 from titans_seq.evaluation.families.registry import files_of
-from titans_seq.evaluation.recipe_records import RecipeCard
-from titans_seq.evaluation.scanning import Found, Scan, scan_apart
+from titans_seq.evaluation.families.scanning import Found, Scan, scan_apart
 from titans_seq.exceptions import ConfigError
 
 OWN: dict[str, Any] = {
@@ -118,7 +118,7 @@ class ScanHead:
 
     def plot(self, model: Reader, trial: Trial, path: Path) -> None:
         """Draw the probability of the last class along the file."""
-        from titans_seq.evaluation.plots import plot_lines
+        from titans_seq.evaluation.scores.plots import plot_lines
 
         track = self._found[trial].track
         lines = {f"p({track['class']})": (track["ends"], track["values"])}

@@ -1,0 +1,1 @@
+"""Finding, fetching, building and checking data sets."""

@@ -1,0 +1,1 @@
+"""The demonstration of both heads on the embedded data."""

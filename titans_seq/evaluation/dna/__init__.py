@@ -1,0 +1,1 @@
+"""Scores and simple controls of DNA models."""

@@ -1,0 +1,1 @@
+"""Scoring protocols and simple controls of forecasts."""

@@ -1,0 +1,1 @@
+"""Running a recipe, its folder, and the comparison of runs."""

@@ -1,0 +1,1 @@
+"""Score records, intervals, tables and figures."""
