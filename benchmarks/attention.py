@@ -25,8 +25,8 @@ import torch.nn.functional as F
 from memory_cells.machine import peak_megabytes
 from torch import Tensor
 
-from titans_seq.ops.attention import sliding_attention
-from titans_seq.ops.rotary import prefix_keys, rotate
+from titans_seq.ops.attention.rotary import prefix_keys, rotate
+from titans_seq.ops.attention.sliding import sliding_attention
 
 HEADS, WINDOW, PREFIX = 4, 64, 4
 LENGTHS = (1_024, 4_096, 16_384, 65_536)

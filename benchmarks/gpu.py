@@ -28,10 +28,10 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from titans_seq.nn.memory import NeuralMemory
-from titans_seq.ops.memory_chunked import memory_chunked
-from titans_seq.ops.memory_exact import memory_exact
-from titans_seq.ops.memory_triton import memory_chunked_triton, memory_exact_triton
-from titans_seq.ops.rule import Rates, UpdateRule
+from titans_seq.ops.general.chunked import memory_chunked
+from titans_seq.ops.general.exact import memory_exact
+from titans_seq.ops.gpu.memory import memory_chunked_triton, memory_exact_triton
+from titans_seq.ops.rules.rule import Rates, UpdateRule
 from titans_seq.ops.state import first_carry
 
 OUT = Path(__file__).parent / "results" / "gpu.json"

@@ -155,7 +155,7 @@ def problem(sizes: dict[str, Any]) -> list[Tensor]:
 def ours_exact(q: Tensor, k: Tensor, v: Tensor, rates: list[Tensor], chunk: int) -> Tensor:
     """Read with our operator, (batch, heads, time, width); the memory starts at zero."""
     from titans_seq.ops.memory import learn_and_read
-    from titans_seq.ops.rule import Rates, UpdateRule
+    from titans_seq.ops.rules.rule import Rates, UpdateRule
 
     start = (q.new_zeros(q.shape[1], q.shape[-1], v.shape[-1]),)
     rule = UpdateRule(gradient_point="token", forget_to="zero")

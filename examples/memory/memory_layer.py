@@ -152,7 +152,7 @@ plt.show()
 # last eight tokens together, and with forgetting towards zero:
 
 from titans_seq.nn.rules import LearningRule
-from titans_seq.ops.rule import UpdateRule
+from titans_seq.ops.rules.rule import UpdateRule
 
 own = LearningRule(
     name="windowed", update=UpdateRule(window=8, forget_to="zero")

@@ -12,7 +12,7 @@ import torch
 
 from titans_seq import NeuralMemory
 from titans_seq.nn.rules import RULES
-from titans_seq.ops.rule import UpdateRule
+from titans_seq.ops.rules.rule import UpdateRule
 
 
 @pytest.fixture(scope="module")

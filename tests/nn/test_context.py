@@ -8,7 +8,7 @@ from torch import Tensor
 
 from titans_seq import TitansConfig
 from titans_seq.nn.context import ContextMixer
-from titans_seq.ops.rotary import prefix_keys, turn, turns
+from titans_seq.ops.attention.rotary import prefix_keys, turn, turns
 
 DIM, HEADS, SEGMENT = 8, 2, 6
 

@@ -9,11 +9,11 @@ from torch import Tensor
 from titans_seq import NeuralMemory, TitansBackbone, TitansConfig
 from titans_seq.exceptions import ConfigError
 from titans_seq.nn.rules import RULES, LearningRule
-from titans_seq.ops.bias import Huber
-from titans_seq.ops.boundary import Orthogonalise
 from titans_seq.ops.memory import learn_and_read
-from titans_seq.ops.retention import NormRetention
-from titans_seq.ops.rule import OutputNorm, Rates, UpdateRule
+from titans_seq.ops.rules.bias import Huber
+from titans_seq.ops.rules.boundary import Orthogonalise
+from titans_seq.ops.rules.retention import NormRetention
+from titans_seq.ops.rules.rule import OutputNorm, Rates, UpdateRule
 
 DEPTHS = [
     (name, depth)

@@ -12,7 +12,7 @@ from titans_seq import TitansBackbone, TitansConfig
 from titans_seq.exceptions import DataError
 from titans_seq.nn import context_step
 from titans_seq.nn.state import StackState
-from titans_seq.ops import attention
+from titans_seq.ops.attention import sliding as attention
 
 VARIANTS = ("lmm", "mac", "mag", "mal", "attention")
 

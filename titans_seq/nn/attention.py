@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from titans_seq.nn.convolution import last_rows
 from titans_seq.nn.packing import Position, advance
 from titans_seq.nn.state import AttentionState
-from titans_seq.ops.attention import sliding_attention
+from titans_seq.ops.attention.sliding import sliding_attention
 
 
 class HeadProjections(nn.Module):

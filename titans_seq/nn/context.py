@@ -25,9 +25,9 @@ from titans_seq.nn.packing import (
     unpack,
 )
 from titans_seq.nn.state import MemoryState, SegmentState, State
-from titans_seq.ops.attention import segment_attention
-from titans_seq.ops.chunks import segment_sizes
-from titans_seq.ops.rotary import Turns, prefix_keys, turn, turns_between
+from titans_seq.ops.attention.rotary import Turns, prefix_keys, turn, turns_between
+from titans_seq.ops.attention.sliding import segment_attention
+from titans_seq.ops.general.chunks import segment_sizes
 
 
 class Piece(NamedTuple):

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from titans_seq.nn.state import SegmentState
-from titans_seq.ops.rotary import Turns, turn
+from titans_seq.ops.attention.rotary import Turns, turn
 
 if TYPE_CHECKING:
     from titans_seq.nn.context import ContextMixer

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from titans_seq.nn.convolution import CausalConvolution
 from titans_seq.nn.gates import MemoryGates
 from titans_seq.nn.state import MemoryState
-from titans_seq.ops import memory_cpu
-from titans_seq.ops.journal import Layout, Learned
-from titans_seq.ops.memory_open import OpenChunk, begin, read_exactly
+from titans_seq.ops.cpu import memory as memory_cpu
+from titans_seq.ops.cpu.journal import Layout, Learned
+from titans_seq.ops.cpu.memory_open import OpenChunk, begin, read_exactly
 
 if TYPE_CHECKING:
     from titans_seq.nn.memory import NeuralMemory

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from titans_seq.nn.rules import LearningRule
-from titans_seq.ops.rule import Rates
+from titans_seq.ops.rules.rule import Rates
 
 SLOWEST_KEEP, FASTEST_KEEP = 0.999, 0.99
 """First share of the memory that stays a token, from the first head to the last."""
@@ -37,7 +37,7 @@ class MemoryGates(nn.Module):
     Shapes
     ------
     tokens   (batch, time, dim)
-    returns  :class:`titans_seq.ops.rule.Rates`, each (batch, heads, time), float32 or wider
+    returns  :class:`titans_seq.ops.rules.rule.Rates`, each (batch, heads, time), float32 or wider
     """
 
     def __init__(self, dim: int, heads: int, rule: LearningRule) -> None:

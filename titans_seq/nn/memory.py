@@ -17,11 +17,11 @@ from titans_seq.nn.gates import MemoryGates
 from titans_seq.nn.packing import advance, from_grid, grid, pack, slots_of, to_grid, unpack
 from titans_seq.nn.rules import LearningRule, check_depth, find_rule
 from titans_seq.nn.state import MemoryState
-from titans_seq.ops.chunk_network import read_at
-from titans_seq.ops.chunks import Rows
 from titans_seq.ops.features import leave, normalise, unit
+from titans_seq.ops.general.chunk_network import read_at
+from titans_seq.ops.general.chunks import Rows
 from titans_seq.ops.memory import learn_and_read
-from titans_seq.ops.rule import OutputNorm, Rates
+from titans_seq.ops.rules.rule import OutputNorm, Rates
 from titans_seq.ops.state import Carry, split_start
 
 

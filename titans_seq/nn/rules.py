@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from titans_seq.config import unknown_key_error
 from titans_seq.exceptions import ConfigError
-from titans_seq.ops.bias import Huber, PowerError
-from titans_seq.ops.boundary import Orthogonalise
-from titans_seq.ops.retention import NormRetention
-from titans_seq.ops.rule import UpdateRule
+from titans_seq.ops.rules.bias import Huber, PowerError
+from titans_seq.ops.rules.boundary import Orthogonalise
+from titans_seq.ops.rules.retention import NormRetention
+from titans_seq.ops.rules.rule import UpdateRule
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,7 +126,7 @@ MONETA = LearningRule(
 ``A[t] = keep[t] A[t-1] - step[t] gradient of |f(k) - v|_p^p / p`` and ``W = A / |A|_q^(q-2)``
 for each matrix; as in the paper's parallel form the norm is taken at the chunk's start, and the
 chunk's tokens are read with A over that norm. Chosen here: the norm's unit and its behaviour
-near zero (:class:`titans_seq.ops.retention.NormRetention`), the division of the loss by p,
+near zero (:class:`titans_seq.ops.rules.retention.NormRetention`), the division of the loss by p,
 a linear loss beyond an error of 100, one rate a head, forgetting towards the learned start, and
 a plain MLP. The paper's ``x + LN(f_res(x))`` is ``residual_norm=True``: an untrained LayerNorm
 cannot come near a small value, and under the l3 loss the weights then wander so that gradients
@@ -143,7 +143,8 @@ OMEGA = LearningRule(
 """The Omega rule of ATLAS: each token steps along the gradients of the last tokens together.
 
 ``W[t] = keep[t] W[t-1] - sum over the window of gate[s] gradient[s]``, gradients at the
-chunk's start, the window within the chunk (:mod:`titans_seq.ops.window` says why). Chosen here:
+chunk's start, the window within the chunk (:mod:`titans_seq.ops.rules.window` says why). Chosen
+here:
 a token's gate is its own step, the same in every window, where the paper leaves open what a
 gate sees; a window of 8; the triangular step bounds what a token writes in all its windows
 together; no polynomial features; the same MLP as ``titans``. Equations are cited from accounts
@@ -159,8 +160,8 @@ MUON = LearningRule(
 
 A chunk's tokens are written and read as by ``titans``. When the next chunk opens, what the
 chunk's momentum has added to each matrix, A, gives way to the nearest multiple of its
-orthogonalisation (:class:`titans_seq.ops.boundary.Orthogonalise`); what forgetting has left of
-the chunk's first weights, and the momentum itself, stay. With chunks of one token that is
+orthogonalisation (:class:`~titans_seq.ops.rules.boundary.Orthogonalise`); what forgetting has left
+of the chunk's first weights, and the momentum itself, stay. With chunks of one token that is
 equation 32 but for the size. Chosen here: ATLAS orthogonalises the momentum of every token,
 which takes a matrix a token, LaCT a whole chunk's sum, which this follows; the size of what
 stays is that of A, where ATLAS has one more rate and LaCT normalises the weights; three

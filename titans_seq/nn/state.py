@@ -17,7 +17,7 @@ from torch import Tensor
 
 from titans_seq.exceptions import DataError
 from titans_seq.nn.packing import Position
-from titans_seq.ops.memory_open import OpenChunk
+from titans_seq.ops.cpu.memory_open import OpenChunk
 from titans_seq.ops.state import Carry
 
 

@@ -17,8 +17,8 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from titans_seq.ops import features_operator as operator
 from titans_seq.ops.cpu import features as compiled
+from titans_seq.ops.cpu import features_operator as operator
 from titans_seq.ops.cpu.operators import at_hand
 
 NEARLY_ZERO = 1e-12

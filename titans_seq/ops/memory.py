@@ -6,11 +6,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from titans_seq.ops import memory_cpu, memory_operator, memory_triton
-from titans_seq.ops.chunks import Rows
-from titans_seq.ops.memory_general import memory_general
-from titans_seq.ops.memory_pieces import Part, between_chunks, read_in_pieces
-from titans_seq.ops.rule import OutputNorm, Rates, UpdateRule
+from titans_seq.ops.cpu import memory as memory_cpu
+from titans_seq.ops.cpu import memory_operator
+from titans_seq.ops.cpu.memory_pieces import Part, between_chunks, read_in_pieces
+from titans_seq.ops.general.chunks import Rows
+from titans_seq.ops.general.memory import memory_general
+from titans_seq.ops.gpu import memory as memory_triton
+from titans_seq.ops.rules.rule import OutputNorm, Rates, UpdateRule
 from titans_seq.ops.state import Carry, first_carry
 
 
@@ -31,7 +33,7 @@ def learn_and_read(
 ) -> tuple[Tensor, Tensor, Carry | None]:
     """Write and read every token by the form that fits ``rule``.
 
-    See :func:`titans_seq.ops.memory_chunked.memory_chunked` for the arguments and what is
+    See :func:`titans_seq.ops.general.chunked.memory_chunked` for the arguments and what is
     returned.
     """
     part = Part(queries, keys, values, rates, start, carry, rule)

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from titans_seq.ops.rule import UpdateRule
+from titans_seq.ops.rules.rule import UpdateRule
 
 Weights = tuple[Float[Tensor, "heads batch inner outer"], ...]
 """One matrix a layer of the memory, for each head and sequence."""

@@ -18,7 +18,7 @@ from titans_seq.nn.attention import SlidingAttention
 from titans_seq.nn.context import ContextMixer
 from titans_seq.nn.memory import NeuralMemory
 from titans_seq.nn.packing import Packed, pack, unpack
-from titans_seq.ops.rule import Rates
+from titans_seq.ops.rules.rule import Rates
 
 NOWHERE = torch.iinfo(torch.int64).min
 """A column that no token stands in."""

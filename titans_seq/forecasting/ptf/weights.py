@@ -15,7 +15,7 @@ from torch import Tensor
 
 from titans_seq.nn.attention import SlidingAttention
 from titans_seq.nn.context import ContextMixer
-from titans_seq.ops.rotary import prefix_keys, rotate
+from titans_seq.ops.attention.rotary import prefix_keys, rotate
 
 
 class Weights(NamedTuple):

@@ -4,7 +4,7 @@ At row t the memory writes the pair (context as it stood H rows ago, the H rows 
 both are known, so nothing leaks. It is read with the present context. Keys are wide random
 features of the look-back at several lengths, fixed from the start, whose products approximate a
 Gaussian kernel (Rahimi and Recht, NIPS 2007); the memory is linear in them and follows the exact
-delta rule (:mod:`titans_seq.ops.memory_exact`).
+delta rule (:mod:`titans_seq.ops.general.exact`).
 
 A read-out is a guess of different worth in different contexts, so the memory also learns, at the
 same keys, how well its read-outs have agreed with what came, and shrinks them accordingly.
@@ -18,8 +18,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from titans_seq.ops.memory_exact import memory_exact
-from titans_seq.ops.rule import Rates, UpdateRule
+from titans_seq.ops.general.exact import memory_exact
+from titans_seq.ops.rules.rule import Rates, UpdateRule
 from titans_seq.ops.state import Carry
 
 WIDTH = 1024

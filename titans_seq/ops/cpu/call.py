@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from titans_seq.ops.cpu import library as kernels
-from titans_seq.ops.rule import TINY, Rates, UpdateRule
+from titans_seq.ops.rules.rule import TINY, Rates, UpdateRule
 from titans_seq.ops.state import split_start
 
 

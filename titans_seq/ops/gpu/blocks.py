@@ -18,7 +18,7 @@ BLOCK = tl.constexpr(16)
 """Rows of a diagonal block; also the least size of a side of ``tl.dot``."""
 
 TINY = tl.constexpr(1e-24)
-"""As :data:`titans_seq.ops.rule.TINY`."""
+"""As :data:`titans_seq.ops.rules.rule.TINY`."""
 
 # Where each vector of a chunk stands in ``Scalars.vectors``.
 KEEP = tl.constexpr(0)

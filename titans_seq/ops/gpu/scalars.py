@@ -8,9 +8,9 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from titans_seq.ops.rates import ChunkScalars, before_token, chunk_scalars
-from titans_seq.ops.rule import Rates, UpdateRule, activate
-from titans_seq.ops.triangular_step import triangular_step
+from titans_seq.ops.rules.rates import ChunkScalars, before_token, chunk_scalars
+from titans_seq.ops.rules.rule import Rates, UpdateRule, activate
+from titans_seq.ops.rules.triangular_step import triangular_step
 
 Heads = Float[Tensor, "batch heads time ..."]
 

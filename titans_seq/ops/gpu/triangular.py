@@ -1,6 +1,6 @@
 """The triangular step of a memory's second layer inside a kernel, and its backward.
 
-The formulas are those of :mod:`titans_seq.ops.triangular_step`; ``alike`` holds the products
+The formulas are those of :mod:`titans_seq.ops.rules.triangular_step`; ``alike`` holds the products
 of the layer's inputs with each other, ``squares`` their squared lengths.
 """
 

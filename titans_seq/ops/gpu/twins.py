@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from titans_seq.ops.chunk_network import bound_gradient
-from titans_seq.ops.rule import TINY, activate, activate_slope
+from titans_seq.ops.general.chunk_network import bound_gradient
+from titans_seq.ops.rules.rule import TINY, activate, activate_slope
 
 KEEP, CARRY, MIX_LAST, DECAY_LAST, MOMENTUM, STEP = range(6)
 KEEP_BEFORE, CARRY_BEFORE = SECOND_STEP, ROOM = 6, 7

@@ -10,7 +10,7 @@
 
    W are the weights at the chunk's start, D ("drift") their difference from the base that
    forgetting leads to, S ("surge") the momentum. kept, carry and mix are row t of `mix`, held
-   and decay_last stand in the last row of `decay`: see titans_seq/ops/rates.py. A row's state
+   and decay_last stand in the last row of `decay`: see titans_seq/ops/rules/rates.py. A row's state
    and everything that a chunk touches stay in the cache. */
 
 typedef struct {
@@ -122,7 +122,7 @@ static void NAME(remember)(const Call* call, NAME(Row) * row, int l) {
   }
 }
 
-/* How far each token may step: see titans_seq/ops/triangular_step.py. */
+/* How far each token may step: see titans_seq/ops/rules/triangular_step.py. */
 static void NAME(make_steps)(const Call* call, NAME(Row) * row, int l) {
   long c = call->chunk;
   REAL layers = call->layers, tiny = call->tiny;

@@ -1,4 +1,4 @@
-/* The linear memory with its gradient at every token: see titans_seq/ops/memory_exact.py.
+/* The linear memory with its gradient at every token: see titans_seq/ops/general/exact.py.
 
    The error of a token is taken at the weights that the tokens before it have left, so the
    errors of a chunk solve one unit lower triangular system. What the keys read of the drift

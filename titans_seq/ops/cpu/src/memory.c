@@ -1,4 +1,4 @@
-/* The dual form of the memory on a CPU: see titans_seq/ops/memory_cpu.py.
+/* The dual form of the memory on a CPU: see titans_seq/ops/cpu/memory.py.
 
    Everything is written once and included for each type and set of instructions; what the
    processor at hand can do is asked at run time. No Python and no library but libc's is used:

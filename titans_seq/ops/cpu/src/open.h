@@ -9,7 +9,7 @@
 
    so that the last row of the masks takes as many steps as there are tokens. Everything between
    the layer's projections is done here: convolution, SiLU, unit lengths, rates, and after the
-   reading the norm of each head and its gate. See titans_seq/ops/memory_open.py. */
+   reading the norm of each head and its gate. See titans_seq/ops/cpu/memory_open.py. */
 
 /* How every token so far, the drift and the momentum reach the reading of this one. */
 static void NAME(make_reach)(NAME(Here) * here) {

@@ -1,0 +1,1 @@
+"""Causal sliding-window attention and rotary positions."""

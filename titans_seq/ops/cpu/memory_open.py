@@ -1,0 +1,188 @@
+"""One token a call, inside a chunk that stays open: nothing as large as a weight is written.
+
+What each token of the chunk writes is kept as it is (its inputs, and its errors times bounded
+steps), and a token reads by the dual form of :mod:`titans_seq.ops.general.chunked`. Weights and
+momentum are computed when the chunk ends, or when someone asks for them.
+
+States stay values: a journal is added to in place only behind the last token that any state
+knows of it, and one that goes on from an earlier token gets a copy.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from titans_seq.ops.cpu import open as compiled
+from titans_seq.ops.cpu.journal import Journal, Layout, Learned, Read, Sizes, sizes_for
+from titans_seq.ops.cpu.library import pointers
+from titans_seq.ops.cpu.memory import closed
+from titans_seq.ops.state import Carry, first_carry
+
+
+class States(NamedTuple):
+    """Matrices that an open chunk's tokens read, (heads, batch, inner, outer) a layer."""
+
+    anchor: tuple[Tensor, ...]
+    """Drift at the chunk's start: weights less the base that forgetting leads to."""
+    drift: tuple[Tensor, ...]
+    """Drift after the tokens that do not stand in the journal."""
+    surge: tuple[Tensor, ...]
+    """Momentum there."""
+    first: int
+    """How many those are."""
+    at: compiled.Opened
+    """Where all of these lie."""
+
+
+class OpenChunk:
+    """The state of a memory some tokens into a chunk; it never changes.
+
+    Parameters
+    ----------
+    length
+        Tokens of the chunk that were read.
+    """
+
+    __slots__ = ("journal", "length", "sizes", "states")
+
+    def __init__(self, sizes: Sizes, states: States, journal: Journal | None, length: int) -> None:
+        self.sizes, self.states, self.journal, self.length = sizes, states, journal, length
+
+    def read(self, learned: Learned, token: Tensor, tail: Tensor) -> tuple[Read, OpenChunk]:
+        """Read and write one token; return the state after it.
+
+        Parameters
+        ----------
+        token
+            (batch, 1, dim)
+        tail
+            (batch, kernel - 1, 3 * dim): what the projection made of the tokens before.
+        """
+        sizes, length = self.sizes, self.length
+        journal = self.journal
+        journal = (
+            Journal.new(sizes, length + 1) if journal is None else journal.extended(sizes, length)
+        )
+        read = sizes.read(self.states.at, learned, token, tail, length, journal)
+        after = OpenChunk(sizes, self.states, journal, length + 1)
+        if after.length < sizes.layout.chunk_size:
+            return read, after
+        weights, momentum = after._settled()
+        return read, OpenChunk(sizes, _states(weights, weights, momentum, 0), None, 0)
+
+    def carry(self) -> Carry:
+        """Return the state with everything written out."""
+        layout, states = self.sizes.layout, self.states
+        weights, momentum = self._settled()
+        state = Carry(weights, momentum, states.anchor, (), ())
+        emptied = closed(state, layout.rule, layout.chunk_size)
+        if not self.length:
+            return emptied
+        for layer, (keys, spent) in enumerate(zip(emptied.keys, emptied.spent, strict=True)):
+            assert self.journal is not None
+            mine = self.journal.entries(self.sizes, layer, self.length)
+            keys[:, :, : self.length], spent[:, :, : self.length] = mine
+        return state._replace(keys=emptied.keys, spent=emptied.spent)
+
+    def outline(self) -> Carry:
+        """Return the same as :meth:`carry`, but for the numbers, without computing any."""
+        layout, states = self.sizes.layout, self.states
+        like = Carry(states.drift, states.surge, states.anchor, (), ())
+        if layout.rule.step != "triangular":
+            return like
+        none = torch.zeros((), dtype=layout.dtype)
+        rows = [(*one.shape[:2], layout.chunk_size) for one in states.drift]
+        inner = [one.shape[-2] for one in states.drift]
+        keys = tuple(none.expand(*one, width) for one, width in zip(rows, inner, strict=True))
+        return like._replace(keys=keys, spent=tuple(none.expand(one) for one in rows))
+
+    def _settled(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Return weights and momentum after the last token."""
+        states, sizes = self.states, self.sizes
+        if self.journal is None or self.length == states.first:
+            return states.drift, states.surge
+        weights, momentum = sizes.states(), sizes.states()
+        space = weights[0].new_empty(sizes.settling_room)
+        to = compiled.Settled(
+            self.journal.numbers.data_ptr(), pointers(weights), pointers(momentum),
+            space.data_ptr(), self.length,
+        )  # fmt: skip
+        compiled.settle(sizes.call, states.at, to, sizes.is_double)
+        return weights, momentum
+
+
+def begin(
+    layout: Layout, start: tuple[Tensor, ...], carry: Carry | None, slot: int
+) -> OpenChunk | None:
+    """Open a chunk to read it token by token.
+
+    Parameters
+    ----------
+    start
+        Learned first weights.
+    carry
+        The state after ``slot`` tokens of the chunk; ``None`` if nothing was read.
+
+    Returns
+    -------
+    chunk
+        ``None`` if the state's tensors are not of the layout.
+    """
+    rule, size = layout.rule, layout.chunk_size
+    carry = carry or first_carry(start, rule, layout.batch, size)
+    anchor = carry.anchor if slot else carry.weights
+    anchor, drift, surge = (
+        tuple(map(_plain, one)) for one in (anchor, carry.weights, carry.momentum)
+    )
+    shapes = [(one[0], layout.batch, *one[1:]) for one in layout.shapes]
+    for one in (anchor, drift, surge):
+        if [tuple(tensor.shape) for tensor in one] != shapes or not _alike(one, layout):
+            return None
+    chunk = OpenChunk(sizes_for(layout), _states(anchor, drift, surge, slot), None, slot)
+    if not slot or rule.step != "triangular":
+        return chunk
+    if not _alike((*carry.keys, *carry.spent), layout) or len(carry.keys) != len(shapes):
+        return None
+    journal = Journal.new(chunk.sizes, slot)
+    for layer in range(len(shapes)):
+        units, spent = journal.entries(chunk.sizes, layer, slot)
+        units.copy_(carry.keys[layer][:, :, :slot])
+        spent.copy_(carry.spent[layer][:, :, :slot])
+    return OpenChunk(chunk.sizes, chunk.states, journal, slot)
+
+
+def read_exactly(
+    layout: Layout, learned: Learned, token: Tensor, tail: Tensor, carry: Carry | None
+) -> tuple[Read, Carry] | None:
+    """Read and write a token of a linear memory with its gradient at every token.
+
+    Returns
+    -------
+    read, carry
+        What is read, and the state after it; ``None`` if the state is not of the layout.
+    """
+    chunk = begin(layout, learned.start, carry, 0)
+    if chunk is None:
+        return None
+    sizes = chunk.sizes
+    (weights,), (momentum,) = sizes.states(), sizes.states()
+    read = sizes.read(chunk.states.at, learned, token, tail, 0, (weights, momentum))
+    return read, Carry((weights,), (momentum,), (), (), ())
+
+
+def _plain(one: Tensor) -> Tensor:
+    return one.detach().contiguous()
+
+
+def _alike(tensors: tuple[Tensor, ...], layout: Layout) -> bool:
+    """Return whether all are of the layout's type, and on the CPU."""
+    return all(one.dtype == layout.dtype and one.device.type == "cpu" for one in tensors)
+
+
+def _states(
+    anchor: tuple[Tensor, ...], drift: tuple[Tensor, ...], surge: tuple[Tensor, ...], first: int
+) -> States:
+    return States(anchor, drift, surge, first, compiled.opened(anchor, drift, surge, first))

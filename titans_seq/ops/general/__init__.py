@@ -1,0 +1,1 @@
+"""The chunked and exact forms of the memory in plain torch, for any rule."""

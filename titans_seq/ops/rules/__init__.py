@@ -1,0 +1,1 @@
+"""What a learning rule consists of: bias, rates, retention, step, boundary."""
