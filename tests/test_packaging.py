@@ -155,7 +155,7 @@ def test_every_public_name_can_be_had() -> None:
         assert set(module.__all__) <= set(dir(module))
         for public in module.__all__:
             assert getattr(module, public) is not None
-        with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        with pytest.raises(AttributeError, match="nonsense"):
             module.nonsense  # noqa: B018
 
 
