@@ -168,7 +168,7 @@ def test_all_brings_what_either_head_needs_and_the_core_brings_neither() -> None
     needs = requires("titans-seq") or []
     core = {re.split(r"[\W]", need.replace("-", "_"), maxsplit=1)[0] for need in needs
             if "extra ==" not in need}  # fmt: skip
-    assert core == {"click", "einops", "jaxtyping", "numpy", "safetensors", "torch"}
+    assert core == {"click", "einops", "jaxtyping", "lazy_loader", "numpy", "safetensors", "torch"}
     extras = _project()["project"]["optional-dependencies"]
     assert extras["all"] == ["titans-seq[forecasting,dna]"]
     assert any(need.startswith("pytorch-forecasting") for need in extras["forecasting"])
