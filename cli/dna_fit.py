@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import DATA, DATA_OR_STDIN, FOLDER, FORCE, MODEL_OUT, gathered
+from .options import DATA, DATA_OR_STDIN, FOLDER, FORCE, MODEL_OUT, option_group
 from .processes import shared
 from .training import (
-    MORE,
+    OVERRIDES,
     RANDOM_STATE,
     RESUME,
     build,
     check_model_out,
+    checkpointed,
     progress,
     report_training,
-    surviving,
     variant_option,
 )
 
@@ -115,9 +115,9 @@ ASKED = (
 @MODEL_OUT
 @FORCE
 @RESUME
-@gathered("asked", Asked, *ASKED)
-@gathered("settings", Settings, *SETTINGS)
-@MORE
+@option_group("asked", Asked, *ASKED)
+@option_group("settings", Settings, *SETTINGS)
+@OVERRIDES
 @shared
 @click.pass_context
 def fit(
@@ -129,7 +129,7 @@ def fit(
     resume: bool,
     asked: Asked,
     settings: Settings,
-    more: tuple[str, ...],
+    overrides: tuple[str, ...],
 ) -> None:
     """Train a classifier on FASTA and write it to a model folder.
 
@@ -144,10 +144,10 @@ def fit(
     from titans_seq.dna import read_labelled
     from titans_seq.dna.settings import calibration_text
 
-    estimator = _estimator(asked, settings, more)
+    estimator = _estimator(asked, settings, overrides)
     data = read_labelled(fasta, labels)
     parameters = estimator.get_params() | {"task": asked.task}
-    with surviving(model, parameters, [fasta, labels], resume=resume, force=force):
+    with checkpointed(model, parameters, [fasta, labels], resume=resume, force=force):
         with progress(ctx):
             estimator.fit(data.sequences, _targets(asked.task, data, fasta))
         estimator.save(model, force=force)
@@ -158,7 +158,7 @@ def fit(
         click.echo(f"check  {calibration_text(estimator.calibration_)}")
 
 
-def _estimator(asked: Asked, settings: Settings, more: tuple[str, ...]) -> Any:
+def _estimator(asked: Asked, settings: Settings, overrides: tuple[str, ...]) -> Any:
     """Return the estimator that the options ask for."""
     from titans_seq.dna import TitansDNAClassifier, TitansDNARegressor
 
@@ -166,10 +166,10 @@ def _estimator(asked: Asked, settings: Settings, more: tuple[str, ...]) -> Any:
     values["init"] = None if settings.init is None else str(settings.init)
     if asked.task != "values":
         values |= {"class_weight": asked.class_weight, "threshold": asked.threshold}
-        return build(TitansDNAClassifier, values, more)
+        return build(TitansDNAClassifier, values, overrides)
     if asked.class_weight is not None or asked.threshold is not None:
         raise click.UsageError("--class-weight and --threshold are for labels, not for values")
-    return build(TitansDNARegressor, values, more)
+    return build(TitansDNARegressor, values, overrides)
 
 
 def _targets(task: str, data: LabelledSequences, fasta: Path) -> Any:

@@ -15,7 +15,7 @@ TRACKS = (".bed", ".bedgraph")
 
 
 @dataclass(frozen=True)
-class Along:
+class Windowing:
     """How records are read."""
 
     window: int | None
@@ -26,7 +26,7 @@ class Along:
 
 
 @dataclass(frozen=True)
-class Instead:
+class Targets:
     """What is predicted instead of records."""
 
     intervals: Path | None
@@ -41,7 +41,7 @@ class Faults:
     refused: Path | None
 
 
-ALONG = (
+WINDOWING = (
     click.option(
         "--window",
         type=click.IntRange(min=1),
@@ -63,7 +63,7 @@ ALONG = (
         "surprise of a carried memory.",
     ),
 )
-INSTEAD = (
+TARGETS = (
     click.option(
         "--intervals", type=DATA, help="BED file: predict these stretches of the FASTA's records."
     ),
@@ -90,25 +90,25 @@ FAULTS = (
 )
 
 
-def check_words(out: Path, along: Along, instead: Instead, faults: Faults) -> None:
+def check_words(out: Path, windowing: Windowing, targets: Targets, faults: Faults) -> None:
     """Refuse options that do not go together."""
-    if instead.intervals is not None and instead.variants is not None:
+    if targets.intervals is not None and targets.variants is not None:
         raise click.UsageError("--intervals and --variants exclude each other")
-    if (instead.intervals or instead.variants) and (
-        along.stride or along.carry or along.summary or along.track
+    if (targets.intervals or targets.variants) and (
+        windowing.stride or windowing.carry or windowing.summary or windowing.track
     ):
         raise click.UsageError(
             "--stride, --carry, --summary and --track belong to windows along records"
         )
-    if instead.intervals is not None and along.window is not None:
+    if targets.intervals is not None and windowing.window is not None:
         raise click.UsageError("--intervals have their own lengths: leave out --window")
-    if instead.variants is not None and out.suffix in TRACKS:
+    if targets.variants is not None and out.suffix in TRACKS:
         raise click.UsageError("variants are written as a table: .tsv, .csv, .jsonl or .parquet")
-    if instead.intervals is not None and out.suffix == ".bedgraph":
+    if targets.intervals is not None and out.suffix == ".bedgraph":
         raise click.UsageError("intervals are written as a table, or .bed")
-    if along.track is not None and out.suffix != ".bedgraph":
+    if windowing.track is not None and out.suffix != ".bedgraph":
         raise click.UsageError("--track is what a .bedgraph draws: name one with --out")
-    if (along.stride or along.carry) and along.window is None:
+    if (windowing.stride or windowing.carry) and windowing.window is None:
         raise click.UsageError("--stride and --carry need a --window")
     if faults.on_error == "skip" and faults.refused is None and str(out) == "-":
         raise click.UsageError("--on-error skip: name a file for the records with --refused")
@@ -116,9 +116,11 @@ def check_words(out: Path, along: Along, instead: Instead, faults: Faults) -> No
         raise click.UsageError("--refused belongs to --on-error skip")
 
 
-def check_table(table: Path, out: Path, along: Along, instead: Instead, faults: Faults) -> None:
+def check_table(
+    table: Path, out: Path, windowing: Windowing, targets: Targets, faults: Faults
+) -> None:
     """Refuse options that mean nothing for a table of sequences."""
-    if along != Along(None, None, False, None, None) or instead != Instead(None, None):
+    if windowing != Windowing(None, None, False, None, None) or targets != Targets(None, None):
         raise click.UsageError(f"{table} is a table: windows, intervals and variants need FASTA")
     if out.suffix in TRACKS or faults.on_error == "skip":
         raise click.UsageError(f"{table} is a table: tracks and --on-error skip need FASTA")

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .dna_options import (
-    ALONG,
     FAULTS,
-    INSTEAD,
+    TARGETS,
     TRACKS,
-    Along,
+    WINDOWING,
     Faults,
-    Instead,
+    Targets,
+    Windowing,
     check_table,
     check_words,
 )
-from .options import DATA_OR_STDIN, MODEL_IN, OutFile, gathered
+from .options import DATA_OR_STDIN, MODEL_IN, OutFile, option_group
 from .processes import shared
 from .rows import SINKS, rows_to, whole_file
 
@@ -46,16 +46,16 @@ logger = logging.getLogger("titans_seq")
     help="Table .tsv, .csv, .jsonl or .parquet, or track .bed or .bedgraph; by default TSV on "
     "standard output.",
 )
-@gathered("along", Along, *ALONG)
-@gathered("instead", Instead, *INSTEAD)
-@gathered("faults", Faults, *FAULTS)
+@option_group("windowing", Windowing, *WINDOWING)
+@option_group("targets", Targets, *TARGETS)
+@option_group("faults", Faults, *FAULTS)
 @shared
 def predict(
     fasta: Path,
     model: Path,
     out: Path,
-    along: Along,
-    instead: Instead,
+    windowing: Windowing,
+    targets: Targets,
     faults: Faults,
 ) -> None:
     """Label every record of FASTA, or every window, interval or variant.
@@ -71,14 +71,14 @@ def predict(
       titans-seq dna predict genome.fa --model enhancers --intervals peaks.bed
       titans-seq dna predict genome.fa --model enhancers --variants snps.vcf.gz
     """
-    check_words(out, along, instead, faults)
+    check_words(out, windowing, targets, faults)
     from titans_seq.dna.models import load_estimator
     from titans_seq.dna.reading.checked import checked_fasta
     from titans_seq.dna.reading.labels import table_separator
 
     estimator = load_estimator(model)
     if table_separator(fasta) is not None:
-        check_table(fasta, out, along, instead, faults)
+        check_table(fasta, out, windowing, targets, faults)
         _predict_table(estimator, fasta, out)
         return
     refused = faults.refused
@@ -86,27 +86,30 @@ def predict(
         refused = out.with_name(f"{out.name}.refused.fa")
     on_error: Any = faults.on_error
     with checked_fasta(fasta, on_error=on_error, refused=refused) as source:
-        if instead.intervals is not None:
-            _predict_intervals(estimator, source, instead.intervals, out)
-        elif instead.variants is not None:
-            _predict_variants(estimator, source, instead.variants, out, along.window)
+        if targets.intervals is not None:
+            _predict_intervals(estimator, source, targets.intervals, out)
+        elif targets.variants is not None:
+            _predict_variants(estimator, source, targets.variants, out, windowing.window)
         else:
-            _predict_records(estimator, source, out, along)
+            _predict_records(estimator, source, out, windowing)
 
 
-def _predict_records(estimator: Any, source: CheckedFasta, out: Path, along: Along) -> None:
+def _predict_records(estimator: Any, source: CheckedFasta, out: Path, windowing: Windowing) -> None:
     """Write a row for each record, or for each window of it."""
     from titans_seq.dna.streaming.answers import outputs_of
     from titans_seq.dna.streaming.stream import check_lengths, predict_pieces
     from titans_seq.dna.streaming.summaries import Summaries
     from titans_seq.dna.streaming.tiles import Grid
 
-    grid = Grid.of(along.window, along.stride, carry=along.carry)
+    grid = Grid.of(windowing.window, windowing.stride, carry=windowing.carry)
     check_lengths(source, grid)
     outputs = outputs_of(estimator)
     summaries = Summaries()
-    pieces = source.pieces() if along.summary is None else summaries.watch(source.pieces())
-    with _writer(outputs, out, along) as write, _summary(outputs, summaries, along.summary) as add:
+    pieces = source.pieces() if windowing.summary is None else summaries.watch(source.pieces())
+    with (
+        _writer(outputs, out, windowing) as write,
+        _summary(outputs, summaries, windowing.summary) as add,
+    ):
         for predictions in _shown(predict_pieces(estimator, pieces, grid), source.survey.letters):
             write(predictions)
             add(predictions)
@@ -134,16 +137,18 @@ def _summary(
 
 
 @contextmanager
-def _writer(outputs: Outputs, out: Path, along: Along) -> Iterator[Callable[[Predictions], None]]:
+def _writer(
+    outputs: Outputs, out: Path, windowing: Windowing
+) -> Iterator[Callable[[Predictions], None]]:
     """Give a function that writes predictions in the form that the file's suffix names."""
     from titans_seq.dna.streaming.tracks import BedGraph, window_columns, window_lines
 
     if out.suffix not in TRACKS:
-        places = along.window is not None
+        places = windowing.window is not None
         with rows_to(out) as rows:
             yield lambda predictions: rows(window_columns(predictions, outputs, places=places))
         return
-    track = BedGraph(outputs, along.track)
+    track = BedGraph(outputs, windowing.track)
     lines = window_lines if out.suffix == ".bed" else track.lines
     with whole_file(out) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         yield lambda predictions: file.writelines([lines(predictions)])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import DATA, FORCE, gathered
+from .options import DATA, FORCE, option_group
 from .processes import shared
 from .training import hinting_at_resume, progress, variant_option
 
@@ -85,8 +85,8 @@ SETTINGS = (
 @click.option("--resume", is_flag=True, help="Go on with a training that was cut off.")
 @FORCE
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
-@gathered("network", Network, *NETWORK)
-@gathered("settings", Settings, *SETTINGS)
+@option_group("network", Network, *NETWORK)
+@option_group("settings", Settings, *SETTINGS)
 @shared
 @click.pass_context
 def pretrain(

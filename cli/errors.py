@@ -27,8 +27,8 @@ def report(error: BaseException, *, verbose: bool) -> None:
     if verbose:
         click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
     if isinstance(error, KeyboardInterrupt):
-        words = f": {error}" if str(error) else ""
-        click.echo(f"Interrupted{words}", err=True)
+        cause = f": {error}" if str(error) else ""
+        click.echo(f"Interrupted{cause}", err=True)
     else:
         click.echo(f"Error: {' '.join(_words(error).split())}", err=True)
 

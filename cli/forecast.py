@@ -11,7 +11,7 @@ import click
 
 from titans_seq.exceptions import DataError
 
-from .forecast_looks import backtest, plot
+from .forecast_backtest import backtest, plot
 from .forecast_options import (
     COLUMN_OPTIONS,
     FUTURE_DATA,
@@ -30,18 +30,18 @@ from .options import (
     MODEL_OUT,
     SCORES_OUT,
     OutFile,
-    gathered,
+    option_group,
 )
 from .processes import shared
 from .tables import WRITERS, show_scores, write_table
 from .training import (
-    MORE,
+    OVERRIDES,
     RESUME,
     build,
     check_model_out,
+    checkpointed,
     progress,
     report_training,
-    surviving,
 )
 
 if TYPE_CHECKING:
@@ -63,9 +63,9 @@ def forecast() -> None:
 
 @forecast.command()
 @click.argument("data", type=DATA)
-@gathered("settings", Settings, *SETTINGS)
-@gathered("columns", Columns, *COLUMN_OPTIONS)
-@MORE
+@option_group("settings", Settings, *SETTINGS)
+@option_group("columns", Columns, *COLUMN_OPTIONS)
+@OVERRIDES
 @SPLIT
 @MODEL_OUT
 @FORCE
@@ -77,7 +77,7 @@ def fit(
     data: Path,
     settings: Settings,
     columns: Columns,
-    more: tuple[str, ...],
+    overrides: tuple[str, ...],
     split: str | None,
     model: Path,
     force: bool,
@@ -102,11 +102,11 @@ def fit(
     values = {**asdict(settings), **asdict(columns)}
     if len(columns.target_col) == 1:
         values["target_col"] = columns.target_col[0]
-    forecaster = build(TitansForecaster, values, more)
+    forecaster = build(TitansForecaster, values, overrides)
     frame, val_size = read_frame(data), None
     if parts is not None:
         frame, val_size = _rows_to_learn(frame, parts, columns, data)
-    with surviving(model, forecaster.get_params(), [data], resume=resume, force=force):
+    with checkpointed(model, forecaster.get_params(), [data], resume=resume, force=force):
         with progress(ctx):
             forecaster.fit(frame, val_size=val_size)
         with write_whole_folder(model, force=force, marker=CONFIG) as folder:

@@ -102,7 +102,7 @@ def joined(
     return tuple(word for words in value for word in words)
 
 
-def gathered(
+def option_group(
     name: str, record: type[Any], *options: Callable[[Any], Any]
 ) -> Callable[[Function], Function]:
     """Let a command take several options as one record.
@@ -119,9 +119,9 @@ def gathered(
 
     def decorate(function: Function) -> Function:
         @functools.wraps(function)
-        def pack(*args: Any, **words: Any) -> Any:
-            fields = {field.name: words.pop(field.name) for field in dataclasses.fields(record)}
-            return function(*args, **words, **{name: record(**fields)})
+        def pack(*args: Any, **values: Any) -> Any:
+            fields = {field.name: values.pop(field.name) for field in dataclasses.fields(record)}
+            return function(*args, **values, **{name: record(**fields)})
 
         packed: Any = pack
         for option in reversed(options):

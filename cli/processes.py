@@ -43,16 +43,18 @@ def shared(function: Function) -> Function:
     """Let several processes share the work of a command; only the first of them is heard."""
 
     @functools.wraps(function)
-    def run(*args: Any, devices: int | None, nodes: int | None, strategy: str, **words: Any) -> Any:
+    def run(
+        *args: Any, devices: int | None, nodes: int | None, strategy: str, **options: Any
+    ) -> Any:
         launched = int(os.environ.get("WORLD_SIZE", 1)) > 1
         if not launched and (devices or 1) * (nodes or 1) == 1:
-            return function(*args, **words)
+            return function(*args, **options)
         context = click.get_current_context()
-        _refuse_standard_input(context, words)
+        _refuse_standard_input(context, options)
         from titans_seq.training import distributed
 
         with distributed(devices=devices, nodes=nodes, strategy=strategy), _heard(context):
-            return function(*args, **words)
+            return function(*args, **options)
 
     found: Any = run
     for option in reversed(OPTIONS):
@@ -65,10 +67,10 @@ def speaks() -> bool:
     return int(os.environ.get("LOCAL_RANK") or 0) == 0 or "WORLD_SIZE" not in os.environ
 
 
-def _refuse_standard_input(context: click.Context, words: Mapping[str, Any]) -> None:
+def _refuse_standard_input(context: click.Context, options: Mapping[str, Any]) -> None:
     """Refuse an input that only one process could read."""
     for parameter in context.command.params:
-        if parameter.type is DATA_OR_STDIN and words.get(str(parameter.name)) == Path("-"):
+        if parameter.type is DATA_OR_STDIN and options.get(str(parameter.name)) == Path("-"):
             raise click.UsageError("several processes cannot read standard input: name a file")
 
 

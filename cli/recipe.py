@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .dataset import DATA_DIR
-from .options import FOLDER, OutFile, gathered
+from .options import FOLDER, OutFile, option_group
 from .processes import shared
 from .training import hinting_at_resume, progress
 
@@ -67,7 +67,7 @@ def copy(name: str, dest: Path, force: bool) -> None:
 
 
 @dataclass(frozen=True)
-class Words:
+class RunOptions:
     """What `run` takes besides the recipe."""
 
     settings: tuple[str, ...]
@@ -82,9 +82,9 @@ class Words:
 
 @recipe.command()
 @click.argument("name")
-@gathered(
-    "words",
-    Words,
+@option_group(
+    "options",
+    RunOptions,
     click.option(
         "-s", "--set", "settings", multiple=True, metavar="NAME=VALUE",
         help="Another value for a setting, such as dim=64 or horizons=[96]; may be repeated.",
@@ -100,7 +100,7 @@ class Words:
 )  # fmt: skip
 @shared
 @click.pass_context
-def run(ctx: click.Context, name: str, words: Words) -> None:
+def run(ctx: click.Context, name: str, options: RunOptions) -> None:
     """Run the recipe NAME, a name or a file: train, score, and compare with published figures.
 
     The run's folder holds all that is needed to repeat it. Stopped by Ctrl-C, or killed, the
@@ -114,15 +114,17 @@ def run(ctx: click.Context, name: str, words: Words) -> None:
     from titans_seq.evaluation.runs.comparison import compare_runs
     from titans_seq.evaluation.runs.overrides import override, with_input, with_steps
     from titans_seq.evaluation.runs.run import run_recipe
-    from titans_seq.training import from_first
+    from titans_seq.training import broadcast_from_rank0
 
-    seeds = () if words.seeds is None else (f"seeds=[{words.seeds}]",)
-    chosen = override(_find(name), (*words.settings, *seeds), name)
-    chosen = with_input(with_steps(chosen, words.max_steps), words.own)
-    out = words.out or Path("runs") / chosen.name
+    seeds = () if options.seeds is None else (f"seeds=[{options.seeds}]",)
+    chosen = override(_find(name), (*options.settings, *seeds), name)
+    chosen = with_input(with_steps(chosen, options.max_steps), options.own)
+    out = options.out or Path("runs") / chosen.name
     with progress(ctx), hinting_at_resume():
-        run_recipe(chosen, out, data_folder=words.data_dir, resume=words.resume, force=words.force)
-    (found,) = from_first(lambda: compare_runs([out]))
+        run_recipe(
+            chosen, out, data_folder=options.data_dir, resume=options.resume, force=options.force
+        )
+    (found,) = broadcast_from_rank0(lambda: compare_runs([out]))
     click.echo(found.to_text())
     click.echo(f"run    {out}")
 

@@ -39,10 +39,10 @@ def variant_option(default: str) -> Callable[[Any], Any]:
     )
 
 
-MORE = click.option(
+OVERRIDES = click.option(
     "-s",
     "--set",
-    "more",
+    "overrides",
     multiple=True,
     metavar="NAME=VALUE",
     help="Any other parameter of the Python class, such as dim=64; may be repeated.",
@@ -54,7 +54,7 @@ RESUME = click.option(
 )
 
 
-def build(estimator: type[Any], values: Mapping[str, Any], more: Sequence[str]) -> Any:
+def build(estimator: type[Any], values: Mapping[str, Any], overrides: Sequence[str]) -> Any:
     """Return an estimator with the values of a command's options, and of ``-s NAME=VALUE``.
 
     Raises
@@ -65,7 +65,7 @@ def build(estimator: type[Any], values: Mapping[str, Any], more: Sequence[str]) 
     from titans_seq.evaluation.runs.overrides import read_settings
 
     built = estimator(**values)
-    built.set_params(**read_settings(more, built.get_params()))
+    built.set_params(**read_settings(overrides, built.get_params()))
     return built
 
 
@@ -90,7 +90,7 @@ def progress(ctx: click.Context) -> AbstractContextManager[None]:
 
 
 @contextmanager
-def surviving(
+def checkpointed(
     model: Path,
     parameters: Mapping[str, Any],
     data: Sequence[Path | None],
@@ -137,8 +137,8 @@ def hinting_at_resume() -> Iterator[None]:
     except KeyboardInterrupt as interruption:
         if not interruption.args:
             raise
-        (words,) = interruption.args
-        raise KeyboardInterrupt(f"{words}; the same command with --resume goes on") from None
+        (message,) = interruption.args
+        raise KeyboardInterrupt(f"{message}; the same command with --resume goes on") from None
 
 
 def report_training(model: Path, data: str, history: Mapping[str, Any]) -> None:

@@ -30,10 +30,10 @@ def main() -> None:
     parser.add_argument(
         "--storage", help="Such as sqlite:///delays.db; by default in memory."
     )
-    words = parser.parse_args()
+    options = parser.parse_args()
 
     flights = read_frame(data_path(read_card("nyc13"), "hourly"))
-    rows = flights.groupby("airport").head(words.rows)
+    rows = flights.groupby("airport").head(options.rows)
 
     def loss(trial: optuna.Trial) -> float:
         forecaster = TitansForecaster(
@@ -52,7 +52,7 @@ def main() -> None:
             time_col="ds_utc",
             target_col="late",
             future=("scheduled",),
-            max_epochs=words.epochs,
+            max_epochs=options.epochs,
             random_state=0,
         )
         try:
@@ -63,13 +63,13 @@ def main() -> None:
 
     study = optuna.create_study(
         study_name="delays",
-        storage=words.storage,
+        storage=options.storage,
         load_if_exists=True,
         sampler=optuna.samplers.TPESampler(
-            seed=0 if words.storage is None else None
+            seed=0 if options.storage is None else None
         ),
     )
-    study.optimize(loss, n_trials=words.trials)
+    study.optimize(loss, n_trials=options.trials)
     print(f"loss {study.best_value:.4f} with {study.best_params}")
 
 

@@ -60,25 +60,25 @@ def main() -> None:
         "--rows", type=int, default=8760, help="Hours of each airport."
     )
     parser.add_argument("--out", type=Path, default=Path("delays"))
-    words = parser.parse_args()
+    options = parser.parse_args()
     trainer = TorchTrainer(
         train_on_worker,
-        train_loop_config={"epochs": words.epochs, "rows": words.rows},
-        torch_config=TorchConfig(backend="nccl" if words.gpu else "gloo"),
+        train_loop_config={"epochs": options.epochs, "rows": options.rows},
+        torch_config=TorchConfig(backend="nccl" if options.gpu else "gloo"),
         scaling_config=ScalingConfig(
-            num_workers=words.workers, use_gpu=words.gpu
+            num_workers=options.workers, use_gpu=options.gpu
         ),
         run_config=RunConfig(
-            storage_path=str(words.out.resolve().parent / "ray-results")
+            storage_path=str(options.out.resolve().parent / "ray-results")
         ),
     )
     result = trainer.fit()
     found = result.metrics
-    result.checkpoint.to_directory(words.out)
+    result.checkpoint.to_directory(options.out)
     print(
         f"loss {found['loss']:.4f} in {found['steps']} steps of {found['workers']} workers"
     )
-    print(f"model {words.out}")
+    print(f"model {options.out}")
 
 
 if __name__ == "__main__":

@@ -29,12 +29,12 @@ from titans_seq.forecasting.tables.panel import Preprocess
 from titans_seq.training import (
     Term,
     TrainSettings,
-    alone,
+    broadcast_from_rank0,
     checkpointing,
     distributed,
-    from_first,
     seeded,
     shared_map,
+    single_process,
     train,
     world,
 )
@@ -207,7 +207,7 @@ def talk() -> None:
     assert list(shared_map(lambda one: (one, world().size), range(7))) == [(i, 1) for i in range(7)]
     ranks = list(shared_map(lambda _: world().rank, range(5)))
     assert ranks == [i % size for i in range(5)]
-    assert from_first(lambda: rank) == 0
+    assert broadcast_from_rank0(lambda: rank) == 0
 
     def fail(one: int) -> None:
         if one == 3:
@@ -217,11 +217,11 @@ def talk() -> None:
     with pytest.raises(expected, match="three"):
         list(shared_map(fail, range(6)))
     with pytest.raises(DataError if rank == 0 else TitansSeqError, match="three"):
-        from_first(lambda: fail(3))
+        broadcast_from_rank0(lambda: fail(3))
     with pytest.raises(TitansSeqError, match=r"0 is at a prediction, 1 is at a training"):
         list(shared_map(str, [1])) if rank == 0 else small(mean_loss)
     if rank == 0:
-        with alone():
+        with single_process():
             assert list(shared_map(str, range(3))) == ["0", "1", "2"]
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from titans_seq.exceptions import ConfigError, DeviceError
 from titans_seq.training import distributed, pick_device, world
 from titans_seq.training.dealing import deal
-from titans_seq.training.ranks import World, alone, joined
+from titans_seq.training.ranks import World, joined, single_process
 
 WORKER = Path(__file__).with_name("several.py")
 
@@ -157,7 +157,7 @@ def test_one_process_is_a_world_of_its_own(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_alone_a_process_keeps_its_rank_and_its_device() -> None:
-    with joined(World(3, 4, 1, 2)), alone():
+    with joined(World(3, 4, 1, 2)), single_process():
         assert world() == World(3, 1, 1, 2)
 
 

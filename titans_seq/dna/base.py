@@ -36,7 +36,7 @@ from titans_seq.dna.settings import (
 )
 from titans_seq.dna.streaming.stream import StreamMixin
 from titans_seq.exceptions import BundleError, DataError
-from titans_seq.training import from_first, pick_device, seeded, world
+from titans_seq.training import broadcast_from_rank0, pick_device, seeded, world
 
 
 class TitansDNAEstimator(StreamMixin, BaseEstimator):
@@ -136,7 +136,7 @@ class TitansDNAEstimator(StreamMixin, BaseEstimator):
         before = self.loss_curve_ if going_on else []
         if not going_on or self._seed is None:
             state = self.random_state
-            self._seed = from_first(lambda: int(check_random_state(state).randint(2**31)))
+            self._seed = broadcast_from_rank0(lambda: int(check_random_state(state).randint(2**31)))
         settings = train_settings(self, rows)
         share = 0.0 if partial else held_out_share(self.validation_fraction, len(rows))
         # The same rows are held out each time, so that none of them was ever learnt from.

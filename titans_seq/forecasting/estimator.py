@@ -27,7 +27,7 @@ from titans_seq.forecasting.tables.frames import DEFAULT_ID
 from titans_seq.forecasting.tables.panel import Preprocess
 from titans_seq.forecasting.tables.prepare import Data, held_out_rows, training_table
 from titans_seq.forecasting.tables.table import Table
-from titans_seq.training import from_first, showing_progress
+from titans_seq.training import broadcast_from_rank0, showing_progress
 
 
 class TitansForecaster(AssessedForecaster):
@@ -245,7 +245,9 @@ class TitansForecaster(AssessedForecaster):
         columns = self._columns()
         preprocess = Preprocess.learn(table, columns, train_rows)
         panel = preprocess.panel(table, columns)
-        seed = from_first(lambda: int(check_random_state(self.random_state).randint(2**31)))
+        seed = broadcast_from_rank0(
+            lambda: int(check_random_state(self.random_state).randint(2**31))
+        )
         trained = fit_network(self.get_params(deep=False), preprocess, panel, train_rows, seed)
         self._keep(trained.network, trained.preprocess)
         self._table, self._train_rows = table, train_rows

@@ -227,9 +227,9 @@ class TitansByteModel(TokenEstimator):
         draw = torch.Generator().manual_seed(seed)
         return reading.continuation(self.network_, before, temperature=temperature, generator=draw)
 
-    def generate(self, prompt: Text, count: int, **words: Any) -> bytes:
+    def generate(self, prompt: Text, count: int, **options: Any) -> bytes:
         """Return the first ``count`` bytes of :meth:`stream`."""
-        return bytes(islice(self.stream(prompt, **words), count))
+        return bytes(islice(self.stream(prompt, **options), count))
 
     def _check(self) -> None:
         """Refuse what cannot be trained."""

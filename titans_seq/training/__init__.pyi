@@ -3,7 +3,7 @@ from .device import pick_device
 from .fit import Term, at_most, mean_of, showing_progress, train
 from .history import EpochRecord, History
 from .randomness import seeded
-from .ranks import alone, from_first, is_first, shared_map, unshared, world
+from .ranks import broadcast_from_rank0, is_first, shared_map, single_process, unshared, world
 from .settings import TrainSettings
 from .together import distributed, first_to_fail
 
@@ -12,12 +12,11 @@ __all__ = [
     "History",
     "Term",
     "TrainSettings",
-    "alone",
     "at_most",
+    "broadcast_from_rank0",
     "checkpointing",
     "distributed",
     "first_to_fail",
-    "from_first",
     "has_checkpoints",
     "is_first",
     "mean_of",
@@ -26,6 +25,7 @@ __all__ = [
     "seeded",
     "shared_map",
     "showing_progress",
+    "single_process",
     "train",
     "unshared",
     "world",

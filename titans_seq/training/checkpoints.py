@@ -21,7 +21,7 @@ from typing import Any
 
 from titans_seq.exceptions import ConfigError
 from titans_seq.training.history import EpochRecord
-from titans_seq.training.ranks import from_first, is_first
+from titans_seq.training.ranks import broadcast_from_rank0, is_first
 
 EVERY = 30.0
 """Seconds of an epoch after which a checkpoint is due."""
@@ -133,7 +133,7 @@ def checkpointing(
         If ``folder`` is a file; while training, if a checkpoint belongs to another training.
     """
     place = Path(folder)
-    from_first(lambda: _prepare(place, resume=resume))
+    broadcast_from_rank0(lambda: _prepare(place, resume=resume))
     session = Session(place, every=every, resume=resume, about=about or {}, listen=listen)
     before = _SESSION.set(session)
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
@@ -159,7 +159,7 @@ def _prepare(folder: Path, *, resume: bool) -> None:
 
 def has_checkpoints(folder: Path) -> bool:
     """Tell whether trainings have left checkpoints in a folder, that of the first process."""
-    return from_first(lambda: any(folder.glob(CHECKPOINTS)))
+    return broadcast_from_rank0(lambda: any(folder.glob(CHECKPOINTS)))
 
 
 def remove_checkpoints(folder: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from titans_seq.training.fit import Term, mean_of
-from titans_seq.training.ranks import World, totals, world
+from titans_seq.training.ranks import World, all_reduce_sum, world
 
 
 class Share(NamedTuple):
@@ -74,7 +74,7 @@ def dealt_loss(found: Tensor | Sequence[Term], share: Share) -> tuple[Tensor, Te
     terms = [Term(found * size, torch.tensor(size))] if isinstance(found, Tensor) else found
     counts = bool(share.rows)
     own = [value.detach() * counts for term in terms for value in term]
-    *parts, rows = totals(stacked(*own, share.rows)).unbind()
+    *parts, rows = all_reduce_sum(stacked(*own, share.rows)).unbind()
     each, numbers = parts[::2], [number.clamp(min=1) for number in parts[1::2]]
     whole = torch.stack([total / number for total, number in zip(each, numbers, strict=True)]).sum()
     weight = world().size * counts

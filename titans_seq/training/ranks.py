@@ -73,7 +73,7 @@ def joined(found: World) -> Iterator[None]:
 
 
 @contextmanager
-def alone() -> Iterator[None]:
+def single_process() -> Iterator[None]:
     """Let this process do what is inside by itself, whatever the others do meanwhile."""
     with joined(world()._replace(size=1)):
         yield
@@ -91,7 +91,7 @@ def is_first() -> bool:
     return world().rank == 0
 
 
-def totals(values: Tensor) -> Tensor:
+def all_reduce_sum(values: Tensor) -> Tensor:
     """Return the sums of values over all processes."""
     if world().size == 1:
         return values
@@ -102,7 +102,7 @@ def totals(values: Tensor) -> Tensor:
     return values
 
 
-def highest(*values: float) -> tuple[float, ...]:
+def all_reduce_max(*values: float) -> tuple[float, ...]:
     """Return for each value the highest of all processes."""
     if world().size == 1:
         return values
@@ -115,7 +115,7 @@ def highest(*values: float) -> tuple[float, ...]:
     return tuple(found.tolist())
 
 
-def gathered(value: T, what: str) -> list[T]:
+def all_gather(value: T, what: str) -> list[T]:
     """Return the value of each process, in the order of their ranks.
 
     Parameters
@@ -140,12 +140,12 @@ def gathered(value: T, what: str) -> list[T]:
         places = ", ".join(f"{rank} is at {place}" for rank, (place, _) in enumerate(found))
         raise TitansSeqError(
             f"the processes are at different places ({places}): inside distributed() each must "
-            "make the same calls; what one does by itself belongs into `with alone():`"
+            "make the same calls; what one does by itself belongs into `with single_process():`"
         )
     return [one for _, one in found]
 
 
-def from_first(make: Callable[[], T]) -> T:
+def broadcast_from_rank0(make: Callable[[], T]) -> T:
     """Return to every process what the first one makes.
 
     Raises
@@ -156,7 +156,7 @@ def from_first(make: Callable[[], T]) -> T:
     if world().size == 1:
         return make()
     outcome = _try(make) if is_first() else _Outcome()
-    told = gathered(outcome.told(), "a question to the first process")
+    told = all_gather(outcome.told(), "a question to the first process")
     _raise_if_failed(outcome, told)
     found: T = told[0].value
     return found
@@ -184,9 +184,9 @@ def shared_map(make: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     while turn := list(islice(iterator, mine.size)):
         outcome = _Outcome()
         if mine.rank < len(turn):
-            with alone():
+            with single_process():
                 outcome = _try(make, turn[mine.rank])
-        told = gathered(outcome.told(), "a prediction")
+        told = all_gather(outcome.told(), "a prediction")
         _raise_if_failed(outcome, told)
         yield from (one.value for one in told[: len(turn)])
 

@@ -19,7 +19,7 @@ from titans_seq.training.epochs import Epochs
 from titans_seq.training.fit import Batches
 from titans_seq.training.progress import ProgressBar
 from titans_seq.training.randomness import seeded
-from titans_seq.training.ranks import from_first, gathered, is_first, world
+from titans_seq.training.ranks import all_gather, broadcast_from_rank0, is_first, world
 from titans_seq.training.saver import Saver, adopt, identity
 from titans_seq.training.strategies import on_all
 from titans_seq.training.task import Task
@@ -32,10 +32,10 @@ def run(
 
     Inside :func:`titans_seq.training.checkpointing` it goes on where an earlier run stopped.
     """
-    gathered(None, "a training")
+    all_gather(None, "a training")
     epochs = Epochs(batches)
     saver = _saver(task, epochs, seed)
-    state = None if saver is None else from_first(saver.read)
+    state = None if saver is None else broadcast_from_rank0(saver.read)
     if state is not None:
         adopt(task, state)
         epochs.go_on(state.facts["order"], state.facts["batches"])

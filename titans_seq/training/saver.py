@@ -19,7 +19,7 @@ from titans_seq.files import write_whole
 from titans_seq.training.checkpoints import Session
 from titans_seq.training.epochs import Epochs
 from titans_seq.training.history import EpochRecord
-from titans_seq.training.ranks import gathered, highest, is_first, world
+from titans_seq.training.ranks import all_gather, all_reduce_max, is_first, world
 from titans_seq.training.shards import all_shared_like, shared_like, whole
 from titans_seq.training.task import Task
 from titans_seq.training.weights import RunningMean
@@ -116,7 +116,7 @@ class Saver(Callback):
         """Write what came out, so that it need not be trained again; then hear a signal."""
         self.write(task, 0, finished=True)
         self.tell(task)
-        self.session.stop_asked = bool(*highest(self.session.stop_asked))
+        self.session.stop_asked = bool(*all_reduce_max(self.session.stop_asked))
         self.session.stop_if_asked()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -134,7 +134,7 @@ class Saver(Callback):
             self.tell(pl_module)
         # All stop if one was asked to; the first, who writes, says when that is due.
         due = is_first() and self._due(batches)
-        self.session.stop_asked, due = map(bool, highest(self.session.stop_asked, due))
+        self.session.stop_asked, due = map(bool, all_reduce_max(self.session.stop_asked, due))
         if pl_module.steps and (self.session.stop_asked or due):
             self.write(pl_module, batches)
         self.session.stop_if_asked()
@@ -178,7 +178,7 @@ def capture(task: Task, *, optimizer: bool = True) -> State:
         tensors |= {f"mean/{name}": value for name, value in task.mean.values.items()}
     tensors["loss/total"] = torch.as_tensor(task.train_mean.total)
     tensors["loss/count"] = torch.as_tensor(task.train_mean.count)
-    for rank, generators in enumerate(gathered(_generators(), "a checkpoint")):
+    for rank, generators in enumerate(all_gather(_generators(), "a checkpoint")):
         tensors |= {f"random{rank or ''}/{name}": value for name, value in generators.items()}
     return State({name: _copy(value) for name, value in tensors.items()}, facts)
 

@@ -19,7 +19,7 @@ MARKS = ("lr_scale", "no_weight_decay")
 """What parameters may carry for the optimizer."""
 
 
-class Charge(nn.Module):
+class LossModule(nn.Module):
     """Lets a loss call a network: all its parameters are whole while it does."""
 
     def __init__(self, network: nn.Module) -> None:
@@ -32,19 +32,19 @@ class Charge(nn.Module):
         return loss(self.network, batch)
 
 
-def shard(charge: Charge, mesh: Any) -> None:
+def shard(loss_module: LossModule, mesh: Any) -> None:
     """Leave this process its share of the network's parameters.
 
     Parameters
     ----------
-    charge
+    loss_module
         Holds the network; the same in every process.
     mesh
         The processes, as a one-dimensional ``DeviceMesh``.
     """
     from torch.distributed.fsdp import fully_shard
 
-    fully_shard(charge, mesh=mesh, reshard_after_forward=True)
+    fully_shard(loss_module, mesh=mesh, reshard_after_forward=True)
 
 
 def is_sharded() -> bool:

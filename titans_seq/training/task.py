@@ -16,9 +16,9 @@ from titans_seq.training.dealing import Share, dealt_loss, stacked
 from titans_seq.training.fit import Loss, ValidationLoss
 from titans_seq.training.history import EpochRecord
 from titans_seq.training.optimizer import build_optimizer, rate_factor, set_rate
-from titans_seq.training.ranks import highest, totals, world
+from titans_seq.training.ranks import all_reduce_max, all_reduce_sum, world
 from titans_seq.training.settings import TrainSettings
-from titans_seq.training.shards import Charge, finite, is_sharded, mark, shard
+from titans_seq.training.shards import LossModule, finite, is_sharded, mark, shard
 from titans_seq.training.weights import RunningMean, snapshot
 
 
@@ -37,7 +37,7 @@ class Mean:
     def join(self) -> None:
         """Take in what the other processes were fed."""
         if world().size > 1:
-            self.total, self.count = totals(stacked(self.total, self.count)).unbind()
+            self.total, self.count = all_reduce_sum(stacked(self.total, self.count)).unbind()
 
     @property
     def value(self) -> float:
@@ -76,7 +76,7 @@ class Task(LightningModule):
     ) -> None:
         super().__init__()
         self.network = network
-        self.charge = Charge(network)
+        self.loss_module = LossModule(network)
         self.loss = loss
         self.validation_loss = validation_loss
         self.settings = settings
@@ -110,11 +110,11 @@ class Task(LightningModule):
         """Share the parameters out among the processes, if that is asked for."""
         if is_sharded():
             assert self.device_mesh is not None
-            shard(self.charge, self.device_mesh["data_parallel"])
+            shard(self.loss_module, self.device_mesh["data_parallel"])
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return AdamW over the network's parameter groups."""
-        mark(self.network, self.charge.marks)
+        mark(self.network, self.loss_module.marks)
         return build_optimizer(self.network, self.settings)
 
     def on_train_start(self) -> None:
@@ -147,7 +147,7 @@ class Task(LightningModule):
         DivergedError
             If it is not finite.
         """
-        loss, whole, rows = dealt_loss(self.charge(self.loss, share.batch), share)
+        loss, whole, rows = dealt_loss(self.loss_module(self.loss, share.batch), share)
         if not torch.isfinite(whole):
             raise self._diverged("loss")
         self.train_mean.add(whole * rows, rows)
@@ -183,10 +183,10 @@ class Task(LightningModule):
     def validation_step(self, share: Share, batch_idx: int) -> None:
         """Score one validation batch, or this process's rows of it."""
         if self.validation_loss is None:
-            _, whole, rows = dealt_loss(self.charge(self.loss, share.batch), share)
+            _, whole, rows = dealt_loss(self.loss_module(self.loss, share.batch), share)
             self._validation.add(whole * rows, rows)
             return
-        found = self.charge(self.validation_loss, share.batch)
+        found = self.loss_module(self.validation_loss, share.batch)
         if share.rows:
             self._validation.add(*found)
 
@@ -235,7 +235,7 @@ class Task(LightningModule):
         """Return the share of training that lies behind, by steps or by the clock."""
         done = self.steps / self.total_steps
         if self.settings.max_seconds is not None:
-            (seconds,) = highest(self.seconds)  # processes must stop at the same step
+            (seconds,) = all_reduce_max(self.seconds)  # processes must stop at the same step
             done = max(done, seconds / self.settings.max_seconds)
         return done
 

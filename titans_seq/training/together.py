@@ -21,7 +21,7 @@ import torch.distributed as dist
 
 from titans_seq.exceptions import ConfigError, TitansSeqError
 from titans_seq.files import discarding
-from titans_seq.training.ranks import World, gathered, is_first, joined, world
+from titans_seq.training.ranks import World, all_gather, is_first, joined, world
 
 STRATEGIES = ("auto", "ddp", "fsdp")
 """How several processes hold a network; ``auto`` is ``ddp``."""
@@ -99,7 +99,7 @@ def distributed(
                     "another process has ended before its work was done"
                 ) from error
             raise
-        gathered(None, "the end of distributed()")
+        all_gather(None, "the end of distributed()")
 
 
 def is_launched() -> bool:

@@ -35,7 +35,7 @@ from titans_seq.evaluation.cards.reading import parse_recipe, read_toml
 from titans_seq.evaluation.cards.recipes import RecipeCard
 from titans_seq.exceptions import ConfigError, DataError, MissingExtraError
 from titans_seq.files import write_json, write_whole
-from titans_seq.training import from_first, is_first
+from titans_seq.training import broadcast_from_rank0, is_first
 
 RECIPE, ENVIRONMENT, DATA, EPOCHS, METRICS, TIMING, DONE = (
     "recipe.toml", "environment.json", "data.json", "metrics.jsonl", "metrics.json",
@@ -67,7 +67,7 @@ class RunFolder:
             If something else stands there, or a run does, and neither ``resume`` nor ``force``
             was given, or the run that stands there is of another recipe.
         """
-        return from_first(lambda: self._begin(recipe, resume=resume, force=force))
+        return broadcast_from_rank0(lambda: self._begin(recipe, resume=resume, force=force))
 
     def _begin(self, recipe: RecipeCard, *, resume: bool, force: bool) -> bool:
         if self.path.exists() and not self.path.is_dir():
@@ -120,7 +120,7 @@ class RunFolder:
 
     def read(self, name: str) -> dict[str, Any]:
         """Return a file of JSON as the first process finds it, to all of them alike."""
-        return from_first(lambda: self.look(name))
+        return broadcast_from_rank0(lambda: self.look(name))
 
     def look(self, name: str) -> dict[str, Any]:
         """Return a file of JSON as this process finds it; nothing if it is not there yet.

@@ -25,7 +25,7 @@ from titans_seq.evaluation.runs.overrides import check_settings
 from titans_seq.evaluation.runs.summary import summarise, verdicts
 from titans_seq.files import file_digest, plain_values, write_whole, write_whole_folder
 from titans_seq.ops.cpu import library as kernels
-from titans_seq.training import at_most, checkpointing, from_first, world
+from titans_seq.training import at_most, broadcast_from_rank0, checkpointing, world
 
 PACKAGES = ("titans-seq", "torch", "numpy", "lightning", "scikit-learn", "scipy", "pandas")
 """Whose versions a run notes."""
@@ -108,7 +108,7 @@ class _Run:
         """Train and score once, unless that was done before."""
         group = trial.group
         if group not in self.metrics["controls"]:
-            controls = from_first(lambda: plain_values(self.head.controls(trial)))
+            controls = broadcast_from_rank0(lambda: plain_values(self.head.controls(trial)))
             self.metrics["controls"][group] = controls
             self.folder.write(METRICS, self.metrics)
         if trial.name in self.metrics["trials"]:
@@ -183,7 +183,7 @@ class _Run:
             "complete": True,
         }
         self.folder.write(METRICS, self.metrics)
-        from_first(self._report)
+        broadcast_from_rank0(self._report)
         done = {"finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "trials": len(self.head.trials)}
         self.folder.write(DONE, done)
         return self.folder.read(METRICS)
