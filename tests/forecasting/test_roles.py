@@ -9,7 +9,8 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 
-from titans_seq.forecasting import TitansForecaster, start
+from titans_seq.forecasting import TitansForecaster
+from titans_seq.forecasting.learning.closed_form import start
 
 HORIZON = 4
 SMALL: dict[str, Any] = {"horizon": HORIZON, "context_length": 16, "dim": 16, "random_state": 0,

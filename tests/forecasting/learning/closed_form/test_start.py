@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from titans_seq.forecasting import TitansForecaster, calendar, profiles, start
+from titans_seq.forecasting import TitansForecaster
+from titans_seq.forecasting.learning.closed_form import calendar, profiles, start
 from titans_seq.forecasting.learning.closed_form.held_out import judged, standard_error, stretch_of
 from titans_seq.forecasting.learning.windows import (
     WindowBatch,
