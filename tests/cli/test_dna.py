@@ -129,7 +129,7 @@ def test_evaluate_shows_simple_classifiers_beside(
     assert "majority" in answer.stdout
     assert "95% intervals" in answer.stdout
     assert "60 of 60 rows share a 24-letter word with a training row" in answer.stderr
-    assert "Warning: simple models come within" in answer.stderr
+    assert "Warning: simple models reach the interval" in answer.stderr
     assert "nearest training row (1.000)" in answer.stderr
     titles = [table["title"] for table in json.loads(out.read_text())["more"]]
     assert titles == ["95% intervals", "strands"]

@@ -14,6 +14,7 @@ from titans_seq.dna.alphabet import (
     decode,
     encode,
     reverse_complement,
+    reverse_complement_text,
 )
 from titans_seq.exceptions import DataError
 
@@ -69,3 +70,7 @@ def test_shares_say_what_a_letter_may_be() -> None:
 def test_what_is_no_dna_is_refused_by_place(sequence: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         encode(sequence, "chr1")
+
+
+def test_the_reverse_complement_of_text_is_in_upper_case() -> None:
+    assert reverse_complement_text("acgtunRY") == "RYNAACGT"

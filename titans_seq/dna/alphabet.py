@@ -116,6 +116,17 @@ def reverse_complement(codes: Codes) -> Codes:
     return other
 
 
+def reverse_complement_text(sequence: str) -> str:
+    """Return the reverse complement of a sequence's letters, in upper case.
+
+    Raises
+    ------
+    DataError
+        If the sequence is empty or holds a letter outside IUPAC.
+    """
+    return decode(reverse_complement(encode(sequence)))
+
+
 def is_no_letter(letter: str) -> str:
     """Return the rest of a message that began with where a letter stands that is no DNA."""
     message = f"is not one of {LETTERS}"

@@ -5,10 +5,15 @@ from .cards.splits import Borders, Split
 from .data.fetch import fetch_dataset, verify_dataset
 from .data.places import data_path
 from .demo.run import run_demo
-from .dna.assessment import Assessment, assess_classifier, assess_grouped
+from .dna.assessment import (
+    Assessment,
+    assess_classifier,
+    assess_grouped,
+    assess_labels,
+    assess_values,
+)
 from .dna.classification import score_classifier, score_dna
 from .dna.controls import score_dna_controls
-from .dna.values import assess_labels, assess_values
 from .forecasts.protocols import score_forecast_controls, score_forecaster
 from .runs.comparison import Comparison, compare_runs, write_comparison
 from .runs.run import run_recipe

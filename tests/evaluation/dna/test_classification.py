@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from titans_seq.evaluation.dna.classification import score_classifier, wilson_interval
+from titans_seq.evaluation.dna.classification import score_classifier
+from titans_seq.evaluation.scores.intervals import wilson_interval
 from titans_seq.exceptions import DataError
 
 
@@ -72,9 +73,9 @@ def test_one_class_alone_has_no_area():
 @pytest.mark.parametrize(
     ("labels", "chances", "message"),
     [
-        (["a"], [[0.5, 0.5], [0.5, 0.5]], "1 labels and 2 classes do not fit"),
+        (["a"], [[0.5, 0.5], [0.5, 0.5]], "1 labels and 2 classes do not match"),
         ([], np.zeros((0, 2)), "0 labels"),
-        (["a", "c"], [[0.5, 0.5], [0.5, 0.5]], "label 'c' is none of the model's classes: a, b"),
+        (["a", "c"], [[0.5, 0.5], [0.5, 0.5]], "label 'c' is not one of the model's classes: a, b"),
     ],
 )
 def test_what_cannot_be_scored_is_refused(labels, chances, message):

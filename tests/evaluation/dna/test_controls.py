@@ -6,12 +6,16 @@ import pytest
 
 from titans_seq.evaluation.cards.reading import read_card
 from titans_seq.evaluation.data.places import data_path
-from titans_seq.evaluation.dna.controls import NearestRow, score_dna_controls, usual_controls
-from titans_seq.evaluation.dna.words import letters_by_place, other_strand, word_numbers, words
+from titans_seq.evaluation.dna.controls import (
+    NearestRow,
+    classification_controls,
+    score_dna_controls,
+)
+from titans_seq.evaluation.dna.features import kmer_features, positional_one_hot
 
 
 def test_words_are_counted_as_shares_in_the_order_of_the_alphabet():
-    found = words(["ACGTAC", "AAAA"], 2).toarray()
+    found = kmer_features(["ACGTAC", "AAAA"], 2).toarray()
     assert found.shape == (2, 16)
     assert found[0, 1] == pytest.approx(2 / 5)  # AC
     assert found[0, 6] == pytest.approx(1 / 5)  # CG
@@ -19,41 +23,34 @@ def test_words_are_counted_as_shares_in_the_order_of_the_alphabet():
 
 
 def test_a_word_with_an_unknown_letter_is_left_out_and_case_does_not_matter():
-    np.testing.assert_array_equal(words(["ACNGT"], 2).toarray(), words(["acnnnnGT"], 2).toarray())
+    np.testing.assert_array_equal(
+        kmer_features(["ACNGT"], 2).toarray(), kmer_features(["acnnnnGT"], 2).toarray()
+    )
 
 
 @pytest.mark.parametrize("text", ["", "A", "NNNN"])
 def test_a_sequence_without_a_word_has_none(text):
-    assert words([text, "ACGT"], 3).toarray()[0].sum() == 0
+    assert kmer_features([text, "ACGT"], 3).toarray()[0].sum() == 0
 
 
 def test_both_strands_count_the_same():
     forward, backward = "AACGTTTGACC", "GGTCAAACGTT"
-    both = words([forward, backward], 3, both_strands=True).toarray()
+    both = kmer_features([forward, backward], 3, canonical=True).toarray()
     np.testing.assert_allclose(both[0], both[1])
-    one = words([forward, backward], 3).toarray()
+    one = kmer_features([forward, backward], 3).toarray()
     assert not np.allclose(one[0], one[1])
 
 
-def test_long_words_have_one_number_on_both_strands():
-    text = "ACGTTGCAACGGTTACGATTACAGGTAC"
-    forward = word_numbers(text, 24, both_strands=True)
-    backward = word_numbers(other_strand(text), 24, both_strands=True)
-    assert forward.tolist() == backward.tolist()[::-1]
-    assert len(set(forward.tolist())) == 5
-    assert other_strand("acgtnRY") == "RYnacgt"
-
-
 def test_letters_by_place_mark_one_letter_each():
-    found = letters_by_place(["ACNGG", "TTT", "A"], 3).reshape(3, 3, 4)
+    found = positional_one_hot(["ACNGG", "TTT", "A"], 3).reshape(3, 3, 4)
     assert found[0].tolist() == [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0]]
     assert found[1, 2].tolist() == [0, 0, 0, 1]
     assert found[2].sum() == 1
 
 
 def test_length_is_a_control_where_it_varies_and_place_where_it_does_not():
-    fixed = [control.name for control in usual_controls(["ACGT", "TTTT"])]
-    varying = [control.name for control in usual_controls(["ACGT", "TTT"])]
+    fixed = [control.name for control in classification_controls(["ACGT", "TTTT"])]
+    varying = [control.name for control in classification_controls(["ACGT", "TTT"])]
     assert "length" not in fixed
     assert "letters by place" in fixed
     assert "length" in varying
@@ -77,9 +74,9 @@ def test_each_control_finds_what_it_can_see():
 def test_the_nearest_row_is_the_one_that_shares_most_words():
     generator = np.random.default_rng(0)
     texts = ["".join(generator.choice(list("ACGT"), 80)) for _ in range(6)]
-    control = NearestRow().fit(words(texts, 12), np.array(list("ababab")))
+    control = NearestRow().fit(kmer_features(texts, 12), np.array(list("ababab")))
     parts = [texts[3][:50] + texts[0][:30], "N" * 80]
-    chances = control.predict_proba(words(parts, 12))
+    chances = control.predict_proba(kmer_features(parts, 12))
     assert control.classes_[chances[0].argmax()] == "b"
     assert 0.5 < chances[0].max() < 1
     assert chances[1].tolist() == [0.5, 0.5]

@@ -3,7 +3,7 @@ import pytest
 from sklearn import metrics
 
 from titans_seq.dna.learning.calibration import calibration_error
-from titans_seq.evaluation.scores.intervals import _scores, bootstrap_intervals
+from titans_seq.evaluation.scores.intervals import _scores_of_samples, bootstrap_intervals
 
 
 def problem(classes, rows=150, seed=0):
@@ -20,7 +20,7 @@ def test_scores_of_counts_are_those_of_the_rows_drawn(classes):
     actual, chances = problem(classes)
     rows = np.random.default_rng(1).integers(0, len(actual), len(actual))
     counts = np.bincount(rows, minlength=len(actual))[None] * 1.0
-    found = {name: value[0] for name, value in _scores(actual, chances, counts).items()}
+    found = {name: value[0] for name, value in _scores_of_samples(actual, chances, counts).items()}
     truth, said = actual[rows], chances[rows]
     columns = [1] if classes == 2 else range(classes)
     roc = np.mean([metrics.roc_auc_score(truth == c, said[:, c]) for c in columns])

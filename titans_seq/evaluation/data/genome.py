@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from titans_seq.dna.alphabet import reverse_complement_text
 from titans_seq.dna.reading.fasta import read_fasta
-from titans_seq.evaluation.dna.words import other_strand
 from titans_seq.exceptions import DataError
 
 COLUMNS = ("region", "start", "end", "strand")
@@ -137,4 +137,4 @@ def _letters(place: Place, sequence: str, genome: Path) -> str:
             f"{place.region!r} of {genome}; is it the right genome?"
         )
     letters = sequence[place.start : place.end].upper()
-    return other_strand(letters) if place.strand == "-" else letters
+    return reverse_complement_text(letters) if place.strand == "-" else letters

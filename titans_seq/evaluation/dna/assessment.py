@@ -1,4 +1,4 @@
-"""All that is said of a DNA classifier: scores, controls, overlap with training, strands."""
+"""Full assessment of a DNA model: scores, controls, overlap with training rows, strands."""
 
 from __future__ import annotations
 
@@ -10,55 +10,69 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import clone
 
-from titans_seq.evaluation.dna.classification import Metrics, columns_of, score_classifier
+from titans_seq.evaluation.dna.classification import class_indices, score_classifier
 from titans_seq.evaluation.dna.controls import (
-    PLACES_CONTROL,
-    WORDS_CONTROL,
+    KMER_CONTROL,
+    POSITION_CONTROL,
     DNAControl,
-    Labelled,
+    LabelledSequences,
     fit_controls,
+    regression_controls,
 )
-from titans_seq.evaluation.dna.splits import WORD, grouped_split, overlaps
-from titans_seq.evaluation.dna.strands import Reader, StrandScores, score_strands, strand_verdict
+from titans_seq.evaluation.dna.overlap import OVERLAP_K, grouped_split, overlaps
+from titans_seq.evaluation.dna.regression import score_values
+from titans_seq.evaluation.dna.strands import (
+    Predictor,
+    StrandScores,
+    score_strands,
+    strand_verdict,
+)
+from titans_seq.evaluation.scores.report import Metrics
+from titans_seq.exceptions import DataError
 
 if TYPE_CHECKING:
-    from titans_seq.dna import TitansDNAClassifier
+    from titans_seq.dna import TitansDNAClassifier, TitansDNARegressor
 
 MODEL = "titans-seq"
-"""What the model is called in a table."""
+"""Name of the model in a table."""
 
-HEADLINE = "mcc"
-"""Score by which a control is compared with the model."""
+_HEADLINE = "mcc"
+"""Score by which controls are compared with a classifier."""
 
-Answers = Mapping[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]]
-"""Probabilities of each model, and the class of each column."""
+_AVERAGED = ("accuracy", "f1", "mcc", "auroc", "auprc", "log_loss", "ece")
+"""Scores that are averaged over the labels of a multi-label model."""
 
-_LEAST_ROWS = 20
-"""Rows below which a part is not scored by itself."""
+_FEWEST_ROWS = 20
+"""Rows below which the part without overlap is not scored separately."""
+
+_Predictions = Mapping[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]]
+"""Class probabilities by model, and the label of each column."""
 
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """What was found on one set of labelled sequences."""
+    """Scores, and remarks on them, of a model on labelled sequences."""
 
     scores: dict[str, Metrics]
     """By model; the first is the one that is assessed."""
 
     apart: dict[str, Metrics] = field(default_factory=dict)
-    """The same on the rows that share no long word with a training row; may be empty."""
+    """The same on the rows without overlap with a training row; may be empty."""
 
     strands: tuple[StrandScores, ...] = ()
-    """The model, and the controls that can tell strands apart."""
+    """Of the model, and of the controls that distinguish the strands."""
 
     notes: tuple[str, ...] = ()
-    """What a reader of the scores must know, in words."""
+    """Remarks needed to interpret the scores."""
 
     warnings: tuple[str, ...] = ()
-    """What speaks against the scores."""
+    """Reasons to doubt the scores."""
 
 
 def assess_classifier(
-    classifier: TitansDNAClassifier, test: Labelled, train: Labelled | None = None
+    classifier: TitansDNAClassifier,
+    test: LabelledSequences,
+    train: LabelledSequences | None = None,
 ) -> Assessment:
     """Score a classifier beside simple ones.
 
@@ -69,96 +83,167 @@ def assess_classifier(
     test
         Sequences as strings, and their labels.
     train
-        What the classifier was trained on. With it, the controls are trained and scored, and
-        the test rows that share no 24-letter word with a training row are scored by themselves.
+        Training data of the classifier. If given, the controls are trained and scored too, and
+        test rows that share no 24-mer with a training row are also scored separately.
 
     Raises
     ------
     DataError
-        If a label is none of the classifier's classes.
+        If a label is not one of the classifier's classes.
     """
-    chances = classifier.predict_proba(test[0])
-    answers = {MODEL: (chances, classifier.classes_)}
-    fitted = [] if train is None else fit_controls(train)
-    for control in fitted:
-        answers[control.name] = (control.chances(test[0]), control.model.classes_)
-    scores = _score(answers, test[1])
-    strands = _strands(classifier, fitted, test)
+    predictions = {MODEL: (classifier.predict_proba(test[0]), classifier.classes_)}
+    controls = [] if train is None else fit_controls(train)
+    for control in controls:
+        predictions[control.name] = (control.predict_proba(test[0]), control.model.classes_)
+    scores = _score(predictions, test[1])
+    strands = _strand_scores(classifier, controls, test)
     verdict = strand_verdict(strands[0], strands[1:])
-    blind = strands[0].symmetric and any(one.depends for one in strands[1:])
-    apart, notes = ({}, []) if train is None else _apart(answers, test, train)
-    warnings = near_controls(scores) + ([verdict] if verdict and blind else [])
+    # A model that ignores the strand although the labels depend on it.
+    blind = strands[0].symmetric and any(control.strand_specific for control in strands[1:])
+    apart, notes = ({}, []) if train is None else _without_overlap(predictions, test, train)
+    warnings = controls_near_model(scores) + ([verdict] if verdict and blind else [])
     notes += [verdict] if verdict and not blind else []
     return Assessment(scores, apart, strands, tuple(notes), tuple(warnings))
 
 
 def assess_grouped(
-    classifier: TitansDNAClassifier, test: Labelled, train: Labelled, seed: int = 0
+    classifier: TitansDNAClassifier,
+    test: LabelledSequences,
+    train: LabelledSequences,
+    seed: int = 0,
 ) -> Assessment:
-    """Score a classifier trained anew where rows that share a 24-letter word stay together.
+    """Retrain and score a classifier on a split whose parts share no 24-mer.
 
-    Train and test rows are pooled and parted again, into parts of about the same sizes; the
-    classifier is cloned and trained with its own settings.
+    Train and test rows are pooled and split again into parts of similar sizes; a clone of the
+    classifier is trained with the same settings.
 
     Raises
     ------
     DataError
-        If the rows hang together too much to be parted.
+        If too many rows overlap for such a split.
     """
-    texts, labels = [*train[0], *test[0]], np.array([*train[1], *test[1]])
-    learn, held = grouped_split(texts, labels, len(test[0]) / len(texts), seed)
-    parts: list[Labelled] = [([texts[i] for i in rows], labels[rows]) for rows in (learn, held)]
-    fresh = clone(classifier).fit(*parts[0])
-    return assess_classifier(fresh, parts[1], parts[0])
+    sequences, labels = [*train[0], *test[0]], np.array([*train[1], *test[1]])
+    test_share = len(test[0]) / len(sequences)
+    new_train, new_test = (
+        ([sequences[row] for row in rows], labels[rows])
+        for rows in grouped_split(sequences, labels, test_share, seed)
+    )
+    retrained = clone(classifier).fit(*new_train)
+    return assess_classifier(retrained, new_test, new_train)
 
 
-def near_controls(scores: Mapping[str, Metrics], headline: str = HEADLINE) -> list[str]:
-    """Return a warning if controls come within the interval of the model's score."""
-    own = scores[MODEL]
-    low, high = own[f"{headline}_low"], own[f"{headline}_high"]
+def assess_labels(
+    classifier: TitansDNAClassifier,
+    test: tuple[Sequence[str], npt.NDArray[Any]],
+    train: tuple[Sequence[str], npt.NDArray[Any]] | None = None,
+) -> Assessment:
+    """Score a multi-label classifier: each label against its absence.
+
+    Parameters
+    ----------
+    classifier
+        Fitted on a table of 0 and 1.
+    test, train
+        Sequences, and a table of 0 and 1 with a column for each of ``classifier.classes_``.
+
+    Returns
+    -------
+        Scores of the model and of the controls, means over labels; then those of the model for
+        each label, with intervals.
+    """
+    chances = classifier.predict_proba(test[0])
+    if np.shape(test[1]) != chances.shape:
+        raise DataError(
+            f"labels of shape {np.shape(test[1])} do not match predictions of shape {chances.shape}"
+        )
+    labels = range(chances.shape[1])
+    by_label = [
+        score_classifier(
+            test[1][:, i].astype(int), np.stack([1 - chances[:, i], chances[:, i]], axis=1), [0, 1]
+        )
+        for i in labels
+    ]
+    scores = {MODEL: _label_mean(by_label)}
+    if train is not None:
+        by_control: dict[str, list[Metrics]] = {}
+        for i in labels:
+            for control in fit_controls((train[0], train[1][:, i].astype(int))):
+                predicted = control.predict_proba(test[0]), control.model.classes_
+                by_control.setdefault(control.name, []).append(
+                    score_classifier(test[1][:, i].astype(int), *predicted)
+                )
+        scores |= {name: _label_mean(each_label) for name, each_label in by_control.items()}
+    names = (f"{MODEL}: {name}" for name in classifier.classes_)
+    return Assessment(scores | dict(zip(names, by_label, strict=True)))
+
+
+def assess_values(
+    regressor: TitansDNARegressor,
+    test: tuple[Sequence[str], Sequence[float]],
+    train: tuple[Sequence[str], Sequence[float]] | None = None,
+) -> Assessment:
+    """Score a regressor beside simple ones; ``train`` is its training data."""
+    scores = {MODEL: score_values(test[1], regressor.predict(test[0]))}
+    if train is not None:
+        data = train[0], np.asarray(train[1], dtype=np.float64)
+        for control in regression_controls(train[0]):
+            scores[control.name] = score_values(test[1], control.fit(data).predict(test[0]))
+    return Assessment(scores, warnings=tuple(controls_near_model(scores, "r2")))
+
+
+def controls_near_model(scores: Mapping[str, Metrics], headline: str = _HEADLINE) -> list[str]:
+    """Return a warning if a control's score is not below the interval of the model's."""
+    low, high = scores[MODEL][f"{headline}_low"], scores[MODEL][f"{headline}_high"]
     near = [
-        f"{name} ({found[headline]:.3f})"
-        for name, found in scores.items()
-        if name != MODEL and found[headline] >= low
+        f"{name} ({metrics[headline]:.3f})"
+        for name, metrics in scores.items()
+        if name != MODEL and metrics[headline] >= low
     ]
     if not near:
         return []
     return [
-        f"simple models come within or above the interval of {MODEL}, {headline} {low:.3f} to "
-        f"{high:.3f}: {', '.join(near)}; these data do not show that it is better than they are"
+        f"simple models reach the interval of {MODEL}, {headline} {low:.3f} to {high:.3f}: "
+        f"{', '.join(near)}; these data do not show that it is better than they are"
     ]
 
 
-def _score(answers: Answers, labels: Any) -> dict[str, Metrics]:
-    return {name: score_classifier(labels, *found) for name, found in answers.items()}
+def _score(predictions: _Predictions, labels: Any) -> dict[str, Metrics]:
+    return {name: score_classifier(labels, *pair) for name, pair in predictions.items()}
 
 
-def _apart(
-    answers: Answers, test: Labelled, train: Labelled
+def _label_mean(by_label: Sequence[Metrics]) -> Metrics:
+    """Return the means over labels, without intervals."""
+    means = {name: float(np.nanmean([m[name] for m in by_label])) for name in _AVERAGED}
+    return means | {"records": by_label[0]["records"]}
+
+
+def _without_overlap(
+    predictions: _Predictions, test: LabelledSequences, train: LabelledSequences
 ) -> tuple[dict[str, Metrics], list[str]]:
-    """Score the rows that share no long word with a training row, if some do share one."""
+    """Score the rows that share no k-mer with a training row, unless that is all or too few."""
     shared = overlaps(test[0], train[0])
     note = (
-        f"{shared.sum():,} of {len(shared):,} rows share a {WORD}-letter word with a training row"
+        f"{shared.sum():,} of {len(shared):,} rows share a {OVERLAP_K}-letter word with a training "
+        "row"
     )
     rows = np.flatnonzero(~shared)
-    if not shared.any() or len(rows) < _LEAST_ROWS:
+    if not shared.any() or len(rows) < _FEWEST_ROWS:
         return {}, [note]
-    some = {name: (found[rows], names) for name, (found, names) in answers.items()}
-    return _score(some, np.asarray(test[1])[rows]), [note]
+    subset = {name: (chances[rows], labels) for name, (chances, labels) in predictions.items()}
+    return _score(subset, np.asarray(test[1])[rows]), [note]
 
 
-def _strands(
-    classifier: TitansDNAClassifier, fitted: Sequence[DNAControl], test: Labelled
+def _strand_scores(
+    classifier: TitansDNAClassifier, controls: Sequence[DNAControl], test: LabelledSequences
 ) -> tuple[StrandScores, ...]:
-    """Return how the model and those controls that can do with both strands."""
-    readers: dict[str, tuple[Reader, npt.NDArray[Any]]] = {
+    """Return the scores on both strands of the model and of strand-specific controls."""
+    predictors: dict[str, tuple[Predictor, npt.NDArray[Any]]] = {
         MODEL: (classifier.predict_proba, classifier.classes_)
     }
-    for control in fitted:
-        if control.name in (WORDS_CONTROL, PLACES_CONTROL):
-            readers[control.name] = (control.chances, control.model.classes_)
+    for control in controls:
+        if control.name in (KMER_CONTROL, POSITION_CONTROL):
+            predictors[control.name] = (control.predict_proba, control.model.classes_)
     return tuple(
-        score_strands(name, reader, test[0], columns_of(test[1], classes))
-        for name, (reader, classes) in readers.items()
+        score_strands(name, predictor, test[0], class_indices(test[1], classes))
+        for name, (predictor, classes) in predictors.items()
     )

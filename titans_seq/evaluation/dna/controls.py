@@ -1,8 +1,8 @@
-"""Simple models of DNA that every score is printed beside.
+"""Simple baselines that every DNA score is printed beside.
 
-They count how many public benchmarks can be answered without reading the sequence: by the
-commonest label, by length, by the share of G and C, by the label of the most similar training row,
-by counts of short words wherever they stand, or by single letters at fixed places.
+They show how far a benchmark can be solved without a sequence model: by class frequencies, length,
+GC content, the label of the most similar training sequence, k-mer counts, or position-specific
+letters.
 """
 
 from __future__ import annotations
@@ -21,19 +21,29 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from titans_seq.evaluation.dna.classification import Metrics, score_classifier
-from titans_seq.evaluation.dna.words import letters_by_place, words
+from titans_seq.evaluation.dna.classification import score_classifier
+from titans_seq.evaluation.dna.features import (
+    gc_content,
+    kmer_features,
+    no_features,
+    positional_one_hot,
+    sequence_length,
+)
+from titans_seq.evaluation.scores.report import Metrics
 
-WORDS_CONTROL, PLACES_CONTROL = "4-letter words", "letters by place"
-"""Names of the controls that can tell the strands apart."""
+KMER_CONTROL, POSITION_CONTROL = "4-letter words", "letters by place"
+"""Names of the controls whose features distinguish the two strands."""
 
-Labelled = tuple[Sequence[str], Any]
+LabelledSequences = tuple[Sequence[str], Any]
 """Sequences and their labels or values."""
+
+_BATCH_ROWS = 256
+"""Sequences whose similarity to all training sequences is computed at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class DNAControl:
-    """Features of a sequence and the model that reads them."""
+    """A scikit-learn model on simple features of a sequence."""
 
     name: str
     features: Callable[[Sequence[str]], Any]
@@ -41,37 +51,37 @@ class DNAControl:
     model: Any
     """A classifier or a regressor of scikit-learn."""
 
-    def fit(self, train: Labelled) -> Self:
+    def fit(self, train: LabelledSequences) -> Self:
         """Train the model."""
         self.model.fit(self.features(train[0]), np.asarray(train[1]))
         return self
 
-    def chances(self, sequences: Sequence[str]) -> npt.NDArray[np.float64]:
-        """Return (sequences, classes)."""
+    def predict_proba(self, sequences: Sequence[str]) -> npt.NDArray[np.float64]:
+        """Return class probabilities, (sequences, classes)."""
         return np.asarray(self.model.predict_proba(self.features(sequences)))
 
-    def values(self, sequences: Sequence[str]) -> npt.NDArray[np.float64]:
-        """Return the values that a regressor predicts."""
+    def predict(self, sequences: Sequence[str]) -> npt.NDArray[np.float64]:
+        """Return the predicted values of a regressor."""
         return np.asarray(self.model.predict(self.features(sequences)))
 
 
-def usual_controls(sequences: Sequence[str]) -> list[DNAControl]:
-    """Return the classifiers that belong beside every score.
+def classification_controls(sequences: Sequence[str]) -> list[DNAControl]:
+    """Return the classifiers that belong beside every score, not yet trained.
 
     Parameters
     ----------
     sequences
-        The train sequences: length is a control where it varies, letters by place where it
-        does not.
+        The training sequences: length is a control if it varies, letters by position if it does
+        not.
     """
     constant = DummyClassifier(strategy="prior")
-    controls = _controls(sequences, constant, _logistic, DecisionTreeClassifier)
-    nearest = DNAControl("nearest training row", lambda texts: words(texts, 12), NearestRow())
+    controls = _controls(sequences, constant, _logistic_regression, DecisionTreeClassifier)
+    nearest = DNAControl("nearest training row", lambda s: kmer_features(s, 12), NearestRow())
     return [*controls[:-3], nearest, *controls[-3:]]
 
 
-def usual_regressors(sequences: Sequence[str]) -> list[DNAControl]:
-    """Return the same for values, without the nearest row."""
+def regression_controls(sequences: Sequence[str]) -> list[DNAControl]:
+    """Return the same as regressors, without the nearest training sequence."""
     return _controls(
         sequences, DummyRegressor(), lambda strength: Ridge(alpha=1 / strength),
         DecisionTreeRegressor,
@@ -81,91 +91,78 @@ def usual_regressors(sequences: Sequence[str]) -> list[DNAControl]:
 def _controls(
     sequences: Sequence[str], constant: Any, linear: Callable[[float], Any], tree: Any
 ) -> list[DNAControl]:
-    """Return controls made of a constant, linear models, and a tree."""
-    named = "majority" if tree is DecisionTreeClassifier else "mean"
-    sparse_scale = make_pipeline(StandardScaler(with_mean=False), linear(0.001))
+    """Return controls built from a constant predictor, linear models, and a tree."""
+    constant_name = "majority" if tree is DecisionTreeClassifier else "mean"
+    # Sparse features cannot be centred without becoming dense.
+    on_sparse = make_pipeline(StandardScaler(with_mean=False), linear(0.001))
     controls = [
-        DNAControl(named, _nothing, constant),
-        DNAControl("share of G and C", _gc_share, _on_scale(linear(1e6))),
-        DNAControl(WORDS_CONTROL, lambda texts: words(texts, 4).toarray(),
-                   _on_scale(linear(0.001))),
+        DNAControl(constant_name, no_features, constant),
+        DNAControl("share of G and C", gc_content, _standardised(linear(1e6))),
+        DNAControl(KMER_CONTROL, lambda s: kmer_features(s, 4).toarray(),
+                   _standardised(linear(0.001))),
         DNAControl("6-letter words, both strands",
-                   lambda texts: words(texts, 6, both_strands=True), sparse_scale),
+                   lambda s: kmer_features(s, 6, canonical=True), on_sparse),
     ]  # fmt: skip
     lengths = {len(text) for text in sequences}
     if len(lengths) == 1:
         (length,) = lengths
-        places = DNAControl(
-            PLACES_CONTROL, lambda texts: letters_by_place(texts, length), linear(0.1)
+        by_position = DNAControl(
+            POSITION_CONTROL, lambda s: positional_one_hot(s, length), linear(0.1)
         )
-        return [*controls, places]
+        return [*controls, by_position]
     of_length = tree(max_depth=4, min_samples_leaf=5, random_state=0)
-    return [controls[0], DNAControl("length", _length, of_length), *controls[1:]]
+    return [controls[0], DNAControl("length", sequence_length, of_length), *controls[1:]]
 
 
-def score_dna_controls(train: Labelled, test: Labelled) -> dict[str, Metrics]:
-    """Train the simple classifiers and score them; what comes back is keyed by their names."""
-    fitted = fit_controls(train)
+def score_dna_controls(train: LabelledSequences, test: LabelledSequences) -> dict[str, Metrics]:
+    """Train the simple classifiers and return their scores by name."""
     return {
-        control.name: score_classifier(test[1], control.chances(test[0]), control.model.classes_)
-        for control in fitted
+        control.name: score_classifier(
+            test[1], control.predict_proba(test[0]), control.model.classes_
+        )
+        for control in fit_controls(train)
     }
 
 
-def fit_controls(train: Labelled) -> list[DNAControl]:
+def fit_controls(train: LabelledSequences) -> list[DNAControl]:
     """Return the simple classifiers, trained."""
-    named = train[0], np.asarray(train[1]).astype(str)
-    return [control.fit(named) for control in usual_controls(train[0])]
+    text_labels = train[0], np.asarray(train[1]).astype(str)
+    return [control.fit(text_labels) for control in classification_controls(train[0])]
 
 
 class NearestRow(ClassifierMixin, BaseEstimator):
-    """Copies the label of the training row that shares most words, and is as sure as it shares.
+    """Predicts the label of the training row with most k-mers in common.
 
-    A high score says that test rows overlap training rows or repeat them.
+    The probability is a mixture of that label and the class frequencies, weighted by the share of
+    k-mers in common. A high score indicates that test rows overlap or repeat training rows.
     """
 
     def fit(self, X: sparse.csr_array, y: npt.NDArray[Any]) -> Self:
-        """Remember the rows; ``X`` has the share of each word."""
+        """Store the training rows; ``X`` holds k-mer frequencies."""
         self.rows_ = X.sign().T.tocsr()
         self.classes_, self.labels_ = np.unique(y, return_inverse=True)
-        self.shares_ = np.bincount(self.labels_) / len(y)
+        self.class_frequencies_ = np.bincount(self.labels_) / len(y)
         return self
 
     def predict_proba(self, X: sparse.csr_array) -> npt.NDArray[np.float64]:
-        """Return (rows, classes): the copied label, as far as words are shared."""
-        parts = []
-        for start in range(0, X.shape[0], 256):
-            some = X[start : start + 256].sign()
-            shared = (some @ self.rows_).toarray()
-            nearest = shared.argmax(axis=1)
-            share = shared.max(axis=1) / np.maximum(some.sum(axis=1), 1)
+        """Return class probabilities, (rows, classes)."""
+        batches = []
+        for start in range(0, X.shape[0], _BATCH_ROWS):
+            batch = X[start : start + _BATCH_ROWS].sign()
+            in_common = (batch @ self.rows_).toarray()  # (batch, training rows)
+            nearest = in_common.argmax(axis=1)
+            share = in_common.max(axis=1) / np.maximum(batch.sum(axis=1), 1)
             copied = np.eye(len(self.classes_))[self.labels_[nearest]]
-            parts.append(self.shares_ + share[:, None] * (copied - self.shares_))
-        return np.concatenate(parts)
+            prior = self.class_frequencies_
+            batches.append(prior + share[:, None] * (copied - prior))
+        return np.concatenate(batches)
 
 
-def _nothing(sequences: Sequence[str]) -> npt.NDArray[np.float32]:
-    """Return one column that says nothing."""
-    return np.zeros((len(sequences), 1), dtype=np.float32)
-
-
-def _length(sequences: Sequence[str]) -> npt.NDArray[np.float32]:
-    """Return the number of letters."""
-    return np.array([[len(text)] for text in sequences], dtype=np.float32)
-
-
-def _gc_share(sequences: Sequence[str]) -> npt.NDArray[np.float32]:
-    """Return the share of G and C among A, C, G and T."""
-    singles = words(sequences, 1).toarray()
-    shares: npt.NDArray[np.float32] = singles[:, 1:3].sum(axis=1, keepdims=True)
-    return shares
-
-
-def _logistic(strength: float) -> LogisticRegression:
-    """Return a logistic regression; a small ``strength`` keeps its weights small."""
+def _logistic_regression(strength: float) -> LogisticRegression:
+    """Return a logistic regression; a small ``strength`` means strong regularisation."""
     return LogisticRegression(C=strength, max_iter=2000)
 
 
-def _on_scale(model: Any) -> Any:
-    """Return a model that reads standardised features."""
+def _standardised(model: Any) -> Any:
+    """Return the model behind a ``StandardScaler``."""
     return make_pipeline(StandardScaler(), model)

@@ -1,164 +1,154 @@
-"""k-mer models of DNA: what counting words alone knows of the next, or of a hidden, base.
+"""Markov (k-mer) models of DNA, the baseline of language models: next-base and masked-base.
 
-A base's chance given its neighbours is counted over the training letters, on both strands; a
-context that was seen seldom borrows from the one that is a letter shorter.
+The probability of a base given its neighbours is estimated from counts over the training
+sequences and their reverse complements; a context with few counts is smoothed towards the context
+that is one letter shorter.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from titans_seq.dna.alphabet import Codes, reverse_complement
+from titans_seq.dna.kmers import base_indices, kmer_indices
 
-Indices = npt.NDArray[np.int64]
-
-BORROWED = 4.0
-"""Observations that the shorter context is worth."""
+SMOOTHING = 4.0
+"""Pseudocounts that the shorter context contributes, as one observation of each base would."""
 
 NEXT_ORDERS = (1, 3, 5, 8, 10)
-"""Letters before the base."""
+"""Letters of context before the base."""
 
 FLANK_ORDERS = (1, 2, 3, 4, 5)
-"""Letters on either side of the base."""
+"""Letters of context on each side of the base."""
 
 
 class Context(NamedTuple):
-    """Neighbours that a base is told from."""
+    """Number of neighbours that a base is predicted from."""
 
     before: int
     after: int
 
     def shorter(self) -> Context:
-        """Return the context that is a letter shorter, on either side that has one."""
+        """Return the context that is one letter shorter on each side that has letters."""
         return Context(max(self.before - 1, 0), max(self.after - 1, 0))
 
 
 class KmerModel:
-    """Chances of a base given the letters around it.
+    """Probabilities of a base given the letters around it, smoothed by shorter contexts.
 
     Parameters
     ----------
     context
-        How many letters before and after.
+        Number of letters before and after the base.
     """
 
     def __init__(self, context: Context) -> None:
-        self.context = context
-        chain = [context]
-        while sum(chain[-1]):
-            chain.append(chain[-1].shorter())
-        self.chain = tuple(reversed(chain))
-        self.counts = [np.zeros((4 ** sum(one), 4)) for one in self.chain]
+        contexts = [context]
+        while sum(contexts[-1]):
+            contexts.append(contexts[-1].shorter())
+        self.contexts = tuple(reversed(contexts))
+        """From no context at all to the longest."""
+        self.counts = [np.zeros((4 ** sum(size), 4)) for size in self.contexts]
 
-    def fit(self, rows: Sequence[Codes]) -> KmerModel:
-        """Count the words of sequences and of their other strands."""
-        strands = [_bases(one) for row in rows for one in (row, reverse_complement(row))]
-        for context, table in zip(self.chain, self.counts, strict=True):
-            words = np.concatenate([_words(bases, context) for bases in strands])
-            table += np.bincount(words, minlength=table.size).reshape(table.shape)
-        self.chances = [self.counts[0] + 1]
-        self.chances[0] /= self.chances[0].sum(axis=1, keepdims=True)
-        for shorter, context, table in zip(
-            self.chain[:-1], self.chain[1:], self.counts[1:], strict=True
-        ):
-            parent = self.chances[-1][_inner(context, shorter)]
+    def fit(self, sequences: Sequence[Codes]) -> KmerModel:
+        """Count the k-mers of both strands of each sequence."""
+        strands = [codes for row in sequences for codes in (row, reverse_complement(row))]
+        for context, table in zip(self.contexts, self.counts, strict=True):
+            cells = np.concatenate([_table_cells(codes, context) for codes in strands])
+            table += np.bincount(cells, minlength=table.size).reshape(table.shape)
+        # Without context: relative frequencies with one pseudocount for each base.
+        unigrams = self.counts[0] + 1
+        self.probabilities = [unigrams / unigrams.sum(axis=1, keepdims=True)]
+        for (shorter, context), table in zip(pairwise(self.contexts), self.counts[1:], strict=True):
+            prior = self.probabilities[-1][_inner_contexts(context, shorter)]
             total = table.sum(axis=1, keepdims=True)
-            self.chances.append((table + BORROWED * parent) / (total + BORROWED))
+            self.probabilities.append((table + SMOOTHING * prior) / (total + SMOOTHING))
         return self
 
     def losses(
-        self, row: Codes, asked: npt.NDArray[np.bool_], order: int | None = None
+        self, sequence: Codes, is_target: npt.NDArray[np.bool_], order: int | None = None
     ) -> npt.NDArray[np.float64]:
-        """Return the negative log-likelihood (nats) of the bases asked for.
+        """Return the negative log-likelihood (nats) of the target bases.
 
-        A context that leaves the sequence, or has an ambiguous letter, is shortened.
+        The context is shortened where it extends beyond the sequence or includes an ambiguous
+        letter. Ambiguous targets are skipped.
 
         Parameters
         ----------
-        row, asked
-            A sequence, and which of its bases are asked for.
+        sequence, is_target
+            A sequence, and which of its bases to predict.
         order
-            Letters of context before the base, at most; left out, all there are.
+            Maximum number of context letters before the base; all of the model's if left out.
         """
-        bases = _bases(row)
-        chance = np.full((len(row), 4), 0.25)
-        for context, table in zip(self.chain, self.chances, strict=True):
+        bases = base_indices(sequence)
+        probabilities = np.full((len(sequence), 4), 0.25)
+        # From short to long: the longest context that is known overwrites the shorter ones.
+        for context, table in zip(self.contexts, self.probabilities, strict=True):
             if order is not None and context.before > order:
                 break
-            number = _numbers(bases, context)
-            chance[number >= 0] = table[number[number >= 0]]
-        kept = asked & (bases >= 0)
-        found: npt.NDArray[np.float64] = -np.log(chance[kept, bases[kept]])
-        return found
+            indices = _context_indices(sequence, context)
+            probabilities[indices >= 0] = table[indices[indices >= 0]]
+        scored = is_target & (bases >= 0)
+        losses: npt.NDArray[np.float64] = -np.log(probabilities[scored, bases[scored]])
+        return losses
 
 
 def kmer_perplexities(
-    learn: Sequence[Codes],
-    held: Sequence[tuple[Codes, npt.NDArray[np.bool_]]],
+    train: Sequence[Codes],
+    test: Sequence[tuple[Codes, npt.NDArray[np.bool_]]],
     *,
     masked: bool,
 ) -> dict[str, float]:
-    """Return the perplexity of k-mer models on held-out bases, by name.
+    """Return the perplexity of k-mer models on held-out bases, by the model's name.
 
     Parameters
     ----------
-    learn
-        What is counted.
-    held
-        Windows, and which bases of each are asked for.
+    train
+        Sequences to count.
+    test
+        Windows, and which bases of each to predict.
     masked
-        Whether bases are told from both sides.
+        Whether bases are predicted from both sides.
     """
-    found = {}
+    perplexities = {}
     orders = FLANK_ORDERS if masked else NEXT_ORDERS
-    model = KmerModel(Context(max(orders), max(orders) if masked else 0)).fit(learn)
+    model = KmerModel(Context(max(orders), max(orders) if masked else 0)).fit(train)
     for order in orders:
-        losses = np.concatenate([model.losses(row, asked, order) for row, asked in held])
+        losses = np.concatenate([model.losses(codes, targets, order) for codes, targets in test])
         name = f"{order} letters on either side" if masked else f"{order + 1}-mers"
-        found[name] = float(np.exp(losses.mean()))
-    return found
+        perplexities[name] = float(np.exp(losses.mean()))
+    return perplexities
 
 
-def _bases(codes: Codes) -> Indices:
-    """Return 0 to 3 for each base, -1 for what is ambiguous."""
-    table = np.full(16, -1, dtype=np.int64)
-    table[[1, 2, 4, 8]] = np.arange(4)
-    found: Indices = table[codes]
-    return found
+def _context_indices(codes: Codes, context: Context) -> npt.NDArray[np.int64]:
+    """Return the index of each base's context, -1 where a letter of it is unknown or missing."""
+    before, after = context
+    indices = np.full(len(codes), -1, dtype=np.int64)
+    size = len(codes) - before - after  # bases whose context lies within the sequence
+    if size > 0:
+        left = kmer_indices(codes, before)[:size]
+        right = kmer_indices(codes, after)[before + 1 :]  # starts one behind the base itself
+        known = (left >= 0) & (right >= 0)
+        indices[before : before + size] = np.where(known, left * 4**after + right, -1)
+    return indices
 
 
-def _numbers(bases: Indices, context: Context) -> Indices:
-    """Return the number of each base's context, -1 where it is not known in full."""
-    count = len(bases)
-    number = np.zeros(count, dtype=np.int64)
-    whole = np.ones(count, dtype=bool)
-    offsets = [*range(-context.before, 0), *range(1, context.after + 1)]
-    for offset in offsets:
-        moved = np.full(count, -1, dtype=np.int64)
-        if offset < 0:
-            moved[-offset:] = bases[:offset]
-        else:
-            moved[:-offset] = bases[offset:]
-        number = number * 4 + moved
-        whole &= moved >= 0
-    return np.asarray(np.where(whole, number, -1), dtype=np.int64)
+def _table_cells(codes: Codes, context: Context) -> npt.NDArray[np.int64]:
+    """Return, for each base whose context is known, its cell in the flattened count table."""
+    indices, bases = _context_indices(codes, context), base_indices(codes)
+    known = (indices >= 0) & (bases >= 0)
+    return np.asarray(indices[known] * 4 + bases[known], dtype=np.int64)
 
 
-def _words(bases: Indices, context: Context) -> Indices:
-    """Return the number of each word that is known in full: a context and the base itself."""
-    number = _numbers(bases, context)
-    known = (number >= 0) & (bases >= 0)
-    return number[known] * 4 + bases[known]
-
-
-def _inner(context: Context, shorter: Context) -> Indices:
-    """Return, for each context's number, the number of the shorter one inside it."""
-    number = np.arange(4 ** sum(context))
-    before, after = number // 4**context.after, number % 4**context.after
-    before = before % 4**shorter.before
-    after = after // 4 ** (context.after - shorter.after)
+def _inner_contexts(context: Context, shorter: Context) -> npt.NDArray[np.int64]:
+    """Return, for the index of each context, that of the shorter context inside it."""
+    index = np.arange(4 ** sum(context))
+    before, after = index // 4**context.after, index % 4**context.after
+    before = before % 4**shorter.before  # drops the letter furthest to the left
+    after = after // 4 ** (context.after - shorter.after)  # and the one furthest to the right
     return np.asarray(before * 4**shorter.after + after, dtype=np.int64)

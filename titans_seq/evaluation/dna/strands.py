@@ -1,7 +1,7 @@
-"""Whether labels depend on the strand that is read, and whether a model can tell.
+"""Tests whether labels depend on the strand, and whether a model can distinguish the strands.
 
-A label such as "gene, or the other strand of one" turns into its opposite with the strand; a
-model that gives both strands one answer cannot learn it, however good it is otherwise.
+A label such as "gene on this strand" is inverted by the reverse complement. A model whose answer is
+the same for both strands cannot learn it, however good it is otherwise.
 """
 
 from __future__ import annotations
@@ -13,80 +13,83 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from titans_seq.evaluation.dna.classification import wilson_interval
-from titans_seq.evaluation.dna.words import other_strand
+from titans_seq.dna.alphabet import reverse_complement_text
+from titans_seq.evaluation.scores.intervals import wilson_interval
 
-SAME = 1e-4
-"""Probabilities that differ by less are taken as the same answer."""
+SAME_PROBABILITY = 1e-4
+"""Mean difference of probabilities below which two strands have the same answer."""
 
-LEAST_SHARE = 0.25
-"""Share of what a reader gains over the commonest label that it must lose on the other strand."""
+STRAND_EFFECT = 0.25
+"""Share of its gain over the majority class that a predictor must lose on the other strand before
+the labels are said to depend on the strand."""
 
-
-Reader = Callable[[Any], npt.NDArray[Any]]
-"""What answers for sequences with (sequences, classes): a classifier or a control."""
+Predictor = Callable[[Any], npt.NDArray[Any]]
+"""Returns class probabilities, (sequences, classes): a classifier's or a control's."""
 
 
 @dataclass(frozen=True, slots=True)
 class StrandScores:
-    """How one reader does on sequences as given and on their other strand."""
+    """Accuracy of one predictor on sequences as given and on their reverse complements."""
 
     name: str
     given: float
-    """Accuracy as given."""
+    """Accuracy on the sequences as given."""
     other: float
-    """Accuracy, against the same labels, on the other strand of every sequence."""
+    """Accuracy, against the same labels, on the reverse complement of every sequence."""
     agreement: float
     """Share of the sequences whose two strands get the same label."""
     gap: float
-    """Mean difference between the probabilities of the two strands."""
+    """Mean absolute difference between the probabilities of the two strands."""
     majority: float
-    """Share of the commonest label."""
+    """Share of the most frequent label."""
     records: int
 
     @property
     def symmetric(self) -> bool:
-        """Whether both strands get one answer."""
-        return self.gap < SAME
+        """Whether both strands get the same answer."""
+        return self.gap < SAME_PROBABILITY
 
     @property
-    def depends(self) -> bool:
-        """Whether the labels are told from the strand as given, and not from the other."""
-        low, _ = wilson_interval(round(self.given * self.records), self.records)
-        _, high = wilson_interval(round(self.other * self.records), self.records)
+    def strand_specific(self) -> bool:
+        """Whether it is significantly worse on the other strand."""
         lost = self.given - self.other
-        return low > high and lost > LEAST_SHARE * max(self.given - self.majority, 0.0)
+        return self._interval(self.given)[0] > self._interval(self.other)[1] and (
+            lost > STRAND_EFFECT * max(self.given - self.majority, 0.0)
+        )
 
     @property
-    def knows(self) -> bool:
-        """Whether the reader tells the labels better than the commonest one does."""
-        low, _ = wilson_interval(round(self.given * self.records), self.records)
-        return low > self.majority
+    def informative(self) -> bool:
+        """Whether it is significantly better than the majority class."""
+        return self._interval(self.given)[0] > self.majority
+
+    def _interval(self, accuracy: float) -> tuple[float, float]:
+        return wilson_interval(round(accuracy * self.records), self.records)
 
 
 def score_strands(
-    name: str, reader: Reader, sequences: Sequence[str], actual: npt.NDArray[np.int64]
+    name: str, predictor: Predictor, sequences: Sequence[str], actual: npt.NDArray[np.int64]
 ) -> StrandScores:
-    """Ask a reader about both strands.
+    """Score a predictor on both strands.
 
     Parameters
     ----------
     name
-        What the reader is called.
-    reader
-        Answers for sequences.
+        Name of the predictor.
+    predictor
+        Returns class probabilities.
     sequences
         Sequences as given.
     actual
-        Column of each one's class in the reader's answers.
+        Class index of each sequence.
     """
-    given, other = reader(sequences), reader([other_strand(text) for text in sequences])
-    called, turned = given.argmax(axis=1), other.argmax(axis=1)
+    given = predictor(sequences)
+    other = predictor([reverse_complement_text(text) for text in sequences])
+    given_label, other_label = given.argmax(axis=1), other.argmax(axis=1)
     return StrandScores(
         name=name,
-        given=float((called == actual).mean()),
-        other=float((turned == actual).mean()),
-        agreement=float((called == turned).mean()),
+        given=float((given_label == actual).mean()),
+        other=float((other_label == actual).mean()),
+        agreement=float((given_label == other_label).mean()),
         gap=float(np.abs(given - other).mean()),
         majority=float(np.bincount(actual).max() / len(actual)),
         records=len(actual),
@@ -94,31 +97,33 @@ def score_strands(
 
 
 def strand_verdict(model: StrandScores, controls: Sequence[StrandScores]) -> str | None:
-    """Return in words what was found; None if nothing can be said.
+    """Return a sentence on whether labels depend on the strand; None if that is unknown.
 
     Parameters
     ----------
     model
         The model that is scored.
     controls
-        Simple readers that can tell the strands apart; may be empty.
+        Simple predictors whose features distinguish the strands; may be empty.
     """
-    readers = [one for one in (*controls, model) if one.knows and not one.symmetric]
-    if not readers:
+    candidates = [s for s in (*controls, model) if s.informative and not s.symmetric]
+    if not candidates:
         return None
-    best = max(readers, key=lambda one: one.given)
-    seen = f"{best.name}: accuracy {best.given:.3f} as given, {best.other:.3f} on the other strand"
-    if not best.depends:
+    best = max(candidates, key=lambda scores: scores.given)
+    evidence = (
+        f"{best.name}: accuracy {best.given:.3f} as given, {best.other:.3f} on the other strand"
+    )
+    if not best.strand_specific:
         if model.symmetric:
-            return f"the labels do not depend on the strand ({seen})"
+            return f"the labels do not depend on the strand ({evidence})"
         return (
-            f"the labels do not depend on the strand ({seen}): "
+            f"the labels do not depend on the strand ({evidence}): "
             "reverse_complement=average or equivariant would use both"
         )
     if model.symmetric:
         return (
-            f"the labels depend on the strand ({seen}), but the model gives both strands one "
-            f"answer (accuracy {model.given:.3f}, commonest label {model.majority:.3f}): averaging "
-            "over strands cannot tell them; train with reverse_complement=none"
+            f"the labels depend on the strand ({evidence}), but the model gives both strands the "
+            f"same answer (accuracy {model.given:.3f}, majority class {model.majority:.3f}): "
+            "averaging over strands cannot distinguish them; train with reverse_complement=none"
         )
-    return f"the labels depend on the strand ({seen}): give sequences as they were in training"
+    return f"the labels depend on the strand ({evidence}): give sequences as they were in training"

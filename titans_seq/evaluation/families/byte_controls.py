@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from titans_seq.evaluation.dna.classification import Metrics
+from titans_seq.evaluation.scores.report import Metrics
 
 ORDERS = (0, 1, 2, 3, 5)
 """Bytes before the one that is told, of the models that are reported."""

@@ -21,10 +21,10 @@ import pandas as pd
 
 from titans_seq.evaluation.cards.recipes import RecipeCard
 from titans_seq.evaluation.cards.records import DatasetCard
-from titans_seq.evaluation.dna.classification import Metrics
 from titans_seq.evaluation.families.byte_controls import score_byte_controls
 from titans_seq.evaluation.families.machine import resident_megabytes
 from titans_seq.evaluation.families.protocol import Scored, Trial
+from titans_seq.evaluation.scores.report import Metrics
 from titans_seq.exceptions import ConfigError
 from titans_seq.language import TitansByteModel
 from titans_seq.language.corpus import cut, read_bytes

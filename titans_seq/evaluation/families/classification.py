@@ -12,10 +12,11 @@ from titans_seq.dna import TitansDNAClassifier, read_labelled
 from titans_seq.evaluation.cards.recipes import RecipeCard
 from titans_seq.evaluation.cards.records import DatasetCard
 from titans_seq.evaluation.data.genome import cut_all
-from titans_seq.evaluation.dna.classification import Metrics, score_classifier
+from titans_seq.evaluation.dna.classification import score_classifier
 from titans_seq.evaluation.dna.controls import score_dna_controls
-from titans_seq.evaluation.dna.splits import grouped_split, overlaps
+from titans_seq.evaluation.dna.overlap import grouped_split, overlaps
 from titans_seq.evaluation.families.protocol import Scored, Trial
+from titans_seq.evaluation.scores.report import Metrics
 from titans_seq.exceptions import ConfigError
 
 

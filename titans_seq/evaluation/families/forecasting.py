@@ -11,9 +11,9 @@ import pandas as pd
 
 from titans_seq.evaluation.cards.recipes import RecipeCard
 from titans_seq.evaluation.cards.records import DatasetCard
-from titans_seq.evaluation.dna.classification import Metrics
 from titans_seq.evaluation.families.protocol import Scored, Trial
 from titans_seq.evaluation.forecasts.protocols import score_forecast_controls, score_forecaster
+from titans_seq.evaluation.scores.report import Metrics
 from titans_seq.exceptions import ConfigError
 from titans_seq.forecasting import TitansForecaster, read_frame
 

@@ -19,7 +19,6 @@ import pandas as pd
 
 from titans_seq.evaluation.cards.recipes import RecipeCard
 from titans_seq.evaluation.cards.records import DatasetCard
-from titans_seq.evaluation.dna.classification import Metrics
 from titans_seq.evaluation.families.protocol import Scored, Trial
 from titans_seq.evaluation.forecasts.m4_rules import (
     REFERENCE,
@@ -28,6 +27,7 @@ from titans_seq.evaluation.forecasts.m4_rules import (
     score_m4_controls,
     with_owa,
 )
+from titans_seq.evaluation.scores.report import Metrics
 from titans_seq.exceptions import ConfigError, DataError
 from titans_seq.forecasting import TitansForecaster
 

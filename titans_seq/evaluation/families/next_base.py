@@ -30,11 +30,11 @@ from titans_seq.dna.pretraining import Pretrained, learn_bases
 from titans_seq.evaluation.cards.reading import read_card
 from titans_seq.evaluation.cards.recipes import RecipeCard
 from titans_seq.evaluation.cards.records import DatasetCard
-from titans_seq.evaluation.dna.classification import Metrics
 from titans_seq.evaluation.dna.markov import kmer_perplexities
 from titans_seq.evaluation.families.classification import DNAHead
 from titans_seq.evaluation.families.protocol import Scored, Trial
 from titans_seq.evaluation.families.registry import files_of
+from titans_seq.evaluation.scores.report import Metrics
 from titans_seq.exceptions import ConfigError
 from titans_seq.training import History
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import pandas as pd
 
 from titans_seq.evaluation.cards.recipes import SplitName
-from titans_seq.evaluation.dna.classification import Metrics
+from titans_seq.evaluation.scores.report import Metrics
 
 
 class Trial(NamedTuple):

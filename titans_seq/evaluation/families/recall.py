@@ -16,8 +16,9 @@ import pandas as pd
 
 from titans_seq.evaluation.cards.recipes import RecipeCard
 from titans_seq.evaluation.cards.records import DatasetCard
-from titans_seq.evaluation.dna.classification import Metrics, wilson_interval
 from titans_seq.evaluation.families.protocol import Scored, Trial
+from titans_seq.evaluation.scores.intervals import wilson_interval
+from titans_seq.evaluation.scores.report import Metrics
 from titans_seq.exceptions import ConfigError
 from titans_seq.language import TitansRecall
 from titans_seq.language.facts import SHORTEST, TASKS, VALUES

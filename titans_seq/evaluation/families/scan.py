@@ -21,11 +21,11 @@ from titans_seq.dna import TitansDNAClassifier
 from titans_seq.evaluation.cards.reading import read_card
 from titans_seq.evaluation.cards.recipes import RecipeCard
 from titans_seq.evaluation.cards.records import DatasetCard
-from titans_seq.evaluation.dna.classification import Metrics
 from titans_seq.evaluation.families.classification import DNAHead
 from titans_seq.evaluation.families.protocol import Scored, Trial
 from titans_seq.evaluation.families.registry import files_of
 from titans_seq.evaluation.families.scanning import Found, Scan, scan_apart
+from titans_seq.evaluation.scores.report import Metrics
 from titans_seq.exceptions import ConfigError
 
 OWN: dict[str, Any] = {

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 from scipy.signal import lfilter
 
-from titans_seq.evaluation.dna.classification import Metrics
+from titans_seq.evaluation.scores.report import Metrics
 
 Values = npt.NDArray[np.float64]
 

@@ -1,4 +1,4 @@
-"""Scores as tables: plain text for a screen, Markdown and JSON for a file."""
+"""Score tables as plain text, Markdown and JSON."""
 
 from __future__ import annotations
 
@@ -7,24 +7,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-Metrics = Mapping[str, float]
+Metrics = dict[str, float]
+"""Scores by name."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreTable:
-    """What was scored on one data set, one row a model."""
+    """Scores on one data set, one row for each model."""
 
     title: str
-    """Data set, task and rule in one line."""
+    """Data set, task and scoring rule in one line."""
 
     columns: tuple[str, ...]
     """Metrics to print."""
 
-    rows: tuple[tuple[str, Metrics], ...]
-    """Name of each model and its metrics; a metric that it lacks is printed as ``-``."""
+    rows: tuple[tuple[str, Mapping[str, float]], ...]
+    """Name of each model and its metrics; a missing metric is printed as ``-``."""
 
     def to_text(self) -> str:
-        """Return the table for a screen, with aligned columns."""
+        """Return the table as text with aligned columns."""
         return f"{self.title}\n{text_table(('model', *self.columns), self._cells())}"
 
     def to_markdown(self) -> str:
@@ -32,7 +33,7 @@ class ScoreTable:
         return f"## {self.title}\n\n{markdown_table(('model', *self.columns), self._cells())}"
 
     def to_record(self) -> dict[str, Any]:
-        """Return all metrics as plain values; what is not a number becomes None."""
+        """Return all metrics as plain values; NaN becomes None."""
         return {
             "title": self.title,
             "scores": {
@@ -50,14 +51,14 @@ class ScoreTable:
 
 
 def format_score(value: float | None) -> str:
-    """Return a score with three decimals, a whole or a large number without."""
+    """Return a score with three decimals; integers and numbers from 1,000 have none."""
     if value is None or value != value:
         return "-"
     return f"{value:,.0f}" if isinstance(value, int) or abs(value) >= 1000 else f"{value:.3f}"
 
 
 def text_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table of aligned columns: the first to the left, the others to the right."""
+    """Return a table whose first column is aligned to the left, the others to the right."""
     lines = [tuple(header), *map(tuple, rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     rule = tuple("-" * width for width in widths)
@@ -71,7 +72,7 @@ def text_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table in Markdown, all columns but the first aligned to the right."""
+    """Return a Markdown table; all columns but the first are aligned to the right."""
     rule = ("---", *("---:" for _ in header[1:]))
     return "\n".join(f"| {' | '.join(line)} |" for line in (tuple(header), rule, *rows))
 

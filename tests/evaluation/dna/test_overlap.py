@@ -3,8 +3,8 @@ import random
 import numpy as np
 import pytest
 
-from titans_seq.evaluation.dna.splits import grouped_split, overlap_groups, overlaps
-from titans_seq.evaluation.dna.words import other_strand
+from titans_seq.dna.alphabet import reverse_complement_text
+from titans_seq.evaluation.dna.overlap import grouped_split, overlap_groups, overlaps
 from titans_seq.exceptions import DataError
 
 
@@ -14,7 +14,13 @@ def letters(count, seed):
 
 def test_rows_that_share_a_word_belong_together_on_either_strand_and_through_others():
     genome = letters(400, 0)
-    rows = [genome[:100], genome[70:170], other_strand(genome[140:240]), letters(100, 1), "ACGT"]
+    rows = [
+        genome[:100],
+        genome[70:170],
+        reverse_complement_text(genome[140:240]),
+        letters(100, 1),
+        "ACGT",
+    ]
     groups = overlap_groups(rows)
     assert len(set(groups[:3])) == 1
     assert len(set(groups)) == 3
@@ -24,7 +30,13 @@ def test_rows_that_share_a_word_belong_together_on_either_strand_and_through_oth
 
 def test_rows_that_overlap_others_are_found():
     genome = letters(300, 2)
-    tests = [genome[:60], letters(60, 3), other_strand(genome[100:160]), "N" * 60, "ACGT"]
+    tests = [
+        genome[:60],
+        letters(60, 3),
+        reverse_complement_text(genome[100:160]),
+        "N" * 60,
+        "ACGT",
+    ]
     found = overlaps(tests, [genome[30:200].lower()])
     assert found.tolist() == [True, False, True, False, False]
 
@@ -43,5 +55,5 @@ def test_a_grouped_split_keeps_overlapping_rows_on_one_side(kind):
 
 def test_rows_of_one_group_cannot_be_parted():
     genome = letters(200, 0)
-    with pytest.raises(DataError, match="form 1 groups"):
+    with pytest.raises(DataError, match=r"needs at least 2 groups .* these 2 sequences form 1"):
         grouped_split([genome[:100], genome[50:150]], ["a", "b"], 0.5)
