@@ -59,6 +59,6 @@ def test_the_table_names_every_rule_and_only_those(page: str) -> None:
 
 
 def test_the_page_names_every_field_of_an_update(page: str) -> None:
-    fields = page.split("## The places")[1].split("## A rule")[0]
+    fields = page.split("## Fields of a rule")[1].split("## A rule")[0]
     missing = [f.name for f in dataclasses.fields(UpdateRule) if f"`{f.name}`" not in fields]
     assert not missing
