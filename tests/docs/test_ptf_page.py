@@ -44,11 +44,11 @@ def test_the_example_s_forecast_is_one(example: dict[str, Any]) -> None:
 
 
 def test_the_example_s_curves_cover_the_look_back(example: dict[str, Any]) -> None:
-    found = example["found"]
-    assert set(found) == {"attention", "attention_parts", "memory", "surprise"}
-    assert found["surprise"].shape == (36,)
-    assert set(example["figures"]) == set(found)
-    assert len(example["drawn"].axes) == 2
+    interpretation = example["interpretation"]
+    assert set(interpretation) == {"attention", "attention_parts", "memory", "surprise"}
+    assert interpretation["surprise"].shape == (36,)
+    assert set(example["figures"]) == set(interpretation)
+    assert len(example["prediction_plot"].axes) == 2
 
 
 def test_the_page_names_every_setting_of_the_model(page: str) -> None:
