@@ -75,7 +75,7 @@ def test_tables_have_the_columns_that_the_page_names(
 
 def test_windows_say_what_single_sequences_say(names: dict[str, Any], folder: Path) -> None:
     windows = pd.read_table(folder / "windows.tsv")
-    whole = "".join(names["some"])
+    whole = "".join(names["windows"])
     assert list(windows["start"]) == list(range(0, len(whole) - 50, 50))
     texts = [whole[a:b] for a, b in zip(windows["start"], windows["end"], strict=True)]
     chances = names["classifier"].predict_proba(texts)
@@ -87,7 +87,7 @@ def test_windows_say_what_single_sequences_say(names: dict[str, Any], folder: Pa
 
 
 def test_tracks_cover_the_chromosome_once(names: dict[str, Any], folder: Path) -> None:
-    whole = "".join(names["some"])
+    whole = "".join(names["windows"])
     for name in ("coding.bedgraph", "surprise.bedgraph"):
         drawn = pd.read_table(folder / name, header=None)
         assert drawn[1].iloc[0] == 0
