@@ -32,7 +32,7 @@ from memory_cells.machine import environment
 
 from titans_seq.files import write_json
 from titans_seq.forecasting import ForecastNetwork, TitansForecaster
-from titans_seq.forecasting.learning.fitting import network_config, split_windows
+from titans_seq.forecasting.learning.fitting import forecast_network_config, split_windows
 from titans_seq.forecasting.learning.losses import training_loss
 from titans_seq.forecasting.learning.windows import WindowBatches
 from titans_seq.forecasting.tables.panel import Preprocess
@@ -84,7 +84,7 @@ def our_epoch(frame: pd.DataFrame) -> tuple[Callable[[], object], int]:
     preprocess = Preprocess.learn(table, columns, rows)
     panel = preprocess.panel(table, columns)
     settings = ours.get_params(deep=False)
-    config = network_config(settings, preprocess)
+    config = forecast_network_config(settings, preprocess)
     index, _ = split_windows(config, panel, rows)
     batches = WindowBatches(
         panel, index, context_length=LENGTH, horizon=LENGTH, seed=0,

@@ -231,9 +231,9 @@ def _times(frame: pd.DataFrame, column: str, id_col: str, data: Path) -> pd.Inde
     """Return the times of the rows, checked."""
     import numpy as np
 
-    from titans_seq.forecasting.tables.frames import Place, check_columns, read_times
+    from titans_seq.forecasting.tables.frames import FrameLocation, check_columns, read_times
 
-    place = Place(frame, str(data), id_col)
+    place = FrameLocation(frame, str(data), id_col)
     check_columns(frame, (column,), place)
     return read_times(frame, column, np.zeros(len(frame), dtype=np.int64), place)
 

@@ -99,7 +99,7 @@ def forecaster(scale: int) -> Found:
     generator = np.random.default_rng(0)
     series = np.sin(np.arange(120) / 4)[None] + 0.3 * generator.normal(size=(3, 120))
     series[1, 40:60] = np.nan
-    plain = {"config": fitting.network_config, "panel": Preprocess.panel}
+    plain = {"config": fitting.forecast_network_config, "panel": Preprocess.panel}
 
     def without_dropout(*given: Any) -> Any:
         return dataclasses.replace(plain["config"](*given), dropout=0.0)
@@ -113,7 +113,7 @@ def forecaster(scale: int) -> Found:
         })  # fmt: skip
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fitting, "network_config", without_dropout)
+        patch.setattr(fitting, "forecast_network_config", without_dropout)
         patch.setattr(fitting, "SMALLEST_BATCH", 64)
         patch.setattr(fitting, "TOKEN_DROPOUT", 0.0)
         patch.setattr(Preprocess, "panel", in_float64)

@@ -7,19 +7,19 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from titans_seq.forecasting.fitted import FittedForecaster
-from titans_seq.forecasting.predicting.distribution import Wanted
+from titans_seq.forecasting.predicting.distribution import QuantileRequest
 from titans_seq.forecasting.predicting.predictor import Predictor
 from titans_seq.forecasting.predicting.results import rows_of
 from titans_seq.forecasting.scores.backtest import Backtest
-from titans_seq.forecasting.scores.rolling import Plan, run_backtest
+from titans_seq.forecasting.scores.rolling import BacktestPlan, run_backtest
 from titans_seq.forecasting.scores.scoring import mean_score
+from titans_seq.forecasting.tables.arrays import IntArray
 from titans_seq.forecasting.tables.joining import join
 from titans_seq.forecasting.tables.prepare import Data, as_frame
-from titans_seq.forecasting.tables.table import Table, read_table
+from titans_seq.forecasting.tables.table import Table, table_from_frame
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -73,17 +73,17 @@ class AssessedForecaster(FittedForecaster):
         ConfigError
             If a number is below 1, or ``refit`` is none of these.
         """
-        plan = Plan(
+        plan = BacktestPlan(
             windows=windows,
             step=self.horizon if step is None else step,
             season=season,
-            levels=Wanted.of((), levels, ()).levels,
+            levels=QuantileRequest.of((), levels, ()).levels,
             refit=refit,
         )
         columns = self._columns()
         if refit:
             frame = as_frame(df, columns, "df")
-            table = read_table(frame, columns, freq=self.freq, what="df")
+            table = table_from_frame(frame, columns, freq=self.freq, what="df")
             return run_backtest(table, columns, self.horizon, plan, self._trained_on)
         predictor = self._predictor()
         table = self._read(df, "df")
@@ -156,7 +156,7 @@ class AssessedForecaster(FittedForecaster):
 
         predictor = self._predictor()
         columns, table = predictor.columns, self._history(df, "plot")
-        forecast = predictor.ahead(table, future_df, Wanted.of((), levels, ()))
+        forecast = predictor.ahead(table, future_df, QuantileRequest.of((), levels, ()))
         past = rows_of(table, columns)
         came = None
         if actual is not None:
@@ -166,7 +166,7 @@ class AssessedForecaster(FittedForecaster):
             target_col=str(past.columns[2]), series=series, rows=rows, title=title,
         )  # fmt: skip
 
-    def _after_fit(self, df: Data) -> tuple[Table, npt.NDArray[np.int64]]:
+    def _after_fit(self, df: Data) -> tuple[Table, IntArray]:
         """Return the rows of fit and those that follow, and where these begin."""
         table = self._read(df, "df")
         array = not isinstance(df, pd.DataFrame)

@@ -14,9 +14,9 @@ from titans_seq.bundles import load_bundle, save_bundle
 from titans_seq.config import record_from_table
 from titans_seq.exceptions import BundleError
 from titans_seq.forecasting.card import write_card
-from titans_seq.forecasting.learning.fitting import network_config
+from titans_seq.forecasting.learning.fitting import forecast_network_config
 from titans_seq.forecasting.network.network import ForecastNetwork
-from titans_seq.forecasting.predicting.conformal import PREFIX, Calibration
+from titans_seq.forecasting.predicting.conformal import CALIBRATION_PREFIX, Calibration
 from titans_seq.forecasting.stream.fitting import stream_config
 from titans_seq.forecasting.stream.model import PREFIX as STREAM
 from titans_seq.forecasting.stream.model import StreamModel
@@ -89,11 +89,11 @@ def load_forecaster(
         raise BundleError(f"{folder} is damaged: there is no setting {strange[0]!r}")
     try:
         preprocess = record_from_table(Preprocess, bundle.preprocess, f"{folder}")
-        network = ForecastNetwork(network_config(settings, preprocess))
+        network = ForecastNetwork(forecast_network_config(settings, preprocess))
         weights = {
             name: held
             for name, held in bundle.tensors.items()
-            if not name.startswith((PREFIX, STREAM))
+            if not name.startswith((CALIBRATION_PREFIX, STREAM))
         }
         _check_weights(weights, network.state_dict())
         network.load_state_dict(weights)

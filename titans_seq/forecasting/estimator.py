@@ -8,7 +8,6 @@ from contextlib import nullcontext
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.base import clone
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -16,13 +15,14 @@ from sklearn.utils.validation import check_is_fitted
 from titans_seq.config import Variant
 from titans_seq.forecasting.assessed import AssessedForecaster
 from titans_seq.forecasting.bundle import load_forecaster, save_forecaster
-from titans_seq.forecasting.learning.fitting import fit_network
+from titans_seq.forecasting.learning.fitting import fit_forecast_network
 from titans_seq.forecasting.network.heads import Normalisation
 from titans_seq.forecasting.network.network import ForecastNetwork
 from titans_seq.forecasting.predicting.calibrating import calibrate_network
 from titans_seq.forecasting.predicting.conformal import Calibration
 from titans_seq.forecasting.predicting.predictor import Predictor
 from titans_seq.forecasting.stream.model import StreamModel
+from titans_seq.forecasting.tables.arrays import IntArray
 from titans_seq.forecasting.tables.frames import DEFAULT_ID
 from titans_seq.forecasting.tables.panel import Preprocess
 from titans_seq.forecasting.tables.prepare import Data, held_out_rows, training_table
@@ -238,17 +238,15 @@ class TitansForecaster(AssessedForecaster):
         forecaster.calibration_, forecaster.memories_ = calibration, memories
         return forecaster
 
-    def _learn(
-        self, table: Table, train_rows: npt.NDArray[np.int64], *, calibrate: bool = True
-    ) -> Self:
+    def _learn(self, table: Table, train_rows: IntArray, *, calibrate: bool = True) -> Self:
         """Train on the first rows of each series of a table, and calibrate on the others."""
         columns = self._columns()
         preprocess = Preprocess.learn(table, columns, train_rows)
         panel = preprocess.panel(table, columns)
-        seed = broadcast_from_rank0(
-            lambda: int(check_random_state(self.random_state).randint(2**31))
+        seed = broadcast_from_rank0(lambda: int(check_random_state(self.random_state).randint(2**31)))
+        trained = fit_forecast_network(
+            self.get_params(deep=False), preprocess, panel, train_rows, seed
         )
-        trained = fit_network(self.get_params(deep=False), preprocess, panel, train_rows, seed)
         self._keep(trained.network, trained.preprocess)
         self._table, self._train_rows = table, train_rows
         self.history_ = trained.history

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
@@ -16,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from titans_seq.exceptions import ConfigError, DataError
 from titans_seq.forecasting.network.network import ForecastNetwork
 from titans_seq.forecasting.predicting.conformal import Calibration
-from titans_seq.forecasting.predicting.distribution import Wanted
+from titans_seq.forecasting.predicting.distribution import QuantileRequest
 from titans_seq.forecasting.predicting.predictor import Predictor, WindowSource
 from titans_seq.forecasting.predicting.results import WindowForecasts, future_frame
 from titans_seq.forecasting.stream.carried import MemorySource
@@ -24,9 +23,10 @@ from titans_seq.forecasting.stream.fitting import fit_stream
 from titans_seq.forecasting.stream.model import StreamModel
 from titans_seq.forecasting.stream.parts import StreamParts
 from titans_seq.forecasting.stream.stream import ForecastStream
-from titans_seq.forecasting.tables.frames import Columns
+from titans_seq.forecasting.tables.arrays import IntArray
+from titans_seq.forecasting.tables.frames import ColumnRoles
 from titans_seq.forecasting.tables.panel import Preprocess
-from titans_seq.forecasting.tables.prepare import Data, column_roles, read_again
+from titans_seq.forecasting.tables.prepare import Data, column_roles, table_for_prediction
 from titans_seq.forecasting.tables.table import Table
 from titans_seq.training import History, seeded
 
@@ -45,7 +45,7 @@ class FittedForecaster(BaseEstimator):
     memories_: StreamModel | None
     history_: History | None
     _table: Table | None
-    _train_rows: npt.NDArray[np.int64] | None
+    _train_rows: IntArray | None
 
     def predict(
         self,
@@ -83,7 +83,7 @@ class FittedForecaster(BaseEstimator):
         ConfigError
             If a quantile or level is none.
         """
-        wanted = Wanted.of(quantiles, levels, self.quantiles)
+        wanted = QuantileRequest.of(quantiles, levels, self.quantiles)
         return self._predictor().ahead(self._history(df, "predict"), future_df, wanted)
 
     def sample(
@@ -229,7 +229,7 @@ class FittedForecaster(BaseEstimator):
         """
         return ForecastStream.load(self._parts(), path)
 
-    def _columns(self) -> Columns:
+    def _columns(self) -> ColumnRoles:
         return column_roles(self.get_params(deep=False))
 
     def _predictor(self) -> Predictor:
@@ -256,9 +256,7 @@ class FittedForecaster(BaseEstimator):
             self.network_, self.memories_, self.preprocess_, self._columns(), told, self.adapt
         )
 
-    def _fit_memories(
-        self, table: Table, train_rows: npt.NDArray[np.int64], *, calibrate: bool
-    ) -> StreamModel:
+    def _fit_memories(self, table: Table, train_rows: IntArray, *, calibrate: bool) -> StreamModel:
         panel = self.preprocess_.panel(table, self._columns())
         seed = self.random_state if isinstance(self.random_state, int) else 0
         with seeded(seed):
@@ -268,7 +266,9 @@ class FittedForecaster(BaseEstimator):
 
     def _read(self, data: Data, what: str) -> Table:
         learnt = self.preprocess_
-        return read_again(data, self._columns(), learnt.freq, list(learnt.categories), what)
+        return table_for_prediction(
+            data, self._columns(), learnt.freq, list(learnt.categories), what
+        )
 
     def _history(self, df: Data | None, method: str) -> Table:
         """Return the rows to go on from: those given, or those of ``fit``."""

@@ -39,7 +39,7 @@ def test_pinball_is_the_larger_of_both_slopes_where_something_was_seen() -> None
 def test_the_linear_part_learns_as_if_there_were_no_backbone(windows: Windows) -> None:
     network = _network()
     batch = WindowBatch(windows, torch.randn(5, 7), torch.rand(5, 7) < 0.8)
-    alone = (network.outline(windows).expected() - batch.target).square() * batch.target_seen
+    alone = (network.baseline(windows).expected() - batch.target).square() * batch.target_seen
     weights = [network.linear.weight, *network.effect.parameters()]
     torch.testing.assert_close(
         torch.autograd.grad(training_loss(network, batch), weights),

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from titans_seq.forecasting.learning.shrinkage import settle_share
+from titans_seq.forecasting.learning.shrinkage import shrink_backbone
 from titans_seq.forecasting.learning.windows import (
     WindowBatch,
     WindowBatches,
@@ -19,11 +19,11 @@ from titans_seq.forecasting.learning.windows import (
 )
 from titans_seq.forecasting.network.config import NetworkConfig
 from titans_seq.forecasting.network.network import ForecastNetwork
-from titans_seq.forecasting.tables.frames import Columns
+from titans_seq.forecasting.tables.frames import ColumnRoles
 from titans_seq.forecasting.tables.panel import Panel, Preprocess
-from titans_seq.forecasting.tables.table import read_table
+from titans_seq.forecasting.tables.table import table_from_frame
 
-COLUMNS = Columns(id="unique_id", time="ds", target=("y",))
+COLUMNS = ColumnRoles(id="unique_id", time="ds", target=("y",))
 HORIZON = 5
 
 
@@ -34,7 +34,7 @@ def panel() -> Panel:
     frame = pd.concat(
         pd.DataFrame({"unique_id": name, "ds": rows, "y": rng.normal(size=90)}) for name in "ab"
     )
-    table = read_table(frame, COLUMNS)
+    table = table_from_frame(frame, COLUMNS)
     return Preprocess.learn(table, COLUMNS, table.lengths()).panel(table, COLUMNS)
 
 
@@ -65,7 +65,7 @@ def _by_hand(network: ForecastNetwork, panel: Panel, batches: WindowBatches) -> 
     for place in range(len(index.cutoffs)):
         one = index.take(slice(place, place + 1))
         batch = gather(panel, one, context_length=8, horizon=HORIZON)
-        without = network.outline(batch.windows).expected()
+        without = network.baseline(batch.windows).expected()
         part = network(batch.windows).point - without
         stretch = sums[int(one.series[0]), int(one.cutoffs[0]) // HORIZON]
         stretch[0] += float((part * (batch.target - without)).sum())
@@ -82,7 +82,7 @@ def test_is_what_windows_one_by_one_say(panel: Panel, per_epoch: int) -> None:
     network, batches = _network(), _batches(panel, per_epoch)
     network.share.fill_(1.0)
     told = _by_hand(network, panel, batches)
-    settle_share(network, batches)
+    shrink_backbone(network, batches)
     assert float(network.share) == pytest.approx(told, abs=1e-5)
 
 
@@ -97,8 +97,8 @@ class Told(WindowBatches):
     def __iter__(self) -> Iterator[WindowBatch]:
         rng = torch.Generator().manual_seed(0)
         for batch in super().__iter__():
-            without = self.network.outline(batch.windows).expected()
-            part = self.network.complete(batch.windows, self.network.outline(batch.windows)).point
+            without = self.network.baseline(batch.windows).expected()
+            part = self.network.complete(batch.windows, self.network.baseline(batch.windows)).point
             noise = 0.3 * torch.randn(without.shape, generator=rng)
             yield batch._replace(target=without + self.told * (part - without) + noise)
 
@@ -110,12 +110,12 @@ def test_finds_the_share_that_was_told_or_somewhat_less(
     panel: Panel, told: float, low: float, high: float
 ) -> None:
     network = _network()
-    settle_share(network, Told(_batches(panel), network, told))
+    shrink_backbone(network, Told(_batches(panel), network, told))
     assert low <= float(network.share) <= high
 
 
 def test_without_a_backbone_nothing_is_taken_away(panel: Panel) -> None:
     network = _network()
     torch.nn.init.zeros_(network.point.weight)
-    settle_share(network, _batches(panel))
+    shrink_backbone(network, _batches(panel))
     assert float(network.share) == 1.0

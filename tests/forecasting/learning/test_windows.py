@@ -13,11 +13,11 @@ from titans_seq.forecasting.learning.windows import (
     gather,
     index_windows,
 )
-from titans_seq.forecasting.tables.frames import Columns
+from titans_seq.forecasting.tables.frames import ColumnRoles
 from titans_seq.forecasting.tables.panel import Panel, Preprocess
-from titans_seq.forecasting.tables.table import read_table
+from titans_seq.forecasting.tables.table import table_from_frame
 
-COLUMNS = Columns(
+COLUMNS = ColumnRoles(
     id="shop",
     time="when",
     target=("sold",),
@@ -31,7 +31,7 @@ COLUMNS = Columns(
 def panel(frame: pd.DataFrame) -> Panel:
     """Two series, 150 and 120 rows, ten of each missing."""
     gone = frame["when"].between("2024-01-02 03:00", "2024-01-02 12:00")
-    table = read_table(frame[~gone], COLUMNS)
+    table = table_from_frame(frame[~gone], COLUMNS)
     return Preprocess.learn(table, COLUMNS, table.lengths()).panel(table, COLUMNS)
 
 
@@ -113,7 +113,7 @@ def test_of_many_windows_an_epoch_draws_some(panel: Panel) -> None:
 
 
 def test_the_scale_is_that_of_the_training_rows(frame: pd.DataFrame) -> None:
-    table = read_table(frame, COLUMNS)
+    table = table_from_frame(frame, COLUMNS)
     learnt = Preprocess.learn(table, COLUMNS, np.array([100, 60]))
     panel = learnt.panel(table, COLUMNS)
     for series, rows in enumerate([100, 60]):
@@ -123,10 +123,10 @@ def test_the_scale_is_that_of_the_training_rows(frame: pd.DataFrame) -> None:
 
 
 def test_what_was_not_trained_on_has_code_zero(frame: pd.DataFrame) -> None:
-    table = read_table(frame, COLUMNS)
+    table = table_from_frame(frame, COLUMNS)
     learnt = Preprocess.learn(table, COLUMNS, table.lengths())
     other = frame.assign(shop="c" + frame["shop"], town="nowhere", sky="red", holiday="perhaps")
-    panel = learnt.panel(read_table(other, COLUMNS), COLUMNS)
+    panel = learnt.panel(table_from_frame(other, COLUMNS), COLUMNS)
     assert (panel.static_codes == 0).all()
     assert (panel.past_codes == 0).all()
     assert (panel.future_codes[:, 0] == 0).all()
@@ -134,10 +134,10 @@ def test_what_was_not_trained_on_has_code_zero(frame: pd.DataFrame) -> None:
 
 
 def test_the_hour_has_a_profile_where_each_row_has_its_slot(frame: pd.DataFrame) -> None:
-    table = read_table(frame, COLUMNS)
+    table = table_from_frame(frame, COLUMNS)
     sizes = Preprocess.learn(table, COLUMNS, table.lengths()).sizes(COLUMNS)
     assert sizes["future_cardinalities"] == (3, 25)  # holiday, hour
     assert sizes["cycle"] == 1
     counted = frame.assign(when=frame["when"].rank(method="dense").astype(int))
-    table = read_table(counted, COLUMNS)
+    table = table_from_frame(counted, COLUMNS)
     assert Preprocess.learn(table, COLUMNS, table.lengths()).sizes(COLUMNS)["cycle"] is None

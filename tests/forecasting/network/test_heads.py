@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from titans_seq.forecasting.network.heads import QuantileHead, scale_of
+from titans_seq.forecasting.network.heads import QuantileHead, window_scale
 
 
 @pytest.mark.parametrize("levels", [(0.5,), (0.1, 0.9), (0.05, 0.1, 0.5, 0.7, 0.95), (0.8, 0.9)])
@@ -27,8 +27,8 @@ def test_scale_counts_only_what_was_seen() -> None:
     history = torch.tensor([[1.0, 2.0, 3.0, 99.0], [5.0, 99.0, 99.0, 99.0], [9.0, 9.0, 9.0, 9.0]])
     seen = history != 99
     seen[2] = False
-    mean = scale_of(history, seen, "mean")
+    mean = window_scale(history, seen, "mean")
     assert mean.centre[:, 0].tolist() == [2, 5, 0]
     torch.testing.assert_close(mean.spread[:, 0], torch.tensor([(2 / 3) ** 0.5, 1, 1]))
-    assert scale_of(history, seen, "last").centre[:, 0].tolist() == [3, 5, 0]
-    assert scale_of(history, seen, "none").centre[:, 0].tolist() == [0, 0, 0]
+    assert window_scale(history, seen, "last").centre[:, 0].tolist() == [3, 5, 0]
+    assert window_scale(history, seen, "none").centre[:, 0].tolist() == [0, 0, 0]

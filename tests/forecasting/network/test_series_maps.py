@@ -50,7 +50,7 @@ def _batch(maps: Tensor, noise: float, seed: int, count: int = 900) -> WindowBat
 
 def _squares(network: ForecastNetwork, batch: WindowBatch) -> Tensor:
     """Return the squared error of each series."""
-    missed = (network.outline(batch.windows).expected() - batch.target).double().square().sum(1)
+    missed = (network.baseline(batch.windows).expected() - batch.target).double().square().sum(1)
     return torch.zeros(SERIES).double().index_add_(0, batch.windows.static_codes[:, 0], missed)
 
 
@@ -109,7 +109,7 @@ def test_maps_are_those_of_least_squares_over_all_windows() -> None:
             lacks.append((batch.target[own] - centre - plain.T).double())
         rows, gap = torch.cat(look_back), torch.cat(lacks)
         square = rows.T @ rows
-        penalty = per_series_ridge.PENALTIES[0]
+        penalty = per_series_ridge._PENALTIES[0]
         ridge = penalty * square.diagonal().mean() * torch.eye(CONTEXT).double()
         told = torch.linalg.solve(square + ridge, rows.T @ gap).T
         found = network.series_maps.weight[series].double()

@@ -6,7 +6,12 @@ import torch
 from scipy.stats import norm, spearmanr
 
 from titans_seq.exceptions import BundleError
-from titans_seq.forecasting.predicting.conformal import FEWEST, LEVELS, Calibration, values_at
+from titans_seq.forecasting.predicting.conformal import (
+    _FEWEST,
+    SCORE_LEVELS,
+    Calibration,
+    values_at,
+)
 from titans_seq.forecasting.predicting.distribution import Distribution, normal_scores
 
 THREE = (0.1, 0.5, 0.9)
@@ -45,7 +50,7 @@ def test_few_windows_still_hold_what_they_promise_on_average(blocks: int, level:
     rng = np.random.default_rng(2)
     held = []
     for _ in range(400):
-        found = _learn(rng.standard_t(3, size=(max(blocks, FEWEST), 1)), blocks)
+        found = _learn(rng.standard_t(3, size=(max(blocks, _FEWEST), 1)), blocks)
         (low, high), = _bounds(found, (1 - level, level), 1)  # fmt: skip
         fresh = rng.standard_t(3, size=500)
         held.append((np.mean(fresh <= high) + np.mean(fresh >= low)) / 2)
@@ -55,7 +60,7 @@ def test_few_windows_still_hold_what_they_promise_on_average(blocks: int, level:
 def test_quantiles_never_cross_and_go_on_beyond_the_outermost() -> None:
     rng = np.random.default_rng(3)
     found = _learn(rng.normal(size=(30, 4)), 30)
-    bounds = _bounds(found, (0.0001, 0.005, *LEVELS[::7], 0.995, 0.9999), 4)
+    bounds = _bounds(found, (0.0001, 0.005, *SCORE_LEVELS[::7], 0.995, 0.9999), 4)
     assert (np.diff(bounds) > 0).all()
 
 
@@ -70,7 +75,7 @@ def test_a_step_with_few_values_takes_those_of_all_steps() -> None:
 
 def test_too_few_values_give_no_calibration() -> None:
     actual = np.full((40, 2), np.nan)
-    actual[: FEWEST // 2 - 1] = 0.0
+    actual[: _FEWEST // 2 - 1] = 0.0
     shape = _standard(40, 2)
     assert Calibration.learn(*shape, actual, levels=THREE, blocks=40) is None
 
@@ -108,6 +113,6 @@ def test_tensors_carry_everything_and_damage_is_named() -> None:
 
 
 def test_one_window_says_nothing_of_how_steps_hang_together() -> None:
-    steps = FEWEST + 4
+    steps = _FEWEST + 4
     found = _learn(np.random.default_rng(0).normal(size=(1, steps)), 1)
     np.testing.assert_array_equal(found.correlation, np.eye(steps))

@@ -5,7 +5,11 @@ import pytest
 from scipy.stats import norm
 
 from titans_seq.exceptions import ConfigError
-from titans_seq.forecasting.predicting.distribution import Distribution, Wanted, normal_scores
+from titans_seq.forecasting.predicting.distribution import (
+    Distribution,
+    QuantileRequest,
+    normal_scores,
+)
 
 
 @pytest.mark.parametrize("levels", [(0.1, 0.9), (0.1, 0.5, 0.9), (0.02, 0.3, 0.4, 0.8)])
@@ -47,13 +51,13 @@ def test_equal_quantiles_and_missing_values_do_no_harm() -> None:
 
 
 def test_columns_name_quantiles_and_intervals() -> None:
-    wanted = Wanted.of((0.9, 0.1), (95, 80), ())
+    wanted = QuantileRequest.of((0.9, 0.1), (95, 80), ())
     assert wanted.columns() == {
         "y_pred-q0.1": 0.1, "y_pred-q0.9": 0.9, "y_pred-lo-80": 0.1, "y_pred-hi-80": 0.9,
         "y_pred-lo-95": 0.025, "y_pred-hi-95": 0.975,
     }  # fmt: skip
     assert wanted.all() == (0.025, 0.1, 0.9, 0.975)
-    assert Wanted.of(None, None, (0.5,)).all() == (0.5,)
+    assert QuantileRequest.of(None, None, (0.5,)).all() == (0.5,)
 
 
 @pytest.mark.parametrize(
@@ -67,4 +71,4 @@ def test_columns_name_quantiles_and_intervals() -> None:
 )
 def test_what_is_no_quantile_is_refused(quantiles: object, levels: object, match: str) -> None:
     with pytest.raises(ConfigError, match=match):
-        Wanted.of(quantiles, levels, ())
+        QuantileRequest.of(quantiles, levels, ())

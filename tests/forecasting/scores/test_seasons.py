@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import norm
 
 from titans_seq.forecasting.scores.seasons import SeasonalNaive, season_of
-from titans_seq.forecasting.tables.grid import Grid
+from titans_seq.forecasting.tables.grid import TimeGrid
 
 
 @pytest.mark.parametrize(
@@ -14,7 +14,7 @@ from titans_seq.forecasting.tables.grid import Grid
      ("MS", 12), ("ME", 12), ("QS-OCT", 4), ("YE-DEC", 1), ("2MS", 1), (1, 1), (7, 1)],
 )  # fmt: skip
 def test_the_usual_season_of_a_frequency(freq: str | int, season: int) -> None:
-    assert season_of(Grid(freq)) == season
+    assert season_of(TimeGrid(freq)) == season
 
 
 def test_repeats_the_season_before_each_origin_and_nothing_later() -> None:

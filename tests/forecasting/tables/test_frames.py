@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 
 from titans_seq.exceptions import DataError
-from titans_seq.forecasting.tables.frames import Columns, read_frame
-from titans_seq.forecasting.tables.table import read_table
+from titans_seq.forecasting.tables.frames import ColumnRoles, read_frame
+from titans_seq.forecasting.tables.table import table_from_frame
 
-COLUMNS = Columns(
+COLUMNS = ColumnRoles(
     id="shop",
     time="when",
     target=("sold",),
@@ -19,13 +19,13 @@ COLUMNS = Columns(
     past=("wind", "sky"),
     future=("plan", "holiday"),
 )
-PLAIN = Columns(id="unique_id", time="ds", target=("y",))
+PLAIN = ColumnRoles(id="unique_id", time="ds", target=("y",))
 GOOD = "ds,y\n2024-01-01,1\n2024-01-02,2\n2024-01-03,3\n"
 
 
-def _read(path: Path, text: str, columns: Columns = PLAIN) -> object:
+def _read(path: Path, text: str, columns: ColumnRoles = PLAIN) -> object:
     path.write_text(text)
-    return read_table(read_frame(path), columns)
+    return table_from_frame(read_frame(path), columns)
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "a.tsv", "a.parquet"])
@@ -39,7 +39,7 @@ def test_reads_each_kind_of_file_alike(tmp_path: Path, name: str) -> None:
 
 
 def test_lays_series_on_their_grid_whatever_the_order_of_rows(frame: pd.DataFrame) -> None:
-    table = read_table(frame, COLUMNS)
+    table = table_from_frame(frame, COLUMNS)
     for series, name in enumerate(table.ids):
         own = frame[frame["shop"] == name].sort_values("when")
         rows = slice(int(table.starts[series]), int(table.starts[series + 1]))
@@ -51,9 +51,9 @@ def test_lays_series_on_their_grid_whatever_the_order_of_rows(frame: pd.DataFram
 
 
 def test_missing_rows_become_missing_values(frame: pd.DataFrame) -> None:
-    whole = read_table(frame, COLUMNS)
+    whole = table_from_frame(frame, COLUMNS)
     gone = frame["when"].between("2024-01-02 03:00", "2024-01-02 07:00")
-    table = read_table(frame[~gone], COLUMNS)
+    table = table_from_frame(frame[~gone], COLUMNS)
     order = [whole.ids.index(name) for name in table.ids]
     assert np.array_equal(table.lengths(), whole.lengths()[order])
     assert np.isnan(table.target).sum() == 10
@@ -63,7 +63,9 @@ def test_missing_rows_become_missing_values(frame: pd.DataFrame) -> None:
 
 def test_a_wide_frame_is_a_series_a_column() -> None:
     wide = pd.DataFrame({"ds": [1, 2, 3], "p": [1.0, 2, 3], "q": [4.0, 5, 6], "x": [7.0, 8, 9]})
-    table = read_table(wide, Columns(id="unique_id", time="ds", target=("p", "q"), past=("x",)))
+    table = table_from_frame(
+        wide, ColumnRoles(id="unique_id", time="ds", target=("p", "q"), past=("x",))
+    )
     assert table.ids == ["p", "q"]
     assert table.target.tolist() == [1, 2, 3, 4, 5, 6]
     assert table.varying["x"].tolist() == [7, 8, 9, 7, 8, 9]
@@ -72,7 +74,7 @@ def test_a_wide_frame_is_a_series_a_column() -> None:
 
 def test_without_a_time_column_rows_are_counted() -> None:
     twice = pd.DataFrame({"when": ["x", "x", "x"], "y": [1.0, 2.0, 3.0]})
-    table = read_table(twice, Columns(id="unique_id", time=None, target=("y",)))
+    table = table_from_frame(twice, ColumnRoles(id="unique_id", time=None, target=("y",)))
     assert table.target.tolist() == [1, 2, 3]
     assert table.times(0, 3, 5).tolist() == [3, 4]
 
@@ -108,7 +110,7 @@ def test_an_error_names_file_line_and_column(tmp_path: Path, text: str, match: s
     ],
 )
 def test_reads_times_in_many_forms(texts: list[str]) -> None:
-    table = read_table(pd.DataFrame({"ds": texts, "y": [1.0, 2, 3]}), PLAIN)
+    table = table_from_frame(pd.DataFrame({"ds": texts, "y": [1.0, 2, 3]}), PLAIN)
     assert table.target.tolist() == [1, 2, 3]
     assert table.first[0].tz_localize(None) == pd.Timestamp("2024-03-31")
     assert table.grid.freq == "h"
@@ -117,17 +119,17 @@ def test_reads_times_in_many_forms(texts: list[str]) -> None:
 def test_a_day_before_the_month_is_not_mixed_with_a_month_before_the_day() -> None:
     days = pd.DataFrame({"ds": ["11/02/2024", "12/02/2024", "13/02/2024"], "y": [1.0, 2, 3]})
     with pytest.raises(DataError, match="row 2: column 'ds' holds '13/02/2024'"):
-        read_table(days, PLAIN)
+        table_from_frame(days, PLAIN)
 
 
 def test_lines_are_right_when_some_rows_were_left_out(tmp_path: Path) -> None:
     (tmp_path / "sales.csv").write_text("ds,y\n2024-01-01,1\n2024-01-02,2\nnever,3\n")
     with pytest.raises(DataError, match="line 4: column 'ds'"):
-        read_table(read_frame(tmp_path / "sales.csv").iloc[1:], PLAIN)
+        table_from_frame(read_frame(tmp_path / "sales.csv").iloc[1:], PLAIN)
 
 
 def test_a_row_without_series_is_named(tmp_path: Path) -> None:
-    columns = Columns(id="shop", time="ds", target=("y",))
+    columns = ColumnRoles(id="shop", time="ds", target=("y",))
     with pytest.raises(DataError, match=r"line 3: column 'shop' is empty"):
         _read(tmp_path / "sales.csv", "shop,ds,y\na,1,1\n,2,2\n", columns)
     with pytest.raises(DataError, match=r"no column 'shop'; it has ds, y"):
@@ -142,7 +144,7 @@ def test_several_series_without_an_id_column_are_noticed(tmp_path: Path) -> None
 def test_a_static_column_must_not_change(frame: pd.DataFrame) -> None:
     frame.loc[frame["wind"] > 0, "town"] = "elsewhere"
     with pytest.raises(DataError, match="static column 'town' changes within series"):
-        read_table(frame, COLUMNS)
+        table_from_frame(frame, COLUMNS)
 
 
 def test_refuses_what_is_no_table(tmp_path: Path) -> None:

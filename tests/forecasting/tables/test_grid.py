@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 
 from titans_seq.exceptions import ConfigError, DataError
-from titans_seq.forecasting.tables.grid import Grid, infer_grid
+from titans_seq.forecasting.tables.grid import TimeGrid, infer_grid
 
 
-def _infer(times: pd.Index) -> Grid:
+def _infer(times: pd.Index) -> TimeGrid:
     return infer_grid(times, np.zeros(len(times), dtype=np.int64), None, "ds", "frame")
 
 
@@ -49,7 +49,7 @@ def test_whole_numbers_step_by_their_commonest_difference() -> None:
 
 def test_a_time_off_the_grid_has_no_position() -> None:
     times = pd.DatetimeIndex(["2024-01-01 00:00", "2024-01-01 01:00", "2024-01-01 01:37"])
-    assert Grid("h").positions(times).tolist() == [0, 1, -1]
+    assert TimeGrid("h").positions(times).tolist() == [0, 1, -1]
 
 
 def test_one_row_shows_no_frequency() -> None:

@@ -9,7 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from titans_seq.forecasting.tables.frames import Place, check_columns, read_numbers, read_times
+from titans_seq.forecasting.tables.frames import (
+    FrameLocation,
+    check_columns,
+    read_numbers,
+    read_times,
+)
 
 Array = npt.NDArray[np.float64]
 
@@ -78,7 +83,7 @@ def series_of(
         If a column is missing, or a time or a value is none.
     """
     targets = [target_col] if isinstance(target_col, str) else list(target_col)
-    place = Place(frame, "frame")
+    place = FrameLocation(frame, "frame")
     named = () if time_col is None else (time_col,)
     check_columns(frame, (*named, *targets, *future), place)
     numeric = [column for column in future if pd.api.types.is_numeric_dtype(frame[column])]

@@ -6,14 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
 from titans_seq.exceptions import DataError
 from titans_seq.forecasting.learning.closed_form.start import idle_cycles, solve_start, take_start
-from titans_seq.forecasting.learning.forecasts import PREDICT_BATCH
-from titans_seq.forecasting.learning.losses import summed_loss, training_terms
-from titans_seq.forecasting.learning.shrinkage import settle_share
+from titans_seq.forecasting.learning.forecasts import FORECAST_BATCH
+from titans_seq.forecasting.learning.losses import summed_forecast_loss, training_terms
+from titans_seq.forecasting.learning.shrinkage import shrink_backbone
 from titans_seq.forecasting.learning.windows import (
     WindowBatches,
     WindowIndex,
@@ -23,6 +20,7 @@ from titans_seq.forecasting.learning.windows import (
 )
 from titans_seq.forecasting.network.config import NetworkConfig
 from titans_seq.forecasting.network.network import ForecastNetwork
+from titans_seq.forecasting.tables.arrays import IntArray
 from titans_seq.forecasting.tables.panel import Panel, Preprocess, without_cycles
 from titans_seq.forecasting.tables.prepare import column_roles
 from titans_seq.training import History, TrainSettings, seeded, train, world
@@ -33,16 +31,16 @@ LONGEST_PATCH = 24
 LONGEST_HORIZON_PATCH = 48
 """Rows of a token of the horizon, at most."""
 
-WINDOW = 96
+_MEMORY_CONTEXT = 96
 """Rows to look back on where memories keep what was before."""
 
 PATCHES = 4
 """Tokens of a short look-back, at least."""
 
-HEADS = 2
+_HEADS = 2
 """Heads of the backbone."""
 
-PATIENCE = 10
+_PATIENCE = 10
 """Epochs without a better validation loss before training stops."""
 
 TRAIN_WINDOWS = 32_768
@@ -78,7 +76,7 @@ class Trained(NamedTuple):
     """Windows of rows that were not trained on; perhaps none."""
 
 
-def network_config(settings: Mapping[str, Any], preprocess: Preprocess) -> NetworkConfig:
+def forecast_network_config(settings: Mapping[str, Any], preprocess: Preprocess) -> NetworkConfig:
     """Return the settings of the network, from those of a forecaster and what it learnt.
 
     Raises
@@ -88,7 +86,7 @@ def network_config(settings: Mapping[str, Any], preprocess: Preprocess) -> Netwo
     """
     direct = ("horizon", "variant", "normalise", "dim", "layers")
     given = settings["context_length"]
-    context = WINDOW if given is None else given
+    context = _MEMORY_CONTEXT if given is None else given
     series = len(preprocess.ids)
     sums = series * context * (context + settings["horizon"])
     return NetworkConfig(
@@ -96,7 +94,7 @@ def network_config(settings: Mapping[str, Any], preprocess: Preprocess) -> Netwo
         quantiles=tuple(settings["quantiles"]),
         patch_length=max(1, min(LONGEST_PATCH, context // PATCHES)),
         horizon_patch=min(LONGEST_HORIZON_PATCH, settings["horizon"]),
-        heads=HEADS,
+        heads=_HEADS,
         series_maps=series > 1 and sums <= MOST_MAP_SUMS,
         **{name: settings[name] for name in direct},
         **preprocess.sizes(column_roles(settings)),
@@ -104,7 +102,7 @@ def network_config(settings: Mapping[str, Any], preprocess: Preprocess) -> Netwo
 
 
 def split_windows(
-    config: NetworkConfig, panel: Panel, train_rows: npt.NDArray[np.int64]
+    config: NetworkConfig, panel: Panel, train_rows: IntArray
 ) -> tuple[WindowIndex, WindowIndex]:
     """Return the windows to train on, and those that choose the epoch.
 
@@ -129,11 +127,11 @@ def split_windows(
     return index, held_out
 
 
-def fit_network(
+def fit_forecast_network(
     settings: Mapping[str, Any],
     preprocess: Preprocess,
     panel: Panel,
-    train_rows: npt.NDArray[np.int64],
+    train_rows: IntArray,
     seed: int,
 ) -> Trained:
     """Build a network and train it.
@@ -156,7 +154,9 @@ def fit_network(
     DataError
         If there is no window to train on.
     """
-    index, held_out = split_windows(network_config(settings, preprocess), panel, train_rows)
+    index, held_out = split_windows(
+        forecast_network_config(settings, preprocess), panel, train_rows
+    )
     network = _new_network(settings, preprocess, len(index.cutoffs), seed)
     idle = _begin(network, preprocess, panel, index, held_out)
     if idle:
@@ -170,18 +170,18 @@ def fit_network(
         training_terms,
         batches,
         validation=validation,
-        validation_loss=summed_loss,
+        validation_loss=summed_forecast_loss,
         settings=TrainSettings(
             max_epochs=settings["max_epochs"],
             learning_rate=settings["learning_rate"],
-            patience=PATIENCE,
+            patience=_PATIENCE,
             average_weights=True,
             device=settings["device"],
         ),
         seed=seed,
     )
     if validation is not None:
-        settle_share(network, validation)
+        shrink_backbone(network, validation)
     network.settle_unknown()
     return Trained(network, preprocess, panel, history, held_out)
 
@@ -190,7 +190,7 @@ def _new_network(
     settings: Mapping[str, Any], preprocess: Preprocess, windows: int, seed: int
 ) -> ForecastNetwork:
     """Return a network that knows nothing yet."""
-    config = network_config(settings, preprocess)
+    config = forecast_network_config(settings, preprocess)
     with seeded(seed):
         return ForecastNetwork(replace(config, token_dropout=token_dropout(windows)))
 
@@ -248,6 +248,6 @@ def even_batches(
         index,
         context_length=network.config.context_length,
         horizon=network.config.horizon,
-        batch_size=PREDICT_BATCH,
+        batch_size=FORECAST_BATCH,
         per_epoch=per_epoch,
     )

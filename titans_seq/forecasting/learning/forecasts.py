@@ -5,25 +5,25 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from titans_seq.forecasting.learning.windows import WindowIndex, gather
 from titans_seq.forecasting.network.network import ForecastNetwork
+from titans_seq.forecasting.tables.arrays import FloatArray
 from titans_seq.forecasting.tables.panel import Panel
 from titans_seq.training import shared_map
 
-PREDICT_BATCH = 1_024
+FORECAST_BATCH = 1_024
 """Windows that are forecast at once."""
 
 
 class RawForecasts(NamedTuple):
     """Forecasts of many windows, on the scale of their series."""
 
-    point: npt.NDArray[np.float64]
-    quantiles: npt.NDArray[np.float64]
-    actual: npt.NDArray[np.float64]
+    point: FloatArray
+    quantiles: FloatArray
+    actual: FloatArray
     """What came; NaN where it is missing."""
 
 
@@ -43,7 +43,7 @@ def forecast_index(network: ForecastNetwork, panel: Panel, index: WindowIndex) -
         actual = torch.where(batch.target_seen, batch.target, torch.nan)
         return found.point.cpu(), found.quantiles.cpu(), actual
 
-    batches = torch.arange(len(index.cutoffs)).split(PREDICT_BATCH)
+    batches = torch.arange(len(index.cutoffs)).split(FORECAST_BATCH)
     parts = list(shared_map(forecast, batches)) if len(index.cutoffs) else []
     if not parts:
         shape = (0, network.config.horizon)

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from titans_seq.forecasting.learning.windows import WindowBatch
-from titans_seq.forecasting.network.network import Forecast, ForecastNetwork, Outline, Windows
+from titans_seq.forecasting.network.network import Baseline, Forecast, ForecastNetwork, Windows
 from titans_seq.training import Term, mean_of
 
 READ_SHARE = 0.5
@@ -40,7 +40,7 @@ def pinball_error(
     return (error * slope).sum() / len(levels)
 
 
-def summed_loss(network: ForecastNetwork, batch: WindowBatch) -> tuple[Tensor, Tensor]:
+def summed_forecast_loss(network: ForecastNetwork, batch: WindowBatch) -> tuple[Tensor, Tensor]:
     """Return the summed loss of a batch, and how many values it is a sum over."""
     forecast = network(batch.windows)
     target, seen = batch.target, batch.target_seen
@@ -55,13 +55,13 @@ def training_terms(network: ForecastNetwork, batch: WindowBatch) -> list[Term]:
     which they are given, for what they lack in the first windows, and for the quantiles.
     """
     target, seen = batch.target, batch.target_seen
-    outline = network.outline(batch.windows)
-    plain = Term(squared_error(outline.expected(), target, seen), seen.sum())
+    baseline = network.baseline(batch.windows)
+    plain = Term(squared_error(baseline.expected(), target, seen), seen.sum())
 
     count = math.ceil(READ_SHARE * len(seen))
     target, seen = target[:count], seen[:count]
     windows = Windows(*(part[:count] for part in batch.windows))
-    forecast = network.complete(windows, Outline(*(part[:count].detach() for part in outline)))
+    forecast = network.complete(windows, Baseline(*(part[:count].detach() for part in baseline)))
     lacking = squared_error(forecast.point, target, seen)
     pinball = pinball_error(forecast, target, seen, network.config.quantiles)
     return [plain, Term(lacking + pinball, seen.sum())]

@@ -10,7 +10,7 @@ from titans_seq.forecasting.network.network import ForecastNetwork
 
 
 @torch.no_grad()
-def settle_share(network: ForecastNetwork, held_out: WindowBatches) -> None:
+def shrink_backbone(network: ForecastNetwork, held_out: WindowBatches) -> None:
     """Let the backbone have a share in the point forecast that held-out windows bear out.
 
     Where there is little to learn beyond the linear part, what was learnt beyond it counts for
@@ -31,9 +31,9 @@ def settle_share(network: ForecastNetwork, held_out: WindowBatches) -> None:
     agreement, size = [], []
     for batch in held_out:
         windows = batch.windows.to(device)
-        outline = network.outline(windows)
-        without = outline.expected()
-        part = network.complete(windows, outline).point - without
+        baseline = network.baseline(windows)
+        without = baseline.expected()
+        part = network.complete(windows, baseline).point - without
         part = part * batch.target_seen.to(device)
         agreement.append((part * (batch.target.to(device) - without)).double().sum(1).cpu())
         size.append(part.double().square().sum(1).cpu())

@@ -11,7 +11,7 @@ EFFECT_DIM = 16
 """Hidden width of the effect of one known covariate."""
 
 
-class Codes(nn.Module):
+class CategoryEmbeddings(nn.Module):
     """Turn each of several category codes into a vector."""
 
     def __init__(self, cardinalities: tuple[int, ...], dim: int) -> None:
@@ -57,7 +57,7 @@ class CovariateEffect(nn.Module):
 
     def __init__(self, reals: int, cardinalities: tuple[int, ...], static: int) -> None:
         super().__init__()
-        self.codes = Codes(cardinalities, EFFECT_DIM)
+        self.codes = CategoryEmbeddings(cardinalities, EFFECT_DIM)
         self.reals = nn.ModuleList(nn.Linear(1, EFFECT_DIM) for _ in range(reals))
         count = reals + len(cardinalities)
         self.static = nn.ModuleList(nn.Linear(static, EFFECT_DIM) for _ in range(count))
@@ -146,7 +146,7 @@ class CycleEffect(nn.Module):
         Parameters
         ----------
         series
-            Codes.
+            CategoryEmbeddings.
         units
             What the profiles are in: 0 for units of the series, 1 for deviations.
         profiles

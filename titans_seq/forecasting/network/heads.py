@@ -16,30 +16,30 @@ SMALLEST_VARIANCE = 1e-5
 """Added to the variance of a look-back, whose series has variance 1."""
 
 
-class Scale(NamedTuple):
+class WindowScale(NamedTuple):
     """Centre and spread of a look-back."""
 
     centre: Float[Tensor, "batch 1"]
     spread: Float[Tensor, "batch 1"]
 
 
-def scale_of(
+def window_scale(
     history: Float[Tensor, "batch context"],
     seen: Bool[Tensor, "batch context"],
     normalise: Normalisation,
-) -> Scale:
+) -> WindowScale:
     """Return centre and spread of the values that were seen; 0 and 1 if there are none."""
     if normalise == "none":
         zero = torch.zeros_like(history[:, :1])
-        return Scale(zero, zero + 1)
+        return WindowScale(zero, zero + 1)
     count = seen.sum(dim=1, keepdim=True)
     held = history * seen
     mean = held.sum(dim=1, keepdim=True) / count.clamp(min=1)
     variance = ((history - mean).square() * seen).sum(dim=1, keepdim=True) / count.clamp(min=1)
     spread = torch.where(count > 1, (variance + SMALLEST_VARIANCE).sqrt(), 1.0)
     if normalise == "mean":
-        return Scale(mean, spread)
-    return Scale(latest_of(history, seen), spread)
+        return WindowScale(mean, spread)
+    return WindowScale(latest_of(history, seen), spread)
 
 
 def latest_of(

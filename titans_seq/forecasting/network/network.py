@@ -26,10 +26,14 @@ from torch.nn import functional
 
 from titans_seq.backbone import TitansBackbone
 from titans_seq.forecasting.network.config import NetworkConfig
-from titans_seq.forecasting.network.covariates import Codes, CovariateEffect, CycleEffect
-from titans_seq.forecasting.network.heads import QuantileHead, latest_of, scale_of
+from titans_seq.forecasting.network.covariates import (
+    CategoryEmbeddings,
+    CovariateEffect,
+    CycleEffect,
+)
+from titans_seq.forecasting.network.heads import QuantileHead, latest_of, window_scale
 from titans_seq.forecasting.network.series_maps import SeriesMaps
-from titans_seq.forecasting.network.tokens import Coded, PatchReader, take
+from titans_seq.forecasting.network.tokens import Coded, PatchReader, select_patches
 
 CODE_DIM = 8
 """Width of the vector that stands for one category of a series."""
@@ -50,7 +54,7 @@ LEAST_SPREAD = 0.1
 BACKBONE_RATE = 1 / 3
 """Learning rate of the backbone and what surrounds it, over that of the linear part."""
 
-RATES = {"linear": 1.0, "cycle": 1.0, "effect": 3.0}
+_RATES = {"linear": 1.0, "cycle": 1.0, "effect": 3.0}
 """Learning rates of the linear parts; what covariates say is to be known before the rest."""
 
 
@@ -99,7 +103,7 @@ class Forecast(NamedTuple):
     """Further outputs, unbounded, on the scale of the look-back."""
 
 
-class Outline(NamedTuple):
+class Baseline(NamedTuple):
     """What there is to a batch of windows before the backbone reads them."""
 
     static: Float[Tensor, "batch static"]
@@ -147,7 +151,7 @@ class ForecastNetwork(nn.Module):
         self.config = config
         patch = config.patch_length
         ahead = config.horizon_patch or patch
-        self.static_codes = Codes(config.static_cardinalities, CODE_DIM)
+        self.static_codes = CategoryEmbeddings(config.static_cardinalities, CODE_DIM)
         static = config.static_reals + CODE_DIM * len(config.static_cardinalities)
         cardinalities = list(config.future_cardinalities)
         self.cycle = None
@@ -155,8 +159,8 @@ class ForecastNetwork(nn.Module):
             slots = cardinalities.pop(config.cycle)
             self.cycle = CycleEffect(config.static_cardinalities[-1], slots)
         self.effect = CovariateEffect(config.future_reals, tuple(cardinalities), static)
-        self.past_codes = Codes(config.past_cardinalities, ROW_CODE_DIM)
-        self.future_codes = Codes(config.future_cardinalities, ROW_CODE_DIM)
+        self.past_codes = CategoryEmbeddings(config.past_cardinalities, ROW_CODE_DIM)
+        self.future_codes = CategoryEmbeddings(config.future_cardinalities, ROW_CODE_DIM)
         known = config.future_reals + ROW_CODE_DIM * len(config.future_cardinalities)
         past = config.past_reals + ROW_CODE_DIM * len(config.past_cardinalities)
 
@@ -192,9 +196,9 @@ class ForecastNetwork(nn.Module):
 
     def forward(self, windows: Windows) -> Forecast:
         """Return the forecast of a batch of windows."""
-        return self.complete(windows, self.outline(windows), BRANCH_DROPOUT)
+        return self.complete(windows, self.baseline(windows), BRANCH_DROPOUT)
 
-    def complete(self, windows: Windows, outline: Outline, dropout: float = 0.0) -> Forecast:
+    def complete(self, windows: Windows, baseline: Baseline, dropout: float = 0.0) -> Forecast:
         """Return the forecast of windows, given what there is to them before the backbone.
 
         Parameters
@@ -202,30 +206,30 @@ class ForecastNetwork(nn.Module):
         dropout
             Share of the windows whose expected value the backbone has no say in, in training.
         """
-        features = self._features(windows, outline)
+        features = self._features(windows, baseline)
         branch = self.share * self.point(features).squeeze(-1)
         if self.training and dropout:
             branch = branch * (torch.rand_like(branch[:, :1]) >= dropout)
-        point = outline.expected(branch)
+        point = baseline.expected(branch)
         quantiles = point.new_zeros(*point.shape, 0)
         if self.quantiles is not None:
             away = self.quantiles(features, torch.zeros_like(point))
-            quantiles = point[..., None] + away * outline.spread[..., None]
+            quantiles = point[..., None] + away * baseline.spread[..., None]
         extra = features[..., :0] if self.extra is None else self.extra(features)
         return Forecast(point, quantiles, extra)
 
-    def outline(self, windows: Windows) -> Outline:
+    def baseline(self, windows: Windows) -> Baseline:
         """Return what there is to a batch of windows before the backbone reads them."""
         static = torch.cat([windows.static, *self.static_codes(windows.static_codes)], dim=-1)
         effect = self._effect(windows, static)
         behind = effect[:, : self.config.context_length]
         rest = torch.where(windows.seen, windows.history - behind, 0.0)
-        scale = scale_of(rest, windows.seen, self.config.normalise)
+        scale = window_scale(rest, windows.seen, self.config.normalise)
         values = torch.where(windows.seen, (rest - scale.centre) / scale.spread, 0.0)
         plain = self.linear(values)
         if self.series_maps is not None:
             plain = plain + self.series_maps(values, windows.static_codes[:, -1])
-        return Outline(static, effect, *scale, values, plain)
+        return Baseline(static, effect, *scale, values, plain)
 
     def _effect(
         self, windows: Windows, static: Float[Tensor, "batch static"]
@@ -236,7 +240,7 @@ class ForecastNetwork(nn.Module):
             effect: Tensor = self.effect(windows.future, codes, static)
             return effect
         others = torch.cat([codes[..., :place], codes[..., place + 1 :]], dim=-1)
-        deviation = scale_of(windows.history, windows.seen, self.config.normalise).spread
+        deviation = window_scale(windows.history, windows.seen, self.config.normalise).spread
         effect = self.cycle(codes[..., place], windows.static_codes[:, -1], deviation)
         if self.effect.readouts:
             effect = effect + self.effect(windows.future, others, static)
@@ -245,12 +249,12 @@ class ForecastNetwork(nn.Module):
     def _features(
         self,
         windows: Windows,
-        outline: Outline,
+        baseline: Baseline,
     ) -> Float[Tensor, "batch horizon step"]:
         """Return what the backbone has to say of every step."""
         lengths = [self.config.context_length, self.config.horizon]
-        values = outline.values
-        relative = outline.effect / outline.spread.clamp(min=LEAST_SPREAD)
+        values = baseline.values
+        relative = baseline.effect / baseline.spread.clamp(min=LEAST_SPREAD)
         chosen = self._chosen(values) if self.training and self.dropped else None
         (known, known_ahead), (codes, codes_ahead), (effect, effect_ahead) = (
             part.split(lengths, dim=1) for part in (windows.future, windows.future_codes, relative)
@@ -268,8 +272,8 @@ class ForecastNetwork(nn.Module):
         past = past + (places if chosen is None else functional.embedding(chosen, places))
         tokens = torch.cat([past, future + places_ahead], dim=1)
         if self.read_static is not None:
-            tokens = tokens + self.read_static(outline.static)[:, None]
-        real = take(self.read_past.cut(windows.seen), chosen).any(-1)
+            tokens = tokens + self.read_static(baseline.static)[:, None]
+        real = select_patches(self.read_past.cut(windows.seen), chosen).any(-1)
         ones = real.new_ones(()).expand(len(real), future.shape[1])
         mask = torch.cat([real, ones], dim=1)
         read_off, _ = self.backbone(tokens, mask=mask, keep_state=False)
@@ -286,13 +290,13 @@ class ForecastNetwork(nn.Module):
         """Mark how fast each part learns, and what is not to decay."""
         for name, parameter in self.named_parameters():
             part = name.partition(".")[0]
-            parameter.lr_scale = RATES.get(part, BACKBONE_RATE)  # type: ignore[attr-defined]
-            parameter.no_weight_decay = part in RATES  # type: ignore[attr-defined]
+            parameter.lr_scale = _RATES.get(part, BACKBONE_RATE)  # type: ignore[attr-defined]
+            parameter.no_weight_decay = part in _RATES  # type: ignore[attr-defined]
 
     def settle_unknown(self) -> None:
         """Let every unknown category stand for the mean of the known ones."""
         for module in self.modules():
-            if isinstance(module, Codes | CycleEffect):
+            if isinstance(module, CategoryEmbeddings | CycleEffect):
                 module.settle_unknown()
 
 

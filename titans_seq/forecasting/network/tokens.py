@@ -61,10 +61,10 @@ class PatchReader(nn.Module):
         chosen
             Patches of each window that become tokens, if not all do.
         """
-        parts = [take(self.cut(one), chosen) for one in columns]
+        parts = [select_patches(self.cut(one), chosen) for one in columns]
         for vectors, codes in coded:
             nothing = len(vectors)  # stands for the rows that fill up a patch
-            cut = take(self.cut(codes, nothing), chosen)
+            cut = select_patches(self.cut(codes, nothing), chosen)
             filled = functional.pad(vectors, (0, 0, 0, 1)) if any(self.missing) else vectors
             width = cut.shape[2] * vectors.shape[1]
             parts.append(filled.index_select(0, cut.flatten()).view(*cut.shape[:2], width))
@@ -82,7 +82,7 @@ class PatchReader(nn.Module):
         return cut
 
 
-def take(
+def select_patches(
     patches: Float[Tensor, "batch tokens features"], chosen: Int[Tensor, "batch kept"] | None
 ) -> Float[Tensor, "batch kept features"]:
     """Return the chosen patches of each window."""

@@ -23,25 +23,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from scipy.stats import rankdata
 from torch import Tensor
 
 from titans_seq.exceptions import BundleError
-from titans_seq.forecasting.predicting.distribution import Distribution, Floats, normal_scores
+from titans_seq.forecasting.predicting.distribution import Distribution, normal_scores
+from titans_seq.forecasting.tables.arrays import FloatArray
 
-LEVELS = np.arange(1, 100) / 100
+SCORE_LEVELS = np.arange(1, 100) / 100
 """Levels at which the scores' quantiles are kept."""
 
-FEWEST = 20
+_FEWEST = 20
 """Values that a step needs to be calibrated by itself; with fewer, all steps share theirs."""
 
 FEWEST_BLOCKS = 10
 """Independent parts that are assumed at least: with fewer, every interval would have to be as wide
 as the worst error."""
 
-PREFIX = "calibration."
+CALIBRATION_PREFIX = "calibration."
 """What the names of its tensors begin with in a model folder."""
 
 
@@ -49,10 +49,10 @@ PREFIX = "calibration."
 class Calibration:
     """What the calibration part says about the network's distributions."""
 
-    scores: Floats
-    """Quantiles of the normal scores at :data:`LEVELS`, (horizon, 99)."""
+    scores: FloatArray
+    """Quantiles of the normal scores at :data:`SCORE_LEVELS`, (horizon, 99)."""
 
-    correlation: Floats
+    correlation: FloatArray
     """Between the steps' normal scores, (horizon, horizon)."""
 
     blocks: int
@@ -61,9 +61,9 @@ class Calibration:
     @classmethod
     def learn(
         cls,
-        point: Floats,
-        quantiles: Floats,
-        actual: Floats,
+        point: FloatArray,
+        quantiles: FloatArray,
+        actual: FloatArray,
         *,
         levels: Sequence[float],
         blocks: int,
@@ -83,41 +83,43 @@ class Calibration:
         """
         found = Distribution.of(point, quantiles, levels).scores(actual)
         known = found[np.isfinite(found)]
-        if len(known) < FEWEST:
+        if len(known) < _FEWEST:
             return None
         shared = _quantiles(known, blocks)
         steps = [column[np.isfinite(column)] for column in found.T]
-        scores = [_quantiles(own, blocks) if len(own) >= FEWEST else shared for own in steps]
+        scores = [_quantiles(own, blocks) if len(own) >= _FEWEST else shared for own in steps]
         return cls(np.stack(scores), _correlation(found), blocks)
 
-    def read(self, scores: Floats) -> Floats:
+    def read(self, scores: FloatArray) -> FloatArray:
         """Return the network's scores that stand for nominal ones, (..., horizon, n).
 
         Beyond the outermost levels they go on at slope 1, which is the network's own tail.
         """
-        knots = normal_scores(LEVELS)
+        knots = normal_scores(SCORE_LEVELS)
         wanted = np.broadcast_to(scores, (*scores.shape[:-2], len(self.scores), scores.shape[-1]))
         inside = np.clip(wanted, knots[0], knots[-1])
         segment = np.clip(np.searchsorted(knots, inside, side="right") - 1, 0, len(knots) - 2)
         step = np.arange(len(self.scores))[:, None]
         low, high = self.scores[step, segment], self.scores[step, segment + 1]
         share = (inside - knots[segment]) / np.diff(knots)[segment]
-        found: Floats = low + share * (high - low) + (wanted - inside)
+        found: FloatArray = low + share * (high - low) + (wanted - inside)
         return found
 
-    def draw(self, windows: int, paths: int, generator: np.random.RandomState) -> Floats:
+    def draw(self, windows: int, paths: int, generator: np.random.RandomState) -> FloatArray:
         """Return nominal scores, (windows, horizon, paths), that hang together along a path."""
         root = np.linalg.cholesky(self.correlation + 1e-6 * np.eye(len(self.correlation)))
         noise = generator.standard_normal((windows, len(root), paths))
-        drawn: Floats = root @ noise
+        drawn: FloatArray = root @ noise
         return drawn
 
     def to_tensors(self) -> dict[str, Tensor]:
         """Return everything as tensors, for a model folder."""
         return {
-            f"{PREFIX}scores": torch.from_numpy(self.scores.astype(np.float32)),
-            f"{PREFIX}correlation": torch.from_numpy(self.correlation.astype(np.float32)),
-            f"{PREFIX}blocks": torch.tensor(self.blocks),
+            f"{CALIBRATION_PREFIX}scores": torch.from_numpy(self.scores.astype(np.float32)),
+            f"{CALIBRATION_PREFIX}correlation": torch.from_numpy(
+                self.correlation.astype(np.float32)
+            ),
+            f"{CALIBRATION_PREFIX}blocks": torch.tensor(self.blocks),
         }
 
     @classmethod
@@ -130,14 +132,14 @@ class Calibration:
             If something is missing, or of another shape.
         """
         found = {
-            name.removeprefix(PREFIX): held
+            name.removeprefix(CALIBRATION_PREFIX): held
             for name, held in tensors.items()
-            if name.startswith(PREFIX)
+            if name.startswith(CALIBRATION_PREFIX)
         }
         if not found:
             return None
         shapes = {
-            "scores": (horizon, len(LEVELS)),
+            "scores": (horizon, len(SCORE_LEVELS)),
             "correlation": (horizon, horizon),
             "blocks": (),
         }
@@ -150,26 +152,29 @@ class Calibration:
 
 def values_at(
     found: Distribution, calibration: Calibration | None, levels: Sequence[float]
-) -> Floats:
+) -> FloatArray:
     """Return quantiles of distributions, (windows, horizon, levels), calibrated if they can be."""
     nominal = np.broadcast_to(normal_scores(levels), (found.values.shape[1], len(levels)))
     return found.at(nominal if calibration is None else calibration.read(nominal))
 
 
-def _quantiles(scores: Floats, blocks: int) -> Floats:
-    """Return the quantiles at :data:`LEVELS`, as far out as so few independent parts ask for.
+def _quantiles(scores: FloatArray, blocks: int) -> FloatArray:
+    """Return the quantiles at :data:`SCORE_LEVELS`, as far out as so few independent parts ask for.
 
     A bound from above at level p is the score of rank p (n + 1) among n independent ones, so
     that the next one lies below it with probability p; a bound from below is its mirror image,
     and the median stays what it is.
     """
     count = max(blocks, FEWEST_BLOCKS)
-    further = LEVELS + np.sign(LEVELS - 0.5) * np.maximum(LEVELS, 1 - LEVELS) / count
-    found: Floats = np.quantile(scores, np.clip(further, 0.0, 1.0))
+    further = (
+        SCORE_LEVELS
+        + np.sign(SCORE_LEVELS - 0.5) * np.maximum(SCORE_LEVELS, 1 - SCORE_LEVELS) / count
+    )
+    found: FloatArray = np.quantile(scores, np.clip(further, 0.0, 1.0))
     return found
 
 
-def _correlation(scores: Floats) -> Floats:
+def _correlation(scores: FloatArray) -> FloatArray:
     """Return the correlation of the scores' ranks between steps, shrunk towards none.
 
     A missing value counts as the middle rank; one window says nothing.
@@ -181,8 +186,8 @@ def _correlation(scores: Floats) -> Floats:
 
     ranks = rankdata(scores, axis=0, nan_policy="omit")
     counts = np.isfinite(scores).sum(axis=0)
-    normal: npt.NDArray[np.float64] = np.nan_to_num(normal_scores(ranks / (counts + 1)))
+    normal: FloatArray = np.nan_to_num(normal_scores(ranks / (counts + 1)))
     covariance, _ = oas(normal, assume_centered=True)
     deviation = np.sqrt(np.maximum(np.diag(covariance), 1e-12))
-    found: Floats = covariance / np.outer(deviation, deviation)
+    found: FloatArray = covariance / np.outer(deviation, deviation)
     return found

@@ -13,12 +13,10 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import ndtri
 
 from titans_seq.exceptions import ConfigError
-
-Floats = npt.NDArray[np.float64]
+from titans_seq.forecasting.tables.arrays import FloatArray, IntArray
 
 SMALLEST_SLOPE = 1e-9
 """Deviation of a step whose quantiles are all the same, in deviations of the series."""
@@ -28,14 +26,14 @@ SMALLEST_SLOPE = 1e-9
 class Distribution:
     """Value of each step at some normal scores, rising."""
 
-    knots: Floats
+    knots: FloatArray
     """Normal scores, (knots,); at least two."""
 
-    values: Floats
+    values: FloatArray
     """(windows, horizon, knots)."""
 
     @classmethod
-    def of(cls, point: Floats, quantiles: Floats, levels: Sequence[float]) -> Distribution:
+    def of(cls, point: FloatArray, quantiles: FloatArray, levels: Sequence[float]) -> Distribution:
         """Return the distribution behind quantiles, (windows, horizon, levels).
 
         One level, or none, says nothing of the spread: it is then taken for 1, the deviation
@@ -47,24 +45,24 @@ class Distribution:
         score = float(normal_scores(levels)[0]) if levels else 0.0
         return cls(np.array([score, score + 1.0]), np.stack([middle, middle + 1.0], axis=-1))
 
-    def at(self, scores: Floats) -> Floats:
+    def at(self, scores: FloatArray) -> FloatArray:
         """Return the values at normal scores, (horizon, n) or (windows, horizon, n)."""
         wanted = np.broadcast_to(scores, (*self.values.shape[:2], scores.shape[-1]))
         return self._line(np.searchsorted(self.knots[1:-1], wanted), wanted)
 
-    def scores(self, actual: Floats) -> Floats:
+    def scores(self, actual: FloatArray) -> FloatArray:
         """Return the normal score of each value, (windows, horizon); NaN stays NaN."""
         segment = (actual[..., None] > self.values[..., 1:-1]).sum(axis=-1)[..., None]
         low, slope = self._segment(segment)
-        found: Floats = (self.knots[segment] + (actual[..., None] - low) / slope)[..., 0]
+        found: FloatArray = (self.knots[segment] + (actual[..., None] - low) / slope)[..., 0]
         return found
 
-    def _line(self, segment: npt.NDArray[np.int64], scores: Floats) -> Floats:
+    def _line(self, segment: IntArray, scores: FloatArray) -> FloatArray:
         low, slope = self._segment(segment)
-        found: Floats = low + (scores - self.knots[segment]) * slope
+        found: FloatArray = low + (scores - self.knots[segment]) * slope
         return found
 
-    def _segment(self, segment: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
+    def _segment(self, segment: IntArray) -> tuple[FloatArray, FloatArray]:
         """Return value at the beginning of a segment, and its slope."""
         low = np.take_along_axis(self.values, segment, axis=-1)
         high = np.take_along_axis(self.values, segment + 1, axis=-1)
@@ -73,7 +71,7 @@ class Distribution:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class QuantileRequest:
     """What to tell of each step beside the expected value."""
 
     quantiles: tuple[float, ...] = ()
@@ -88,7 +86,7 @@ class Wanted:
         quantiles: Sequence[float] | None,
         levels: Sequence[float] | None,
         default: Sequence[float],
-    ) -> Wanted:
+    ) -> QuantileRequest:
         """Check what was asked for; without any wish it is the ``default`` quantiles.
 
         Raises
@@ -118,9 +116,9 @@ class Wanted:
         return tuple(sorted(set(self.columns().values())))
 
 
-def normal_scores(levels: Sequence[float] | Floats) -> Floats:
+def normal_scores(levels: Sequence[float] | FloatArray) -> FloatArray:
     """Return the quantiles of the standard normal distribution."""
-    scores: Floats = np.asarray(ndtri(np.asarray(levels, dtype=np.float64)))
+    scores: FloatArray = np.asarray(ndtri(np.asarray(levels, dtype=np.float64)))
     return scores
 
 

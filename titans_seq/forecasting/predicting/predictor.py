@@ -21,16 +21,17 @@ from titans_seq.forecasting.learning.forecasts import RawForecasts, forecast_ind
 from titans_seq.forecasting.learning.windows import WindowIndex
 from titans_seq.forecasting.network.network import ForecastNetwork
 from titans_seq.forecasting.predicting.conformal import Calibration, values_at
-from titans_seq.forecasting.predicting.distribution import Distribution, Floats, Wanted
+from titans_seq.forecasting.predicting.distribution import Distribution, QuantileRequest
 from titans_seq.forecasting.predicting.results import (
     WindowForecasts,
     forecast_frame,
+    label_forecasts,
     last_times,
-    window_forecasts,
     windows_between,
 )
 from titans_seq.forecasting.tables.ahead import extend
-from titans_seq.forecasting.tables.frames import Columns
+from titans_seq.forecasting.tables.arrays import FloatArray
+from titans_seq.forecasting.tables.frames import ColumnRoles
 from titans_seq.forecasting.tables.panel import Panel, Preprocess
 from titans_seq.forecasting.tables.table import Table
 
@@ -91,14 +92,16 @@ class Predictor:
 
     source: Source
     preprocess: Preprocess
-    columns: Columns
+    columns: ColumnRoles
 
     @property
     def horizon(self) -> int:
         """Return the rows that are forecast."""
         return self.source.horizon
 
-    def ahead(self, table: Table, future: pd.DataFrame | None, wanted: Wanted) -> pd.DataFrame:
+    def ahead(
+        self, table: Table, future: pd.DataFrame | None, wanted: QuantileRequest
+    ) -> pd.DataFrame:
         """Forecast the rows that follow the last one of each series, as a frame.
 
         Raises
@@ -108,7 +111,7 @@ class Predictor:
         """
         grown, index = self._follow(table, future)
         raw, scales = self.scaled(grown, index)
-        values = told(self.source, raw, scales, wanted)
+        values = output_columns(self.source, raw, scales, wanted)
         return forecast_frame(self.columns, grown.ids, last_times(grown, self.horizon), values)
 
     def paths(
@@ -165,7 +168,7 @@ class Predictor:
     ) -> WindowForecasts:
         """Forecast windows of a table."""
         raw, scales = self.scaled(table, index, reset=reset)
-        return window_forecasts(
+        return label_forecasts(
             table,
             index,
             RawForecasts(
@@ -177,7 +180,7 @@ class Predictor:
 
     def scaled(
         self, table: Table, index: WindowIndex, *, reset: bool = False
-    ) -> tuple[RawForecasts, Floats]:
+    ) -> tuple[RawForecasts, FloatArray]:
         """Forecast windows on the scale of their series; return the scales, (windows, 2), too.
 
         A series that was not trained on is scaled by its rows before its first window.
@@ -196,8 +199,8 @@ class Predictor:
         return grown, WindowIndex(torch.arange(len(grown.ids)), cutoffs)
 
 
-def told(
-    source: Source, raw: RawForecasts, scales: Floats, wanted: Wanted
+def output_columns(
+    source: Source, raw: RawForecasts, scales: FloatArray, wanted: QuantileRequest
 ) -> Mapping[str, npt.NDArray[Any]]:
     """Return what is told of each step, in real units, by the name of its column."""
     levels = wanted.all()
@@ -208,14 +211,14 @@ def told(
     return columns
 
 
-def in_units(values: Floats, scales: Floats) -> Floats:
+def in_units(values: FloatArray, scales: FloatArray) -> FloatArray:
     """Undo the scale of each window's series, mean and deviation."""
     mean, deviation = (scales[:, place].reshape(-1, *[1] * (values.ndim - 1)) for place in range(2))
-    found: Floats = values * deviation + mean
+    found: FloatArray = values * deviation + mean
     return found
 
 
-def _quantiles(source: Source, raw: RawForecasts, levels: Sequence[float]) -> Floats:
+def _quantiles(source: Source, raw: RawForecasts, levels: Sequence[float]) -> FloatArray:
     """Return calibrated quantiles at any levels, (windows, horizon, levels)."""
     if not levels:
         return raw.quantiles[..., :0]

@@ -11,7 +11,8 @@ import pandas as pd
 
 from titans_seq.forecasting.learning.forecasts import RawForecasts
 from titans_seq.forecasting.learning.windows import WindowIndex, index_windows
-from titans_seq.forecasting.tables.frames import Columns
+from titans_seq.forecasting.tables.arrays import FloatArray
+from titans_seq.forecasting.tables.frames import ColumnRoles
 from titans_seq.forecasting.tables.table import Table
 
 ROW = "row"
@@ -27,18 +28,18 @@ class WindowForecasts(NamedTuple):
     cutoffs: npt.NDArray[Any]
     """Time of the last row each window has seen, (windows,)."""
 
-    point: npt.NDArray[np.float64]
+    point: FloatArray
     """Expected value, (windows, horizon)."""
 
-    quantiles: npt.NDArray[np.float64]
+    quantiles: FloatArray
     """In rising order of the level, (windows, horizon, levels)."""
 
-    actual: npt.NDArray[np.float64]
+    actual: FloatArray
     """What came, (windows, horizon); NaN where it is not known."""
 
 
 def forecast_frame(
-    columns: Columns, ids: Sequence[Any], times: pd.Index, values: Mapping[str, Any]
+    columns: ColumnRoles, ids: Sequence[Any], times: pd.Index, values: Mapping[str, Any]
 ) -> pd.DataFrame:
     """Return a long frame of what is told of each series' next steps.
 
@@ -59,12 +60,12 @@ def forecast_frame(
     return pd.DataFrame(whole | told)
 
 
-def time_name(columns: Columns) -> str:
+def time_name(columns: ColumnRoles) -> str:
     """Return the name of the time column in what is handed back."""
     return ROW if columns.time is None else columns.time
 
 
-def rows_of(table: Table, columns: Columns) -> pd.DataFrame:
+def rows_of(table: Table, columns: ColumnRoles) -> pd.DataFrame:
     """Return id, time and target of the rows of a table as a long frame."""
     counts = table.lengths()
     times = [table.times(series, 0, int(rows)) for series, rows in enumerate(counts)]
@@ -79,7 +80,7 @@ def rows_of(table: Table, columns: Columns) -> pd.DataFrame:
     return frame[table.present]
 
 
-def future_frame(table: Table, horizon: int, columns: Columns) -> pd.DataFrame:
+def future_frame(table: Table, horizon: int, columns: ColumnRoles) -> pd.DataFrame:
     """Return ids and times of the rows that follow each series.
 
     Series that share an id, those of a wide frame, have their times once.
@@ -123,7 +124,7 @@ def windows_between(
     return index_windows(table, begins, ends, horizon=horizon, stride=stride)
 
 
-def window_forecasts(table: Table, index: WindowIndex, raw: RawForecasts) -> WindowForecasts:
+def label_forecasts(table: Table, index: WindowIndex, raw: RawForecasts) -> WindowForecasts:
     """Return forecasts with the series and the time each was made at."""
     cutoffs = np.empty(len(index.cutoffs), dtype=object)
     series, rows = index.series.numpy(), index.cutoffs.numpy()

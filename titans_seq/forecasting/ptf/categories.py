@@ -7,7 +7,7 @@ from collections.abc import Collection
 import torch
 from torch import nn
 
-from titans_seq.forecasting.network.covariates import Codes
+from titans_seq.forecasting.network.covariates import CategoryEmbeddings
 from titans_seq.forecasting.network.network import ForecastNetwork
 from titans_seq.forecasting.ptf.windows import BatchReader, CodeColumn
 
@@ -23,7 +23,7 @@ def keep_unknown_at_zero(
     names
         Variables whose encoder gives code 0 to what it does not know (``add_nan=True``).
     """
-    parts: list[tuple[Codes, list[CodeColumn]]] = [
+    parts: list[tuple[CategoryEmbeddings, list[CodeColumn]]] = [
         (network.static_codes, reader.static_codes),
         (network.past_codes, reader.past_codes),
         (network.future_codes, reader.future_codes),

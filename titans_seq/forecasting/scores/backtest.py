@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from titans_seq.forecasting.predicting.distribution import Floats
-from titans_seq.forecasting.tables.frames import Columns
+from titans_seq.forecasting.tables.arrays import FloatArray
+from titans_seq.forecasting.tables.frames import ColumnRoles
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -120,12 +120,12 @@ class Backtest:
 
 def collect(
     index: pd.DataFrame,
-    values: dict[str, Floats],
-    quantiles: dict[str, Floats],
-    scale: Floats,
+    values: dict[str, FloatArray],
+    quantiles: dict[str, FloatArray],
+    scale: FloatArray,
     *,
     bounds: dict[float, tuple[int, int]],
-    columns: Columns,
+    columns: ColumnRoles,
     season: int,
     seen_windows: int,
 ) -> Backtest:
@@ -173,7 +173,9 @@ def collect(
     )
 
 
-def _errors(came: Floats, point: Floats, quantiles: Floats, scale: Floats) -> dict[str, Floats]:
+def _errors(
+    came: FloatArray, point: FloatArray, quantiles: FloatArray, scale: FloatArray
+) -> dict[str, FloatArray]:
     """Return what each value adds to each score."""
     error = came - point
     size = np.abs(came) + np.abs(point)

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from titans_seq.exceptions import DataError
+from titans_seq.forecasting.tables.arrays import FloatArray
 
 Values = npt.ArrayLike
 
@@ -93,7 +94,7 @@ def coverage(actual: Values, low: Values, high: Values) -> float:
     return float(np.mean((came >= below) & (came <= above)))
 
 
-def _known(actual: Values, forecast: Values) -> tuple[npt.NDArray[np.float64], ...]:
+def _known(actual: Values, forecast: Values) -> tuple[FloatArray, ...]:
     """Return target and forecast where the target is known.
 
     Raises
@@ -111,14 +112,14 @@ def _known(actual: Values, forecast: Values) -> tuple[npt.NDArray[np.float64], .
     return came[known], expected[known]
 
 
-def _errors(actual: Values, forecast: Values) -> npt.NDArray[np.float64]:
+def _errors(actual: Values, forecast: Values) -> FloatArray:
     came, expected = _known(actual, forecast)
     return came - expected
 
 
 def _known_levels(
     actual: Values, quantiles: Values, levels: Sequence[float]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+) -> tuple[FloatArray, FloatArray]:
     """Return the target where it is known, (n,), and its quantiles, (n, levels)."""
     came = np.asarray(actual, dtype=np.float64)
     expected = np.asarray(quantiles, dtype=np.float64)

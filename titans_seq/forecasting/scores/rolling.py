@@ -8,23 +8,22 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import torch
 
 from titans_seq.exceptions import ConfigError, DataError
 from titans_seq.forecasting.learning.windows import WindowIndex
-from titans_seq.forecasting.predicting.distribution import Wanted
+from titans_seq.forecasting.predicting.distribution import QuantileRequest
 from titans_seq.forecasting.predicting.predictor import Predictor
 from titans_seq.forecasting.predicting.results import WindowForecasts, joined_times, time_name
 from titans_seq.forecasting.scores.backtest import NAIVE, OURS, SCORED_LEVELS, Backtest, collect
 from titans_seq.forecasting.scores.seasons import SeasonalNaive, season_of
-from titans_seq.forecasting.tables.frames import Columns
+from titans_seq.forecasting.tables.arrays import IntArray
+from titans_seq.forecasting.tables.frames import ColumnRoles
 from titans_seq.forecasting.tables.table import Table
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
-Rows = npt.NDArray[np.int64]
 Refit = Callable[[Table], Predictor]
 """Trains anew on the rows of a table."""
 
@@ -32,25 +31,25 @@ Refit = Callable[[Table], Predictor]
 class Origins(NamedTuple):
     """From where forecasts are made, series after series in time order."""
 
-    series: Rows
+    series: IntArray
     """Code of the series of each window."""
 
-    cutoffs: Rows
+    cutoffs: IntArray
     """Row of the series where the horizon begins."""
 
-    turn: Rows
+    turn: IntArray
     """Which origin it is, from 0; the last one is the same for every series."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Plan:
+class BacktestPlan:
     """How a backtest is run."""
 
     windows: int
     """Origins of each series, at most."""
 
     step: int
-    """Rows from one origin to the next."""
+    """IntArray from one origin to the next."""
 
     season: int | None = None
     """Rows of the naive forecast's season; None takes the usual one of the frequency."""
@@ -75,11 +74,15 @@ class Plan:
                 raise ConfigError(f"{name}={value}: must be at least 1")
         if self.refit not in (False, True, "once"):
             raise ConfigError(f"refit={self.refit!r}: choose False, True or 'once'")
-        Wanted.of(None, self.levels, ())
+        QuantileRequest.of(None, self.levels, ())
 
 
 def run_backtest(
-    table: Table, columns: Columns, horizon: int, plan: Plan, predictor: Predictor | Refit
+    table: Table,
+    columns: ColumnRoles,
+    horizon: int,
+    plan: BacktestPlan,
+    predictor: Predictor | Refit,
 ) -> Backtest:
     """Forecast from every origin, and score it.
 
@@ -100,7 +103,7 @@ def run_backtest(
         If no series is long enough.
     """
     origins = choose_origins(table, horizon, plan)
-    levels = (*SCORED_LEVELS, *(one for one in Wanted((), plan.levels).all()))
+    levels = (*SCORED_LEVELS, *(one for one in QuantileRequest((), plan.levels).all()))
     if isinstance(predictor, Predictor):
         seen = _seen(table, origins, predictor)
         found = _forecast(predictor, table, origins, levels)
@@ -108,7 +111,7 @@ def run_backtest(
         seen = 0
         found = _refit(predictor, table, origins, levels, every=plan.refit is True)
     if seen:
-        logger.warning(
+        _logger.warning(
             "backtest: %d of %d windows lie in rows that the forecaster was trained on, so their "
             "errors are too low; refit='once' trains on the rows before the first window",
             seen,
@@ -117,7 +120,7 @@ def run_backtest(
     return _collected(table, columns, plan, origins, found, levels, seen)
 
 
-def choose_origins(table: Table, horizon: int, plan: Plan) -> Origins:
+def choose_origins(table: Table, horizon: int, plan: BacktestPlan) -> Origins:
     """Return the origins: the last horizon ends with the series, the others a step before.
 
     Raises
@@ -144,7 +147,7 @@ def choose_origins(table: Table, horizon: int, plan: Plan) -> Origins:
     return Origins(*(np.asarray(part, dtype=np.int64) for part in (series, cutoffs, turns)))
 
 
-def cut(table: Table, ends: Rows) -> Table:
+def truncate_table(table: Table, ends: IntArray) -> Table:
     """Return the first ``ends`` rows of each series; one without a row is left out."""
     rows = np.arange(int(table.starts[-1])) - np.repeat(table.starts[:-1], table.lengths())
     kept = rows < np.repeat(ends, table.lengths())
@@ -183,7 +186,7 @@ def _refit(
         np.minimum.at(begins, origins.series[due], origins.cutoffs[due])
         now = np.flatnonzero(origins.turn == turn) if every else np.arange(len(origins.turn))
         chosen = Origins(*(part[now] for part in origins))
-        parts.append(_forecast(refit(cut(table, begins)), table, chosen, levels))
+        parts.append(_forecast(refit(truncate_table(table, begins)), table, chosen, levels))
         places.append(now)
     order = np.argsort(np.concatenate(places))
     return WindowForecasts(*(np.concatenate(held)[order] for held in zip(*parts, strict=True)))
@@ -201,8 +204,8 @@ def _seen(table: Table, origins: Origins, predictor: Predictor) -> int:
 
 def _collected(
     table: Table,
-    columns: Columns,
-    plan: Plan,
+    columns: ColumnRoles,
+    plan: BacktestPlan,
     origins: Origins,
     found: WindowForecasts,
     levels: tuple[float, ...],
@@ -235,7 +238,7 @@ def _collected(
         }
     )
     flat = known.reshape(-1)
-    wanted = {level: Wanted((), (level,)).all() for level in plan.levels}
+    wanted = {level: QuantileRequest((), (level,)).all() for level in plan.levels}
     behind = levels[len(SCORED_LEVELS) :]
     return collect(
         index[flat].reset_index(drop=True),

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from titans_seq.exceptions import DataError
 from titans_seq.forecasting.learning.windows import index_windows
 from titans_seq.forecasting.predicting.predictor import Predictor
+from titans_seq.forecasting.tables.arrays import IntArray
 from titans_seq.forecasting.tables.table import Table
 
 
-def mean_score(predictor: Predictor, table: Table, begins: npt.NDArray[np.int64]) -> float:
+def mean_score(predictor: Predictor, table: Table, begins: IntArray) -> float:
     """Return minus the mean squared error of one whole horizon after the other, scaled.
 
     Parameters

@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from titans_seq.forecasting.predicting.distribution import Floats, normal_scores
-from titans_seq.forecasting.tables.grid import DAY, Grid
-
-Rows = npt.NDArray[np.int64]
+from titans_seq.forecasting.predicting.distribution import normal_scores
+from titans_seq.forecasting.tables.arrays import FloatArray, IntArray
+from titans_seq.forecasting.tables.grid import DAY, TimeGrid
 
 YEARS = {"M": 12, "Q": 4, "Y": 1, "W": 52, "B": 5}
 """Rows of a season by the first letter of the frequency, where a row is no fixed time; of
@@ -24,7 +22,7 @@ MOST_SEASONS_BACK = 8
 """How many seasons are looked back for a value that is not missing."""
 
 
-def season_of(grid: Grid) -> int:
+def season_of(grid: TimeGrid) -> int:
     """Return the rows of a usual season: a day of shorter steps, a week of days, else a year.
 
     Whole-number times have none, which is 1.
@@ -58,7 +56,7 @@ class SeasonalNaive:
     """Root of the mean squared difference."""
 
     @classmethod
-    def learn(cls, history: Floats, season: int) -> SeasonalNaive:
+    def learn(cls, history: FloatArray, season: int) -> SeasonalNaive:
         """Measure the history of one series; NaN where it does not say."""
         if len(history) <= season:
             season = 1
@@ -70,7 +68,7 @@ class SeasonalNaive:
         rounding = ROUNDING * float(np.nanmax(np.abs(history)))
         return cls(season, scale if scale > rounding else np.nan, square**0.5)
 
-    def point(self, values: Floats, cutoffs: Rows, horizon: int) -> Floats:
+    def point(self, values: FloatArray, cutoffs: IntArray, horizon: int) -> FloatArray:
         """Return (windows, horizon); a missing value is taken from a season before.
 
         Parameters
@@ -92,9 +90,9 @@ class SeasonalNaive:
         last = pd.Series(values).ffill().to_numpy()[cutoffs - 1]
         return np.where(np.isnan(found), last[:, None], found)
 
-    def quantiles(self, point: Floats, levels: tuple[float, ...]) -> Floats:
+    def quantiles(self, point: FloatArray, levels: tuple[float, ...]) -> FloatArray:
         """Return (windows, horizon, levels)."""
         seasons = 1 + np.arange(point.shape[1]) // self.season
         spread = np.nan_to_num(self.deviation) * np.sqrt(seasons)
-        found: Floats = point[..., None] + spread[:, None] * normal_scores(levels)
+        found: FloatArray = point[..., None] + spread[:, None] * normal_scores(levels)
         return found

@@ -16,8 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from titans_seq.forecasting.network.network import ForecastNetwork
-from titans_seq.forecasting.predicting.conformal import PREFIX as CALIBRATION
-from titans_seq.forecasting.predicting.conformal import Calibration
+from titans_seq.forecasting.predicting.conformal import CALIBRATION_PREFIX, Calibration
 from titans_seq.forecasting.predicting.distribution import normal_scores
 from titans_seq.forecasting.stream.association import DelayedAssociation
 from titans_seq.forecasting.stream.mixture import Mixture, Snapshot
@@ -128,7 +127,9 @@ class StreamModel(nn.Module):
             config = replace(config, slots=tuple(periods.tolist()), counted=True)
         model = cls(config)
         model.calibration = Calibration.from_tensors(own, config.horizon)
-        weights = {name: one for name, one in own.items() if not name.startswith(CALIBRATION)}
+        weights = {
+            name: one for name, one in own.items() if not name.startswith(CALIBRATION_PREFIX)
+        }
         model.load_state_dict(weights)
         return model.eval()
 

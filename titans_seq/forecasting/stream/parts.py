@@ -11,7 +11,7 @@ from titans_seq.forecasting.network.network import ForecastNetwork
 from titans_seq.forecasting.stream.adapting import with_adaptation
 from titans_seq.forecasting.stream.model import StreamModel
 from titans_seq.forecasting.stream.state import Rows, StreamState
-from titans_seq.forecasting.tables.frames import Columns
+from titans_seq.forecasting.tables.frames import ColumnRoles
 from titans_seq.forecasting.tables.panel import Preprocess
 
 
@@ -22,7 +22,7 @@ class StreamParts:
     network: ForecastNetwork
     model: StreamModel
     preprocess: Preprocess
-    columns: Columns
+    columns: ColumnRoles
     quantiles: tuple[float, ...] = ()
     """Told of each step unless others are asked for."""
 

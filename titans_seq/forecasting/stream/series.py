@@ -15,10 +15,16 @@ from titans_seq.exceptions import DataError
 from titans_seq.forecasting.stream.rows import side_by_side
 from titans_seq.forecasting.stream.state import Rows
 from titans_seq.forecasting.tables.ahead import extend
-from titans_seq.forecasting.tables.frames import Columns, Place, has_ids, read_series, read_times
-from titans_seq.forecasting.tables.grid import Grid
+from titans_seq.forecasting.tables.frames import (
+    ColumnRoles,
+    FrameLocation,
+    has_ids,
+    read_series,
+    read_times,
+)
+from titans_seq.forecasting.tables.grid import TimeGrid
 from titans_seq.forecasting.tables.panel import Preprocess
-from titans_seq.forecasting.tables.prepare import Data, as_frame, read_again
+from titans_seq.forecasting.tables.prepare import Data, as_frame, table_for_prediction
 from titans_seq.forecasting.tables.table import Table
 
 
@@ -46,7 +52,7 @@ class StreamSeries:
     preprocess: Preprocess
     """What training learnt, with the ids and scales of these series instead of its own."""
 
-    columns: Columns
+    columns: ColumnRoles
     """Roles of the columns; those of static covariates are known already."""
 
     keys: list[Any]
@@ -56,7 +62,7 @@ class StreamSeries:
     """Time of the last row of each series."""
 
     @classmethod
-    def of(cls, table: Table, preprocess: Preprocess, columns: Columns, scales: Any) -> Self:
+    def of(cls, table: Table, preprocess: Preprocess, columns: ColumnRoles, scales: Any) -> Self:
         """Return the series of a table, whose rows have been read."""
         own = replace(
             preprocess, ids=list(table.ids), scales=[list(map(float, pair)) for pair in scales]
@@ -85,7 +91,7 @@ class StreamSeries:
         if self.columns.time is not None:
             frame = self._with_last_rows(frame)
         names = list(self.preprocess.categories)
-        table = read_again(frame, self.columns, self.preprocess.freq, names, "rows")
+        table = table_for_prediction(frame, self.columns, self.preprocess.freq, names, "rows")
         skipped = 0 if self.columns.time is None else 1
         places = self.find(table.ids)
         panel = self.preprocess.panel(table, self.columns)
@@ -127,7 +133,7 @@ class StreamSeries:
         grown = extend(self._last_rows(plain), horizon, plain, None)
         return self._behind_last(grown, plain).slots
 
-    def _last_rows(self, columns: Columns) -> Table:
+    def _last_rows(self, columns: ColumnRoles) -> Table:
         """Return a table of the last row of every series, without its values."""
         series = len(self.ids)
         blank: dict[str, npt.NDArray[Any]] = {
@@ -139,7 +145,7 @@ class StreamSeries:
         return Table(
             ids=self.ids,
             keys=self.keys,
-            grid=Grid(self.preprocess.freq),
+            grid=TimeGrid(self.preprocess.freq),
             first=self.last,
             starts=np.arange(series + 1),
             present=np.ones(series, dtype=bool),
@@ -148,7 +154,7 @@ class StreamSeries:
             static={},
         )
 
-    def _behind_last(self, table: Table, columns: Columns) -> Rows:
+    def _behind_last(self, table: Table, columns: ColumnRoles) -> Rows:
         """Return the rows after the first of every series of a table."""
         panel = self.preprocess.panel(table, columns)
         begins = (table.starts[:-1] + 1).tolist()
@@ -174,7 +180,7 @@ class StreamSeries:
 
     def _after(self, place: int) -> Any:
         """Return the time after the last row of a series."""
-        return Grid(self.preprocess.freq).times(self.last[place], 1, 2)[0]
+        return TimeGrid(self.preprocess.freq).times(self.last[place], 1, 2)[0]
 
     def find(self, ids: Sequence[Any]) -> npt.NDArray[np.int64]:
         """Return the place of each id.
@@ -209,7 +215,7 @@ class StreamSeries:
         assert self.columns.time is not None
         if frame.empty:
             raise DataError("rows: has no rows")
-        place = Place(frame, "rows")
+        place = FrameLocation(frame, "rows")
         named = has_ids(frame, self.columns)
         names, codes = read_series(frame, self.columns, place)
         if named:

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from titans_seq.exceptions import DataError
 from titans_seq.forecasting.learning.forecasts import RawForecasts
-from titans_seq.forecasting.predicting.distribution import Wanted
-from titans_seq.forecasting.predicting.predictor import told
+from titans_seq.forecasting.predicting.distribution import QuantileRequest
+from titans_seq.forecasting.predicting.predictor import output_columns
 from titans_seq.forecasting.predicting.results import forecast_frame, joined_times, time_name
 from titans_seq.forecasting.stream.adapting import read_rows
 from titans_seq.forecasting.stream.carried import MemorySource
@@ -27,7 +27,7 @@ from titans_seq.forecasting.stream.parts import StreamParts
 from titans_seq.forecasting.stream.rows import side_by_side, slots_onward
 from titans_seq.forecasting.stream.series import StreamSeries
 from titans_seq.forecasting.stream.state import Rows, StreamState
-from titans_seq.forecasting.tables.prepare import Data, read_again
+from titans_seq.forecasting.tables.prepare import Data, table_for_prediction
 from titans_seq.forecasting.tables.table import Table
 
 PIECE = 2_048
@@ -105,7 +105,7 @@ class ForecastStream:
         parts = self._parts
         learnt = parts.preprocess
         names = list(learnt.categories)
-        table = read_again(history, parts.columns, learnt.freq, names, "history")
+        table = table_for_prediction(history, parts.columns, learnt.freq, names, "history")
         for name in table.ids:
             if name in self._series.ids:
                 raise DataError(f"history: series {name!r} is in the stream already; update it")
@@ -147,7 +147,7 @@ class ForecastStream:
             If a quantile or level is none.
         """
         parts = self._parts
-        wanted = Wanted.of(quantiles, levels, parts.quantiles)
+        wanted = QuantileRequest.of(quantiles, levels, parts.quantiles)
         series, state = self._series, self._state
         if ids is not None:
             places = series.find(list(ids))
@@ -156,7 +156,9 @@ class ForecastStream:
         found = parts.model.forecast(parts.network, state, ahead)
         point, spread = (one.double().numpy() for one in found)
         raw = RawForecasts(point, spread, np.full_like(point, np.nan))
-        values = told(MemorySource(parts), raw, np.array(series.preprocess.scales), wanted)
+        values = output_columns(
+            MemorySource(parts), raw, np.array(series.preprocess.scales), wanted
+        )
         return forecast_frame(parts.columns, series.ids, joined_times(times), values)
 
     @property

@@ -9,9 +9,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from titans_seq.exceptions import DataError
+from titans_seq.forecasting.tables.arrays import IntArray
 from titans_seq.forecasting.tables.frames import (
-    Columns,
-    Place,
+    ColumnRoles,
+    FrameLocation,
     check_columns,
     read_numbers,
     read_texts,
@@ -20,7 +21,7 @@ from titans_seq.forecasting.tables.frames import (
 from titans_seq.forecasting.tables.table import Table
 
 
-def extend(table: Table, horizon: int, columns: Columns, future: pd.DataFrame | None) -> Table:
+def extend(table: Table, horizon: int, columns: ColumnRoles, future: pd.DataFrame | None) -> Table:
     """Return the table with ``horizon`` further rows a series, whose target is missing.
 
     Parameters
@@ -80,10 +81,10 @@ def extend(table: Table, horizon: int, columns: Columns, future: pd.DataFrame | 
 
 
 def _read_ahead(
-    table: Table, horizon: int, columns: Columns, future: pd.DataFrame
+    table: Table, horizon: int, columns: ColumnRoles, future: pd.DataFrame
 ) -> dict[str, npt.NDArray[Any]]:
     """Return each covariate known ahead at the times to forecast, series after series."""
-    place = Place(future, "future_df", columns.id)
+    place = FrameLocation(future, "future_df", columns.id)
     if columns.time is None:
         raise DataError("covariates known ahead need times: name time_col")
     check_columns(future, (columns.time, *columns.future), place)
@@ -102,7 +103,7 @@ def _read_ahead(
     return ahead
 
 
-def _alike(times: pd.Index, table: Table, column: str, place: Place) -> pd.Index:
+def _alike(times: pd.Index, table: Table, column: str, place: FrameLocation) -> pd.Index:
     """Return times in the time zone of the table's.
 
     Raises
@@ -126,11 +127,11 @@ def _alike(times: pd.Index, table: Table, column: str, place: Place) -> pd.Index
 def _find(
     table: Table,
     horizon: int,
-    columns: Columns,
+    columns: ColumnRoles,
     future: pd.DataFrame,
     times: pd.Index,
-    place: Place,
-) -> npt.NDArray[np.int64]:
+    place: FrameLocation,
+) -> IntArray:
     """Return which row holds each step of each series.
 
     Raises
@@ -157,7 +158,7 @@ def _find(
     place_of = np.minimum(np.searchsorted(moments, ordinals), count - 1)
     asked = np.repeat(own, horizon) * count + place_of
     found = np.minimum(np.searchsorted(given, asked, sorter=order), len(order) - 1)
-    rows: npt.NDArray[np.int64] = order[found]
+    rows: IntArray = order[found]
     missing = (given[rows] != asked) | (moments[place_of] != ordinals)
     if missing.any():
         number = int(missing.argmax()) // horizon
@@ -169,9 +170,7 @@ def _find(
     return rows
 
 
-def _codes(
-    table: Table, columns: Columns, future: pd.DataFrame
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _codes(table: Table, columns: ColumnRoles, future: pd.DataFrame) -> tuple[IntArray, IntArray]:
     """Return the series of each row of ``future``, -1 for others, and that of each series.
 
     Without the id column, or where a wide frame's series share their rows, it is 0 for all.

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from titans_seq.forecasting.tables.grid import DAY, Grid
+from titans_seq.forecasting.tables.arrays import IntArray
+from titans_seq.forecasting.tables.grid import DAY, TimeGrid
 
 FINEST_SLOTS = 144
 """Slots of a day, at most: ten minutes each."""
 
-ROUNDS = 3
+_ROUNDS = 3
 """A cycle is used if the training rows span it this many times; fewer cannot show it."""
 
 LENGTHS = {
@@ -27,7 +27,7 @@ SLOTS = {"day_of_week": 7, "week_of_year": 53, "month_of_year": 12, "quarter_of_
 """Categories of each cycle but the day, whose slots follow the frequency."""
 
 
-def choose_cycles(grid: Grid, first: object, rows: int) -> tuple[str, ...]:
+def choose_cycles(grid: TimeGrid, first: object, rows: int) -> tuple[str, ...]:
     """Return the cycles that a series of this length shows.
 
     Parameters
@@ -56,10 +56,10 @@ def choose_cycles(grid: Grid, first: object, rows: int) -> tuple[str, ...]:
         fitting.append("month_of_year")
     elif step < 200 * DAY:
         fitting.append("quarter_of_year")
-    return tuple(name for name in fitting if length >= ROUNDS * LENGTHS[name] - 2 * step)
+    return tuple(name for name in fitting if length >= _ROUNDS * LENGTHS[name] - 2 * step)
 
 
-def count_slots(name: str, grid: Grid) -> int:
+def count_slots(name: str, grid: TimeGrid) -> int:
     """Return how many categories a cycle has."""
     if name == "time_of_day":
         assert grid.fixed is not None
@@ -67,13 +67,13 @@ def count_slots(name: str, grid: Grid) -> int:
     return SLOTS[name]
 
 
-def row_by_row(name: str, grid: Grid) -> bool:
+def row_by_row(name: str, grid: TimeGrid) -> bool:
     """Return whether each row of a cycle has a slot of its own."""
     fixed = grid.fixed
     return name == "time_of_day" and fixed is not None and fixed * count_slots(name, grid) == DAY
 
 
-def cycle_slots(name: str, times: pd.DatetimeIndex, grid: Grid) -> npt.NDArray[np.int64]:
+def cycle_slots(name: str, times: pd.DatetimeIndex, grid: TimeGrid) -> IntArray:
     """Return the category of each time, from 0, on the clock of its time zone."""
     if name == "time_of_day":
         local = times.tz_localize(None) if times.tz is not None else times

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from titans_seq.exceptions import DataError
+from titans_seq.forecasting.tables.arrays import FloatArray, IntArray
 
 DEFAULT_ID = "unique_id"
 """Name of the id column that a frame of one series may leave out."""
@@ -25,11 +26,9 @@ DEFAULT_ID = "unique_id"
 NUMBERS = ("integer", "floating", "mixed-integer-float", "decimal")
 """What pandas calls a column of objects that are all numbers."""
 
-Floats = npt.NDArray[np.float64]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Columns:
+class ColumnRoles:
     """Which column of a frame plays which role."""
 
     id: str
@@ -80,7 +79,7 @@ def read_frame(path: str | os.PathLike[str]) -> pd.DataFrame:
     return frame
 
 
-class Place:
+class FrameLocation:
     """Says where in a frame or file something stands."""
 
     def __init__(self, frame: pd.DataFrame, what: str, id_col: str | None = None) -> None:
@@ -103,7 +102,7 @@ class Place:
         return f"{self.row(position)}: column {column!r}{whose}"
 
 
-def check_columns(frame: pd.DataFrame, wanted: Sequence[str], place: Place) -> None:
+def check_columns(frame: pd.DataFrame, wanted: Sequence[str], place: FrameLocation) -> None:
     """Refuse a frame that lacks a column, or has it twice.
 
     Raises
@@ -120,7 +119,7 @@ def check_columns(frame: pd.DataFrame, wanted: Sequence[str], place: Place) -> N
             raise DataError(f"{place.source}: {what} {column!r}; it has {known}")
 
 
-def read_numbers(frame: pd.DataFrame, column: str, place: Place) -> Floats:
+def read_numbers(frame: pd.DataFrame, column: str, place: FrameLocation) -> FloatArray:
     """Return a column as numbers, NaN where it is missing.
 
     Raises
@@ -130,7 +129,7 @@ def read_numbers(frame: pd.DataFrame, column: str, place: Place) -> Floats:
     """
     raw = frame[column]
     if isinstance(raw.dtype, np.dtype) and raw.dtype.kind in "iuf":
-        numbers: Floats = raw.to_numpy(dtype=np.float64)
+        numbers: FloatArray = raw.to_numpy(dtype=np.float64)
         wrong = np.isinf(numbers)
     else:
         parsed = pd.to_numeric(raw, errors="coerce")
@@ -162,14 +161,14 @@ def is_category(column: pd.Series) -> bool:
     return not numeric
 
 
-def has_ids(frame: pd.DataFrame, columns: Columns) -> bool:
+def has_ids(frame: pd.DataFrame, columns: ColumnRoles) -> bool:
     """Tell whether a frame says which series a row belongs to."""
     return columns.id in frame.columns
 
 
 def read_series(
-    frame: pd.DataFrame, columns: Columns, place: Place
-) -> tuple[list[Any], npt.NDArray[np.int64]]:
+    frame: pd.DataFrame, columns: ColumnRoles, place: FrameLocation
+) -> tuple[list[Any], IntArray]:
     """Return the ids of the series in order of appearance, and the series of each row.
 
     Raises
@@ -190,7 +189,7 @@ def read_series(
 
 
 def read_times(
-    frame: pd.DataFrame, column: str | None, codes: npt.NDArray[np.int64], place: Place
+    frame: pd.DataFrame, column: str | None, codes: IntArray, place: FrameLocation
 ) -> pd.Index:
     """Return the time of each row: time stamps, or whole numbers.
 

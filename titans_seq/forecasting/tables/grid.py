@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from titans_seq.exceptions import ConfigError, DataError
+from titans_seq.forecasting.tables.arrays import IntArray
 
 DAY = 86_400_000_000
 """Microseconds of a day."""
@@ -20,7 +20,7 @@ CALENDAR_STEPS = ("MS", "ME", "QS", "QE", "YS", "YE")
 
 
 @dataclass(frozen=True, slots=True)
-class Grid:
+class TimeGrid:
     """Times that follow each other at one frequency.
 
     ``freq`` is pandas' name of the frequency, or for whole-number times their step.
@@ -33,7 +33,7 @@ class Grid:
         """Length of a step, in microseconds or whole numbers; None if steps vary."""
         return _fixed(self.freq)
 
-    def ordinals(self, times: pd.Index) -> npt.NDArray[np.int64]:
+    def ordinals(self, times: pd.Index) -> IntArray:
         """Return times as numbers that sort and subtract: whole numbers, or microseconds.
 
         Days and weeks are counted on the clock of the time zone, shorter steps on UTC.
@@ -42,10 +42,10 @@ class Grid:
             return np.asarray(times, dtype=np.int64)
         local = times.tz is not None and (self.fixed is None or self.fixed % DAY == 0)
         numbers = times.tz_localize(None) if local else times
-        ordinals: npt.NDArray[np.int64] = numbers.as_unit("us").asi8
+        ordinals: IntArray = numbers.as_unit("us").asi8
         return ordinals
 
-    def positions(self, times: pd.Index) -> npt.NDArray[np.int64]:
+    def positions(self, times: pd.Index) -> IntArray:
         """Return the row of each time, counted from the first; -1 for one off the grid.
 
         Parameters
@@ -93,7 +93,7 @@ class Grid:
 
 @functools.lru_cache(maxsize=64)
 def _fixed(freq: str | int) -> int | None:
-    """Return the length of a step, as :attr:`Grid.fixed` does."""
+    """Return the length of a step, as :attr:`TimeGrid.fixed` does."""
     if isinstance(freq, int):
         return freq
     offset = pd.tseries.frequencies.to_offset(freq)
@@ -106,11 +106,11 @@ def _fixed(freq: str | int) -> int | None:
 
 def infer_grid(
     times: pd.Index,
-    codes: npt.NDArray[np.int64],
+    codes: IntArray,
     freq: str | int | None,
     column: str | None,
     source: str,
-) -> Grid:
+) -> TimeGrid:
     """Return the grid of a frame: as given, or as the longest series shows it.
 
     Raises
@@ -125,7 +125,7 @@ def infer_grid(
         if stamps == isinstance(freq, int):
             kind = "time stamps" if stamps else "whole numbers"
             raise ConfigError(f"freq={freq!r} does not fit column {column!r}, which holds {kind}")
-        return Grid(freq if isinstance(freq, int) else _checked(freq))
+        return TimeGrid(freq if isinstance(freq, int) else _checked(freq))
     longest = np.flatnonzero(codes == np.bincount(codes).argmax())
     own = times[longest].sort_values().unique()
     if len(own) < 2:
@@ -133,8 +133,8 @@ def infer_grid(
             f"{source}: no frequency can be inferred from one row in column {column!r}; give freq"
         )
     if not stamps:
-        return Grid(int(_commonest(np.diff(own.to_numpy()))))
-    return Grid(_infer(pd.DatetimeIndex(own)))
+        return TimeGrid(int(_commonest(np.diff(own.to_numpy()))))
+    return TimeGrid(_infer(pd.DatetimeIndex(own)))
 
 
 def _infer(times: pd.DatetimeIndex) -> str:
@@ -169,7 +169,7 @@ def _checked(freq: str) -> str:
         ) from error
 
 
-def _commonest(steps: npt.NDArray[np.int64]) -> np.int64:
+def _commonest(steps: IntArray) -> np.int64:
     values, counts = np.unique(steps, return_counts=True)
     commonest: np.int64 = values[counts.argmax()]
     return commonest

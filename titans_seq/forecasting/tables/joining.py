@@ -9,12 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from titans_seq.exceptions import DataError
+from titans_seq.forecasting.tables.arrays import IntArray
 from titans_seq.forecasting.tables.table import Table
 
-Rows = npt.NDArray[np.int64]
 
-
-def join(old: Table, new: Table, *, counted: bool) -> tuple[Table, Rows]:
+def join(old: Table, new: Table, *, counted: bool) -> tuple[Table, IntArray]:
     """Return the series of ``new`` behind their rows in ``old``, and where their new rows begin.
 
     Parameters

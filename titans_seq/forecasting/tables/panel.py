@@ -17,9 +17,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from titans_seq.exceptions import DataError
+from titans_seq.forecasting.tables.arrays import FloatArray, IntArray
 from titans_seq.forecasting.tables.cycles import choose_cycles, count_slots, cycle_slots, row_by_row
-from titans_seq.forecasting.tables.frames import Columns, Floats
-from titans_seq.forecasting.tables.grid import Grid
+from titans_seq.forecasting.tables.frames import ColumnRoles
+from titans_seq.forecasting.tables.grid import TimeGrid
 from titans_seq.forecasting.tables.table import Table
 
 
@@ -43,7 +44,7 @@ class Panel:
     static: Float[Tensor, "series static"]
     static_codes: Int[Tensor, "series static_codes"]
 
-    scales: Floats
+    scales: FloatArray
     """Mean and deviation of each series, (series, 2), to undo the scale with."""
 
 
@@ -76,7 +77,7 @@ class Preprocess:
     """Categories of each of them."""
 
     @classmethod
-    def learn(cls, table: Table, columns: Columns, train_rows: npt.NDArray[np.int64]) -> Preprocess:
+    def learn(cls, table: Table, columns: ColumnRoles, train_rows: IntArray) -> Preprocess:
         """Read scales, categories and cycles off the training rows.
 
         Parameters
@@ -114,7 +115,7 @@ class Preprocess:
         learnt.cycle_slots = [count_slots(name, table.grid) for name in learnt.cycles]
         return learnt
 
-    def sizes(self, columns: Columns) -> dict[str, Any]:
+    def sizes(self, columns: ColumnRoles) -> dict[str, Any]:
         """Return how many covariates and categories of each role there are, for the network."""
 
         def reals(names: Sequence[str]) -> int:
@@ -125,7 +126,7 @@ class Preprocess:
                 len(self.categories[name]) + 1 for name in names if name in self.categories
             )
 
-        own = [row_by_row(name, Grid(self.freq)) for name in self.cycles]
+        own = [row_by_row(name, TimeGrid(self.freq)) for name in self.cycles]
         known = codes(columns.future)
         return {
             "past_reals": reals(columns.past),
@@ -138,7 +139,7 @@ class Preprocess:
         }
 
     def panel(
-        self, table: Table, columns: Columns, scale_rows: npt.NDArray[np.int64] | None = None
+        self, table: Table, columns: ColumnRoles, scale_rows: IntArray | None = None
     ) -> Panel:
         """Turn a table into tensors; series and categories never met get code 0.
 
@@ -179,11 +180,11 @@ class Preprocess:
             scales=scales,
         )
 
-    def _calendar(self, table: Table) -> list[npt.NDArray[np.int64]]:
+    def _calendar(self, table: Table) -> list[IntArray]:
         """Return the codes of each cycle, over all rows."""
         if not self.cycles:
             return []
-        grid = Grid(self.freq)
+        grid = TimeGrid(self.freq)
         times = [table.times(row, 0, int(count)) for row, count in enumerate(table.lengths())]
         return [
             np.concatenate([cycle_slots(name, own, grid) for own in times]) + 1
@@ -205,7 +206,7 @@ class Preprocess:
         self,
         values: dict[str, npt.NDArray[Any]],
         names: Sequence[str],
-        more: list[npt.NDArray[np.int64]],
+        more: list[IntArray],
         rows: int,
     ) -> Int[Tensor, "rows codes"]:
         """Return the codes of the categorical ones of ``names``, and then ``more``."""
@@ -242,7 +243,7 @@ def without_cycles(
     return fewer, replace(panel, future_codes=panel.future_codes[:, columns])
 
 
-def series_scales(table: Table, train_rows: npt.NDArray[np.int64]) -> Floats:
+def series_scales(table: Table, train_rows: IntArray) -> FloatArray:
     """Return mean and deviation of each series over its training rows, (series, 2).
 
     A series without a value in its training rows is scaled by all its rows.
@@ -264,7 +265,7 @@ def series_scales(table: Table, train_rows: npt.NDArray[np.int64]) -> Floats:
     return scales
 
 
-def _scale(values: Floats) -> tuple[float, float]:
+def _scale(values: FloatArray) -> tuple[float, float]:
     """Return mean and population deviation, NaN left out; 0 and 1 where they say nothing."""
     known = values[~np.isnan(values)]
     if len(known) == 0:

@@ -10,8 +10,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from titans_seq.exceptions import ConfigError, DataError
-from titans_seq.forecasting.tables.frames import Columns, Place
-from titans_seq.forecasting.tables.table import Table, read_table
+from titans_seq.forecasting.tables.arrays import IntArray
+from titans_seq.forecasting.tables.frames import ColumnRoles, FrameLocation
+from titans_seq.forecasting.tables.table import Table, table_from_frame
 
 VALIDATION_SHARE = 0.15
 """Share of each series' rows, the last ones, that choose the epoch unless told otherwise."""
@@ -19,7 +20,7 @@ VALIDATION_SHARE = 0.15
 Data: TypeAlias = "pd.DataFrame | npt.NDArray[Any]"
 
 
-def column_roles(settings: Mapping[str, Any]) -> Columns:
+def column_roles(settings: Mapping[str, Any]) -> ColumnRoles:
     """Return the roles of the columns, from a forecaster's settings.
 
     Raises
@@ -31,7 +32,7 @@ def column_roles(settings: Mapping[str, Any]) -> Columns:
     def names(given: str | Sequence[str]) -> tuple[str, ...]:
         return (given,) if isinstance(given, str) else tuple(given)
 
-    columns = Columns(
+    columns = ColumnRoles(
         id=settings["id_col"],
         time=settings["time_col"],
         target=names(settings["target_col"]),
@@ -58,7 +59,7 @@ def column_roles(settings: Mapping[str, Any]) -> Columns:
     return columns
 
 
-def as_frame(data: Data, columns: Columns, what: str) -> pd.DataFrame:
+def as_frame(data: Data, columns: ColumnRoles, what: str) -> pd.DataFrame:
     """Return a frame as it is, and an array (series, time) as a long frame.
 
     Raises
@@ -91,13 +92,13 @@ def as_frame(data: Data, columns: Columns, what: str) -> pd.DataFrame:
 
 def training_table(
     data: Data,
-    columns: Columns,
+    columns: ColumnRoles,
     freq: str | int | None,
     *,
     horizon: int,
     val_size: int | float | None,
     val_data: Data | None,
-) -> tuple[Table, npt.NDArray[np.int64]]:
+) -> tuple[Table, IntArray]:
     """Return the table of all rows, and how many rows of each series are trained on.
 
     Raises
@@ -109,15 +110,15 @@ def training_table(
     """
     frame = as_frame(data, columns, "df")
     if val_data is None:
-        table = read_table(frame, columns, freq=freq, what="df")
+        table = table_from_frame(frame, columns, freq=freq, what="df")
         return table, table.lengths() - held_out_rows(table.lengths(), horizon, val_size)
     if val_size is not None:
         raise ConfigError("give val_size or val_df, not both")
     later = as_frame(val_data, columns, "val_df")
     both = pd.concat([frame, later], ignore_index=True)
     both.attrs.clear()
-    table = read_table(both, columns, freq=freq, what="df and val_df together")
-    trained = read_table(frame, columns, freq=table.grid.freq, what="df")
+    table = table_from_frame(both, columns, freq=freq, what="df and val_df together")
+    trained = table_from_frame(frame, columns, freq=table.grid.freq, what="df")
     rows = dict(zip(trained.ids, trained.lengths(), strict=True))
     begins = dict(zip(trained.ids, trained.first, strict=True))
     for name, first in zip(table.ids, table.first, strict=True):
@@ -126,9 +127,7 @@ def training_table(
     return table, np.array([rows.get(name, 0) for name in table.ids], dtype=np.int64)
 
 
-def held_out_rows(
-    lengths: npt.NDArray[np.int64], horizon: int, val_size: int | float | None
-) -> npt.NDArray[np.int64]:
+def held_out_rows(lengths: IntArray, horizon: int, val_size: int | float | None) -> IntArray:
     """Return how many rows of each series choose the epoch."""
     if val_size is None:
         wanted = np.maximum(horizon, (VALIDATION_SHARE * lengths).astype(np.int64))
@@ -146,8 +145,8 @@ def held_out_rows(
     return np.where(lengths > val_size, val_size, 0)
 
 
-def read_again(
-    data: Data, columns: Columns, freq: str | int, categories: Sequence[str], what: str
+def table_for_prediction(
+    data: Data, columns: ColumnRoles, freq: str | int, categories: Sequence[str], what: str
 ) -> Table:
     """Return the table of data that a trained forecaster is to read.
 
@@ -160,7 +159,6 @@ def read_again(
     stamps = columns.time is not None and columns.time in frame.columns
     if stamps and isinstance(freq, int) != pd.api.types.is_numeric_dtype(frame[columns.time]):
         kind = "whole numbers" if isinstance(freq, int) else "time stamps"
-        raise DataError(
-            f"{Place(frame, what).source}: column {columns.time!r} must hold {kind}, as in fit"
-        )
-    return read_table(frame, columns, freq=freq, categories=set(categories), what=what)
+        source = FrameLocation(frame, what).source
+        raise DataError(f"{source}: column {columns.time!r} must hold {kind}, as in fit")
+    return table_from_frame(frame, columns, freq=freq, categories=set(categories), what=what)

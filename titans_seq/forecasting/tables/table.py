@@ -16,10 +16,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from titans_seq.exceptions import DataError
+from titans_seq.forecasting.tables.arrays import BoolArray, FloatArray, IntArray
 from titans_seq.forecasting.tables.frames import (
-    Columns,
-    Floats,
-    Place,
+    ColumnRoles,
+    FrameLocation,
     check_columns,
     has_ids,
     is_category,
@@ -29,7 +29,7 @@ from titans_seq.forecasting.tables.frames import (
     read_times,
     shown,
 )
-from titans_seq.forecasting.tables.grid import Grid, infer_grid
+from titans_seq.forecasting.tables.grid import TimeGrid, infer_grid
 
 LONGEST_GAPS = 50
 """A grid may have this many times the rows that were given; more means a wrong time."""
@@ -47,19 +47,19 @@ class Table:
     keys: list[Any]
     """Id of each series in the frame's id column; the same as ``ids`` unless it was wide."""
 
-    grid: Grid
+    grid: TimeGrid
     """Frequency of the times."""
 
     first: list[Any]
     """Time of the first row of each series."""
 
-    starts: npt.NDArray[np.int64]
+    starts: IntArray
     """Where each series begins, and at the end the number of rows."""
 
-    present: npt.NDArray[np.bool_]
+    present: BoolArray
     """(rows,) False for rows that fill a gap."""
 
-    target: Floats
+    target: FloatArray
     """(rows,) NaN where missing."""
 
     varying: dict[str, npt.NDArray[Any]]
@@ -68,7 +68,7 @@ class Table:
     static: dict[str, npt.NDArray[Any]]
     """Covariates of the series by name, (series,)."""
 
-    def lengths(self) -> npt.NDArray[np.int64]:
+    def lengths(self) -> IntArray:
         """Return the rows of each series."""
         return np.diff(self.starts)
 
@@ -77,9 +77,9 @@ class Table:
         return self.grid.times(self.first[series], begin, end)
 
 
-def read_table(
+def table_from_frame(
     frame: pd.DataFrame,
-    columns: Columns,
+    columns: ColumnRoles,
     *,
     freq: str | int | None = None,
     categories: set[str] | None = None,
@@ -106,7 +106,7 @@ def read_table(
         If a column is missing, a time is missing, unreadable, twice there or off the grid, a
         number is none, or a static covariate changes within a series.
     """
-    place = Place(frame, what, columns.id)
+    place = FrameLocation(frame, what, columns.id)
     if frame.empty:
         raise DataError(f"{place.source}: has no rows")
     named = () if columns.time is None else (columns.time,)
@@ -140,9 +140,7 @@ def read_table(
     return _stack(single, columns.target, targets, alone=not has_ids(frame, columns))
 
 
-def _spread(
-    values: npt.NDArray[Any], *, rows: int, positions: npt.NDArray[np.int64]
-) -> npt.NDArray[Any]:
+def _spread(values: npt.NDArray[Any], *, rows: int, positions: IntArray) -> npt.NDArray[Any]:
     """Return values at their places among ``rows``; nothing stands in the gaps."""
     blank: Any = {"O": None, "b": False}.get(values.dtype.kind, np.nan)
     spread = np.full(rows, blank, dtype=values.dtype)
@@ -152,13 +150,13 @@ def _spread(
 
 def _lay_out(
     times: pd.Index,
-    codes: npt.NDArray[np.int64],
-    order: npt.NDArray[np.int64],
-    grid: Grid,
+    codes: IntArray,
+    order: IntArray,
+    grid: TimeGrid,
     names: list[Any],
-    columns: Columns,
-    place: Place,
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], list[Any]]:
+    columns: ColumnRoles,
+    place: FrameLocation,
+) -> tuple[IntArray, IntArray, list[Any]]:
     """Return where each row stands on the grid, where each series begins, and when."""
     column = "row" if columns.time is None else columns.time
     edges = np.searchsorted(codes[order], np.arange(len(names) + 1))
@@ -177,11 +175,11 @@ def _lay_out(
 
 def _check_steps(
     own: pd.Index,
-    steps: npt.NDArray[np.int64],
-    rows: npt.NDArray[np.int64],
+    steps: IntArray,
+    rows: IntArray,
     column: str,
-    grid: Grid,
-    place: Place,
+    grid: TimeGrid,
+    place: FrameLocation,
     hint: str,
 ) -> None:
     """Refuse a series with a time off the grid, a time twice, or far too large a gap."""
@@ -209,17 +207,17 @@ def _check_steps(
         )
 
 
-def _no_ids_hint(columns: Columns, names: list[Any]) -> str:
+def _no_ids_hint(columns: ColumnRoles, names: list[Any]) -> str:
     alone = len(names) == 1 and names[0] == columns.target[0]
     return f"; with several series, name their column (there is no {columns.id!r})" if alone else ""
 
 
 def _constant(
     values: npt.NDArray[Any],
-    codes: npt.NDArray[np.int64],
+    codes: IntArray,
     names: list[Any],
     column: str,
-    place: Place,
+    place: FrameLocation,
 ) -> npt.NDArray[Any]:
     """Return the one value that each series has in a static column."""
     known = pd.Series(values).groupby(codes)
@@ -235,7 +233,9 @@ def _constant(
     return first
 
 
-def _stack(table: Table, targets: Sequence[str], values: Sequence[Floats], *, alone: bool) -> Table:
+def _stack(
+    table: Table, targets: Sequence[str], values: Sequence[FloatArray], *, alone: bool
+) -> Table:
     """Return a table with one series for each series and target column."""
     count, rows = len(targets), int(table.starts[-1])
     ids = [name if alone else f"{series}/{name}" for name in targets for series in table.ids]

@@ -14,7 +14,11 @@ from torch import Tensor
 
 from titans_seq.forecasting import TitansForecaster
 from titans_seq.forecasting.learning.closed_form import calendar, profiles, start
-from titans_seq.forecasting.learning.closed_form.held_out import judged, standard_error, stretch_of
+from titans_seq.forecasting.learning.closed_form.held_out import (
+    scored_folds,
+    standard_error,
+    stretch_of,
+)
 from titans_seq.forecasting.learning.windows import (
     WindowBatch,
     WindowBatches,
@@ -25,11 +29,11 @@ from titans_seq.forecasting.learning.windows import (
 from titans_seq.forecasting.network.config import NetworkConfig
 from titans_seq.forecasting.network.heads import Normalisation
 from titans_seq.forecasting.network.network import ForecastNetwork
-from titans_seq.forecasting.tables.frames import Columns
+from titans_seq.forecasting.tables.frames import ColumnRoles
 from titans_seq.forecasting.tables.panel import Panel, Preprocess, without_cycles
-from titans_seq.forecasting.tables.table import read_table
+from titans_seq.forecasting.tables.table import table_from_frame
 
-COLUMNS = Columns(id="unique_id", time="ds", target=("y",))
+COLUMNS = ColumnRoles(id="unique_id", time="ds", target=("y",))
 CONTEXT, HORIZON, DAY = 16, 9, 24
 WEEK = 7 * DAY
 Floats = npt.NDArray[np.float64]
@@ -42,7 +46,7 @@ def _panel(series: dict[str, Floats]) -> tuple[Preprocess, Panel]:
         )
         for name, y in series.items()
     )
-    table = read_table(frame, COLUMNS)
+    table = table_from_frame(frame, COLUMNS)
     learnt = Preprocess.learn(table, COLUMNS, table.lengths())
     return learnt, learnt.panel(table, COLUMNS)
 
@@ -95,12 +99,12 @@ def _designs(
     assert network.cycle is not None
     own = index.take(index.series == series)
     batch = gather(panel, own, context_length=CONTEXT, horizon=HORIZON)
-    before = network.outline(batch.windows).expected().double()
+    before = network.baseline(batch.windows).expected().double()
     columns = []
     for table in (network.cycle.fixed, network.cycle.scaled):
         for slot in range(1, DAY + 1):
             table[series + 1, slot] = 1.0
-            columns.append(network.outline(batch.windows).expected().double() - before)
+            columns.append(network.baseline(batch.windows).expected().double() - before)
             table[series + 1, slot] = 0.0
     return torch.stack(columns, dim=-1), (batch.target - before).double()
 
@@ -161,7 +165,7 @@ def _squares(network: ForecastNetwork, batches: WindowBatches, panel: Panel) -> 
     """Return the squared error of each series."""
     errors = torch.zeros(3, dtype=torch.double)
     for batch in batches:
-        missed = (batch.target - network.outline(batch.windows).expected()).double()
+        missed = (batch.target - network.baseline(batch.windows).expected()).double()
         errors.index_add_(0, batch.windows.static_codes[:, -1] - 1, missed.square().sum(1))
     return errors
 
@@ -230,7 +234,7 @@ def test_what_was_solved_for_learns_slowly_and_what_was_not_chosen_not_at_all() 
     solved = ("linear.weight", "linear.bias", "cycle.fixed", "cycle.scaled")
     assert [rates[name] for name in solved] == [start.SOLVED_RATE] * 4
     for batch in _batches(panel, CONTEXT, 12 * WEEK):
-        network.outline(batch.windows).expected().square().sum().backward()
+        network.baseline(batch.windows).expected().square().sum().backward()
     for used, table in zip(cycle.used, (cycle.fixed, cycle.scaled), strict=True):
         assert table.grad is not None
         assert not (table.grad * (1 - used)).any()
@@ -268,8 +272,8 @@ def test_a_network_without_an_idle_cycle_begins_where_solving_again_would() -> N
     assert taken.series_maps is not None
     assert taken.series_maps.weight.any()
     for batch in _batches(rest, CONTEXT, 12 * WEEK):
-        expected = again.outline(batch.windows).expected()
-        assert torch.equal(taken.outline(batch.windows).expected(), expected)
+        expected = again.baseline(batch.windows).expected()
+        assert torch.equal(taken.baseline(batch.windows).expected(), expected)
     rates = [
         {name: getattr(one, "lr_scale") for name, one in network.named_parameters()}  # noqa: B009
         for network in (taken, again)
@@ -316,7 +320,7 @@ def test_of_kinds_that_do_as_well_the_first_is_taken_but_none_only_where_it_is_b
     change[1:, :4, 2] = torch.tensor([[-5.0, -3, -5, -3], [-4, -5, -4, -5], [-4, -4, -4, -4]])
     change[1:, :4, 3] = torch.tensor([[-1.0, -1, -1, -1], [-4, -5, -4, -5], [-5, -4, -5, -5]])
     change[1:, :4, 4] = torch.tensor([[-1.0, 2, -1, -1], [-9, 9, 0, 2], [9, 9, 9, 9]])
-    change[1:, 4] = 100 * torch.randn(3, 5)  # is not judged
+    change[1:, 4] = 100 * torch.randn(3, 5)  # is not scored_folds
     change[:, 4] *= told[4]
     assert profiles._preferred(change, told).tolist() == [0, 3, 1, 2, 1]
 
@@ -348,7 +352,7 @@ def test_the_error_of_a_sum_is_of_the_folds_that_are_judged() -> None:
 
 def test_a_stretch_is_judged_if_most_windows_are_elsewhere() -> None:
     counts = torch.tensor([[3.0, 9.0], [3.0, 0.0], [3.0, 0.0], [3.0, 0.0], [3.0, 2.0]])
-    assert judged(counts).tolist() == [
+    assert scored_folds(counts).tolist() == [
         [True, False],
         [True] * 2,
         [True] * 2,

@@ -9,14 +9,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from titans_seq.forecasting.learning.closed_form.held_out import FOLDS, judged, standard_error
-from titans_seq.forecasting.learning.closed_form.linear import series_of
+from titans_seq.forecasting.learning.closed_form.held_out import FOLDS, scored_folds, standard_error
+from titans_seq.forecasting.learning.closed_form.linear import series_codes
 from titans_seq.forecasting.learning.windows import WindowBatch
 from titans_seq.forecasting.network.network import ForecastNetwork
 
 
 @torch.no_grad()
-def tells(
+def informative_cycles(
     network: ForecastNetwork,
     folds: Iterable[tuple[WindowBatch, Int[Tensor, " batch"]]],
     columns: list[int],
@@ -42,7 +42,7 @@ def tells(
     effect = torch.where(other_rows > 0, _beyond_mean(other_rows, other_lacks), 0.0)
     own = _beyond_mean(rows, lacks)
     change = (rows * ((own - effect).square() - own.square())).sum(-1)
-    told = judged(windows)
+    told = scored_folds(windows)
     by_fold = (change * told).sum(2, keepdim=True)
     error = standard_error(by_fold, told.any(1, keepdim=True).double())
     return (by_fold.sum(1) + error < 0).squeeze(1).tolist()
@@ -74,9 +74,9 @@ def _sums(
     windows = torch.zeros(FOLDS, series, dtype=torch.double)
     for batch, fold in folds:
         counts = batch.target_seen & (fold >= 0)[:, None]
-        came = network.outline(batch.windows.to(device)).expected().cpu()
+        came = network.baseline(batch.windows.to(device)).expected().cpu()
         missed = torch.where(counts, batch.target - came, 0.0).double()
-        own = fold.clamp(min=0) * series + series_of(batch)
+        own = fold.clamp(min=0) * series + series_codes(batch)
         windows.view(-1).index_add_(0, own, (fold >= 0).double())
         for place, column in enumerate(columns):
             codes = batch.windows.future_codes[:, config.context_length :, column]

@@ -1,7 +1,7 @@
 """Stretches of time that are held out in turn, to choose by what tells in all of them.
 
 Held-out rows after the training rows are of one season. What is chosen by them alone suits
-that season; so the training rows, too, are cut into stretches, and each is judged by what the
+that season; so the training rows, too, are cut into stretches, and each is scored_folds by what the
 others tell.
 """
 
@@ -41,8 +41,8 @@ def stretch_of(index: WindowIndex, horizon: int) -> Int[Tensor, " windows"]:
     return torch.where(begin == end, begin, -1)
 
 
-def judged(counts: Float[Tensor, "folds series"]) -> Bool[Tensor, "folds series"]:
-    """Return which folds are judged by what the others tell, by how many windows each has.
+def scored_folds(counts: Float[Tensor, "folds series"]) -> Bool[Tensor, "folds series"]:
+    """Return which folds are scored_folds by what the others tell, by how many windows each has.
 
     The validation rows always are, and of the others those without which there is still most.
     """
@@ -54,14 +54,14 @@ def judged(counts: Float[Tensor, "folds series"]) -> Bool[Tensor, "folds series"
 def standard_error(
     change: Float[Tensor, "*rest folds series"], told: Float[Tensor, "folds series"]
 ) -> Float[Tensor, "*rest series"]:
-    """Return the standard error of a sum over the folds that are judged, by how they differ.
+    """Return the standard error of a sum over the folds that are scored_folds, by how they differ.
 
     Parameters
     ----------
     change
-        What each fold adds to the sum; nothing where it is not judged.
+        What each fold adds to the sum; nothing where it is not scored_folds.
     told
-        1 where a fold is judged, 0 elsewhere.
+        1 where a fold is scored_folds, 0 elsewhere.
     """
     folds = told.sum(0)
     away = told * (change - change.sum(-2, keepdim=True) / folds)

@@ -16,7 +16,7 @@ from torch import Tensor
 from titans_seq.forecasting.learning.windows import WindowBatch
 from titans_seq.forecasting.network.network import ForecastNetwork
 
-PENALTIES = (0.001, 0.01, 0.1, 1.0, 10.0)
+_PENALTIES = (0.001, 0.01, 0.1, 1.0, 10.0)
 """Penalties that are tried, over the mean square of a row; weights are drawn to the first ones."""
 
 
@@ -52,7 +52,7 @@ def solve_linear(
         Windows to solve for, and to choose by.
     """
     sums = _sums(network, first, batches)
-    choices = [first, *(_solved(first, sums, penalty) for penalty in PENALTIES)]
+    choices = [first, *(_solved(first, sums, penalty) for penalty in _PENALTIES)]
     errors = torch.zeros(len(choices), dtype=torch.double)
     for batch in validation:
         look_back, came = centred(network, batch)
@@ -62,7 +62,7 @@ def solve_linear(
     network.linear.weight.copy_(choices[int(errors.argmin())])
 
 
-def series_of(batch: WindowBatch) -> Tensor:
+def series_codes(batch: WindowBatch) -> Tensor:
     """Return the code of each window's series; 0 where series have none."""
     codes = batch.windows.static_codes
     return codes[:, -1] if codes.shape[1] else torch.zeros(len(codes), dtype=torch.long)
@@ -104,7 +104,7 @@ def centred(network: ForecastNetwork, batch: WindowBatch) -> tuple[Tensor, Tenso
     There, not on the scale of each look-back, the errors count alike.
     """
     device = network.linear.weight.device
-    outline = network.outline(batch.windows.to(device))
+    baseline = network.baseline(batch.windows.to(device))
     target = batch.target.to(device)
-    ahead = outline.effect[:, -target.shape[1] :]
-    return outline.values * outline.spread, target - outline.centre - ahead
+    ahead = baseline.effect[:, -target.shape[1] :]
+    return baseline.values * baseline.spread, target - baseline.centre - ahead

@@ -9,13 +9,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from titans_seq.forecasting.learning.closed_form.held_out import FOLDS, judged
-from titans_seq.forecasting.learning.closed_form.linear import centred, series_of
+from titans_seq.forecasting.learning.closed_form.held_out import FOLDS, scored_folds
+from titans_seq.forecasting.learning.closed_form.linear import centred, series_codes
 from titans_seq.forecasting.learning.windows import WindowBatch
 from titans_seq.forecasting.network.network import ForecastNetwork
 from titans_seq.forecasting.network.series_maps import grouped
 
-PENALTIES = (0.01, 0.1, 1.0, 10.0, 100.0)
+_PENALTIES = (0.01, 0.1, 1.0, 10.0, 100.0)
 """Penalties that are tried, over the mean square of a row; maps are drawn to that of all."""
 
 
@@ -63,11 +63,11 @@ def solve_maps(
         fold = MapSums(*(part[:, series] for part in sums))
         whole = MapSums(*(part.sum(0) for part in fold))
         rest = MapSums(*(one - part for one, part in zip(whole, fold, strict=True)))
-        told = judged(fold.windows[:, None])[:, 0]
-        change = [0.0, *(float(_change(rest, fold, one)[told].sum()) for one in PENALTIES)]
+        told = scored_folds(fold.windows[:, None])[:, 0]
+        change = [0.0, *(float(_change(rest, fold, one)[told].sum()) for one in _PENALTIES)]
         best = min(range(len(change)), key=change.__getitem__)
         if best:
-            maps.weight[series] = whole.solution(PENALTIES[best - 1]).T.to(maps.weight)
+            maps.weight[series] = whole.solution(_PENALTIES[best - 1]).T.to(maps.weight)
 
 
 def _change(rest: MapSums, fold: MapSums, penalty: float) -> Float[Tensor, " folds"]:
@@ -90,7 +90,7 @@ def _map_sums(
         look_back, came = centred(network, batch)
         lacking = (came - look_back @ network.linear.weight.T).double().cpu()
         rows = look_back.double().cpu()
-        cell = fold * config.static_cardinalities[-1] + series_of(batch)
+        cell = fold * config.static_cardinalities[-1] + series_codes(batch)
         counts = (fold >= 0) & batch.target_seen.all(1)
         for place, own in grouped(torch.where(counts, cell, -1)):
             if place >= 0:

@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from titans_seq.forecasting.learning.closed_form.held_out import FOLDS, judged, standard_error
-from titans_seq.forecasting.learning.closed_form.linear import series_of
+from titans_seq.forecasting.learning.closed_form.held_out import FOLDS, scored_folds, standard_error
+from titans_seq.forecasting.learning.closed_form.linear import series_codes
 from titans_seq.forecasting.learning.windows import WindowBatch
-from titans_seq.forecasting.network.heads import scale_of
+from titans_seq.forecasting.network.heads import window_scale
 from titans_seq.forecasting.network.network import ForecastNetwork
 
 PENALTY = 0.01
@@ -84,7 +84,7 @@ def solve_profiles(
     sums = _profile_sums(network, matrix, folds)
     for series, equations in _equations(matrix, sums):
         count = sums.weight[:, series, :, 0, 0].sum(-1)
-        told = judged(count).double()
+        told = scored_folds(count).double()
         whole = Equations(*(part.sum(0) for part in equations))
         rest = Equations(*(one - part for one, part in zip(whole, equations, strict=True)))
         change = [torch.zeros_like(told)]
@@ -174,13 +174,13 @@ def _profile_sums(
         codes = windows.future_codes[..., config.cycle] - 1
         counts = (fold >= 0) & windows.seen.all(1) & batch.target_seen.all(1)
         counts &= ((codes.diff(dim=1) - 1) % slots == 0).all(1) & (codes >= 0).all(1)
-        spread = scale_of(windows.history, windows.seen, config.normalise).spread[:, 0].double()
+        spread = window_scale(windows.history, windows.seen, config.normalise).spread[:, 0].double()
         units = torch.stack([torch.ones_like(spread), spread], dim=1) * counts[:, None]
-        came = network.outline(windows.to(device)).expected().cpu()
+        came = network.baseline(windows.to(device)).expected().cpu()
         missed = torch.where(counts[:, None], batch.target - came, 0.0).double()
         place = codes[:, config.context_length] % slots
         adds = (missed @ matrix).gather(1, (torch.arange(slots) - place[:, None]) % slots)
-        own = fold.clamp(min=0) * series + series_of(batch)
+        own = fold.clamp(min=0) * series + series_codes(batch)
         weight.index_add_(0, own * slots + place, (units[:, :, None] * units[:, None]).flatten(1))
         told.index_add_(0, own, (units[:, :, None] * adds[:, None]).flatten(1))
     return ProfileSums(weight.view(FOLDS, series, slots, 2, 2), told.view(FOLDS, series, 2, slots))

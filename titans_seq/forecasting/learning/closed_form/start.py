@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from titans_seq.forecasting.learning.closed_form.calendar import tells
+from titans_seq.forecasting.learning.closed_form.calendar import informative_cycles
 from titans_seq.forecasting.learning.closed_form.held_out import STRETCHES, stretch_of
 from titans_seq.forecasting.learning.closed_form.linear import solve_linear
 from titans_seq.forecasting.learning.closed_form.per_series_ridge import solve_maps
@@ -21,7 +21,7 @@ from titans_seq.forecasting.learning.closed_form.profiles import solve_profiles
 from titans_seq.forecasting.learning.windows import WindowBatch, WindowBatches
 from titans_seq.forecasting.network.network import ForecastNetwork
 
-ROUNDS = 2
+_ROUNDS = 2
 """How often the profiles and the linear part are solved for in turn."""
 
 SOLVED_RATE = 0.1
@@ -63,7 +63,7 @@ def solve_start(
     solve_linear(network, first, batches, validation)
     folds = Folds(batches, validation)
     if network.cycle is not None:
-        for _ in range(ROUNDS):
+        for _ in range(_ROUNDS):
             solve_profiles(network, folds)
             solve_linear(network, first, batches, validation)
     if network.series_maps is not None:
@@ -110,5 +110,5 @@ def idle_cycles(
     columns = [c for c in range(known - cycles, known) if c != network.config.cycle]
     if not columns:
         return []
-    told = tells(network, Folds(batches, validation), columns)
+    told = informative_cycles(network, Folds(batches, validation), columns)
     return [c - known + cycles for c, telling in zip(columns, told, strict=True) if not telling]
