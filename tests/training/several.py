@@ -24,7 +24,8 @@ from torch import Tensor, nn
 from titans_seq.dna import PretrainSettings, TitansDNAClassifier, pretrain
 from titans_seq.dna.learning import start
 from titans_seq.exceptions import DataError, TitansSeqError
-from titans_seq.forecasting import TitansForecaster, fitting
+from titans_seq.forecasting import TitansForecaster
+from titans_seq.forecasting.learning import fitting
 from titans_seq.forecasting.tables.panel import Preprocess
 from titans_seq.training import (
     Term,
