@@ -243,7 +243,9 @@ class TitansForecaster(AssessedForecaster):
         columns = self._columns()
         preprocess = Preprocess.learn(table, columns, train_rows)
         panel = preprocess.panel(table, columns)
-        seed = broadcast_from_rank0(lambda: int(check_random_state(self.random_state).randint(2**31)))
+        seed = broadcast_from_rank0(
+            lambda: int(check_random_state(self.random_state).randint(2**31))
+        )
         trained = fit_forecast_network(
             self.get_params(deep=False), preprocess, panel, train_rows, seed
         )
