@@ -28,9 +28,9 @@ from .processes import shared
 from .rows import SINKS, rows_to, whole_file
 
 if TYPE_CHECKING:
-    from titans_seq.dna.reading.checked import CheckedFasta
-    from titans_seq.dna.streaming.answers import Outputs
-    from titans_seq.dna.streaming.stream import Predictions
+    from titans_seq.dna.reading.records import CheckedFasta
+    from titans_seq.dna.streaming.predictions import OutputNames
+    from titans_seq.dna.streaming.stream import WindowPredictions
     from titans_seq.dna.streaming.summaries import Summaries
 
 logger = logging.getLogger("titans_seq")
@@ -73,8 +73,8 @@ def predict(
     """
     check_words(out, windowing, targets, faults)
     from titans_seq.dna.models import load_estimator
-    from titans_seq.dna.reading.checked import checked_fasta
     from titans_seq.dna.reading.labels import table_separator
+    from titans_seq.dna.reading.records import checked_fasta
 
     estimator = load_estimator(model)
     if table_separator(fasta) is not None:
@@ -96,29 +96,30 @@ def predict(
 
 def _predict_records(estimator: Any, source: CheckedFasta, out: Path, windowing: Windowing) -> None:
     """Write a row for each record, or for each window of it."""
-    from titans_seq.dna.streaming.answers import outputs_of
-    from titans_seq.dna.streaming.stream import check_lengths, predict_pieces
+    from titans_seq.dna.streaming.predictions import output_names
+    from titans_seq.dna.streaming.stream import WindowGrid, check_lengths, predict_pieces
     from titans_seq.dna.streaming.summaries import Summaries
-    from titans_seq.dna.streaming.tiles import Grid
 
-    grid = Grid.of(windowing.window, windowing.stride, carry=windowing.carry)
+    grid = WindowGrid.checked(windowing.window, windowing.stride, carry=windowing.carry)
     check_lengths(source, grid)
-    outputs = outputs_of(estimator)
+    outputs = output_names(estimator)
     summaries = Summaries()
-    pieces = source.pieces() if windowing.summary is None else summaries.watch(source.pieces())
+    pieces = (
+        source.pieces() if windowing.summary is None else summaries.count_letters(source.pieces())
+    )
     with (
         _writer(outputs, out, windowing) as write,
         _summary(outputs, summaries, windowing.summary) as add,
     ):
-        for predictions in _shown(predict_pieces(estimator, pieces, grid), source.survey.letters):
+        for predictions in _shown(predict_pieces(estimator, pieces, grid), source.summary.letters):
             write(predictions)
             add(predictions)
 
 
 @contextmanager
 def _summary(
-    outputs: Outputs, summaries: Summaries, out: Path | None
-) -> Iterator[Callable[[Predictions], None]]:
+    outputs: OutputNames, summaries: Summaries, out: Path | None
+) -> Iterator[Callable[[WindowPredictions], None]]:
     """Give a function that adds predictions up by record, and writes a row for each record."""
     from titans_seq.dna.streaming.summaries import summary_columns
 
@@ -127,7 +128,7 @@ def _summary(
         return
     with rows_to(out) as rows:
 
-        def add(predictions: Predictions) -> None:
+        def add(predictions: WindowPredictions) -> None:
             ended = list(summaries.add(predictions))
             if ended:
                 rows(summary_columns(ended, outputs))
@@ -138,15 +139,15 @@ def _summary(
 
 @contextmanager
 def _writer(
-    outputs: Outputs, out: Path, windowing: Windowing
-) -> Iterator[Callable[[Predictions], None]]:
+    outputs: OutputNames, out: Path, windowing: Windowing
+) -> Iterator[Callable[[WindowPredictions], None]]:
     """Give a function that writes predictions in the form that the file's suffix names."""
     from titans_seq.dna.streaming.tracks import BedGraph, window_columns, window_lines
 
     if out.suffix not in TRACKS:
         places = windowing.window is not None
         with rows_to(out) as rows:
-            yield lambda predictions: rows(window_columns(predictions, outputs, places=places))
+            yield lambda predictions: rows(window_columns(predictions, outputs, positions=places))
         return
     track = BedGraph(outputs, windowing.track)
     lines = window_lines if out.suffix == ".bed" else track.lines
@@ -155,7 +156,7 @@ def _writer(
         file.write("" if out.suffix == ".bed" else track.end())
 
 
-def _shown(found: Iterable[Predictions], letters: int) -> Iterator[Predictions]:
+def _shown(found: Iterable[WindowPredictions], letters: int) -> Iterator[WindowPredictions]:
     """Yield predictions, a bar on standard error beside them, on a terminal only.
 
     ``-v`` tells the speed at the end.
@@ -181,8 +182,8 @@ def _shown(found: Iterable[Predictions], letters: int) -> Iterator[Predictions]:
 
 def _predict_intervals(estimator: Any, source: CheckedFasta, bed: Path, out: Path) -> None:
     """Write a row for each interval, in the order of the BED file."""
-    from titans_seq.dna.streaming.answers import outputs_of
     from titans_seq.dna.streaming.intervals import predict_intervals, read_bed
+    from titans_seq.dna.streaming.predictions import output_names
     from titans_seq.dna.streaming.tracks import interval_columns, interval_lines
 
     intervals = read_bed(bed)
@@ -192,40 +193,40 @@ def _predict_intervals(estimator: Any, source: CheckedFasta, bed: Path, out: Pat
             temporary.write_text(interval_lines(intervals, answers), "utf-8")
         return
     with rows_to(out) as rows:
-        rows(interval_columns(intervals, answers, outputs_of(estimator)))
+        rows(interval_columns(intervals, answers, output_names(estimator)))
 
 
 def _predict_variants(
     estimator: Any, source: CheckedFasta, vcf: Path, out: Path, window: int | None
 ) -> None:
     """Write a row for each variant, in the order of the VCF file."""
-    from titans_seq.dna.streaming.answers import outputs_of
+    from titans_seq.dna.streaming.predictions import output_names
     from titans_seq.dna.streaming.variants import read_vcf, score_variants, variant_columns
 
     variants = read_vcf(vcf)
-    if variants.left_out:
-        line, alt = variants.left_out[0]
+    if variants.skipped:
+        line, alt = variants.skipped[0]
         logger.warning(
             "%s: %d ALT(s) that are no letters are left out, %r of line %d first",
             vcf,
-            len(variants.left_out),
+            len(variants.skipped),
             alt,
             line,
         )
     window = estimator.network_.config.places if window is None else window
     scores = score_variants(estimator, source, variants.scored, window, str(vcf))
     with rows_to(out) as rows:
-        rows(variant_columns(variants.scored, scores, outputs_of(estimator)))
+        rows(variant_columns(variants.scored, scores, output_names(estimator)))
 
 
 def _predict_table(estimator: Any, path: Path, out: Path) -> None:
     """Write a row for each row of a table of sequences."""
     from titans_seq.dna import read_sequences
     from titans_seq.dna.inputs import encode_all
-    from titans_seq.dna.streaming.answers import ask, outputs_of
-    from titans_seq.dna.streaming.tracks import answer_columns
+    from titans_seq.dna.streaming.predictions import output_names, predict_sequences
+    from titans_seq.dna.streaming.tracks import prediction_columns
 
     data = read_sequences(path)
-    answers = ask(estimator, encode_all(data.sequences))
+    answers = predict_sequences(estimator, encode_all(data.sequences))
     with rows_to(out) as rows:
-        rows({"id": data.names, **answer_columns(answers, outputs_of(estimator))})
+        rows({"id": data.names, **prediction_columns(answers, output_names(estimator))})

@@ -11,8 +11,8 @@ from typing import Any
 
 from memory_cells.machine import peak_megabytes
 
-from titans_seq.dna.reading.checked import checked_fasta
-from titans_seq.dna.streaming.tiles import Grid, tile
+from titans_seq.dna.reading.records import checked_fasta
+from titans_seq.dna.streaming.stream import WindowGrid, cut_windows
 
 Figures = dict[str, Any]
 
@@ -23,7 +23,7 @@ def read_windows(path: Path, window: int) -> Figures:
     begun, cpu = time.perf_counter(), time.process_time()
     with checked_fasta(path) as source:
         surveyed = time.process_time()
-        for one in tile(source.pieces(), Grid.of(window)):
+        for one in cut_windows(source.pieces(), WindowGrid.checked(window)):
             letters += len(one.codes)
             windows += 1
     used = time.process_time()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from titans_seq.dna.reading.blocks import read_blocks
-from titans_seq.dna.reading.pieces import read_pieces
+from titans_seq.dna.reading.records import read_pieces
 from titans_seq.dna.reading.sources import open_bytes
 
 

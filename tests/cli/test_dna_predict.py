@@ -168,7 +168,7 @@ def test_an_interrupted_run_leaves_no_file(
         return predict(self, rows)
 
     monkeypatch.setattr(TitansDNAClassifier, "predict_proba", interrupted)
-    monkeypatch.setattr("titans_seq.dna.streaming.stream.BATCH_LETTERS", 50)
+    monkeypatch.setattr("titans_seq.dna.streaming.predictions.BATCH_LETTERS", 50)
     old = tmp_path / f"old{suffix}"
     old.write_text("old")
     for out in (tmp_path / f"out{suffix}", old):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -25,6 +25,7 @@ from titans_seq.dna.learning.start import plant_motifs, start
 from titans_seq.dna.learning.targets import Target, part_rows
 from titans_seq.dna.learning.tasks import mix
 from titans_seq.dna.learning.windows import Labelled
+from titans_seq.dna.reading.records import OnError
 from titans_seq.dna.settings import (
     check_settings,
     describe,
@@ -34,12 +35,12 @@ from titans_seq.dna.settings import (
     strand_ways,
     train_settings,
 )
-from titans_seq.dna.streaming.stream import StreamMixin
+from titans_seq.dna.streaming.stream import WindowGrid, WindowPrediction, predict_file
 from titans_seq.exceptions import BundleError, DataError
 from titans_seq.training import broadcast_from_rank0, pick_device, seeded, world
 
 
-class TitansDNAEstimator(StreamMixin, BaseEstimator):
+class TitansDNAEstimator(BaseEstimator):
     """Base of the estimators of DNA; :class:`TitansDNAClassifier` says what parameters mean.
 
     What a subclass adds is the meaning of the network's outputs: ``_kind`` names its model
@@ -204,6 +205,50 @@ class TitansDNAEstimator(StreamMixin, BaseEstimator):
         finally:
             self.network_.cpu()
         return mix(readings.double(), self.network_.mixing.double(), self.network_.config.task)
+
+    def predict_stream(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        window: int | None = None,
+        stride: int | None = None,
+        carry: bool = False,
+        on_error: OnError = "stop",
+        refused: str | os.PathLike[str] | None = None,
+    ) -> Iterator[WindowPrediction]:
+        """Yield a prediction for each window of each record of a FASTA file.
+
+        Memory does not grow with the length of a record. The whole file is checked before the
+        first prediction is yielded.
+
+        Parameters
+        ----------
+        path
+            File, plain or compressed by gzip or bgzip; ``-`` is standard input.
+        window
+            Letters of a window; None: each record is one window, of at most 200,000 letters.
+        stride
+            Letters from the start of one window to the next; None: the window length. Windows
+            are read until one reaches the end of the record; the last may be shorter.
+        carry
+            Carry the memory along a record, from window to window, instead of resetting it for
+            each. Windows may not overlap, so there is no stride.
+        on_error
+            ``stop`` at an invalid record, or ``skip`` it.
+        refused
+            FASTA file to write skipped records to, see
+            :func:`titans_seq.dna.reading.records.checked_fasta`.
+
+        Raises
+        ------
+        DataError
+            If the file is invalid, or a record of it and ``on_error`` is ``stop``.
+        ConfigError
+            If ``window``, ``stride`` and ``carry`` do not go together.
+        """
+        check_is_fitted(self)
+        grid = WindowGrid.checked(window, stride, carry=carry)
+        return predict_file(self, path, grid, on_error=on_error, refused=refused)
 
     def save(self, folder: str | os.PathLike[str], *, force: bool = False) -> None:
         """Write the fitted estimator as a folder of five files, none of them a pickle.

@@ -11,7 +11,7 @@ import pytest
 
 from titans_seq.dna import read_fasta
 from titans_seq.dna.alphabet import decode
-from titans_seq.dna.reading.pieces import read_pieces
+from titans_seq.dna.reading.records import read_pieces
 from titans_seq.exceptions import DataError
 
 PLAIN = b">a first one\nACGTN\nRYK\n>b label=x\nGGCC\n"

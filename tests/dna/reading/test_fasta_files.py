@@ -24,7 +24,7 @@ from click.testing import CliRunner, Result
 
 from titans_seq.dna import read_fasta
 from titans_seq.dna.alphabet import decode
-from titans_seq.dna.reading.pieces import read_pieces, survey
+from titans_seq.dna.reading.records import read_pieces, summarize_fasta
 from titans_seq.exceptions import DataError
 
 Records = list[tuple[str, str]]
@@ -132,17 +132,17 @@ WHOLE = [
     Bad("html", b"<!doctype html>", "line 1: .*HTML"),
     Bad("utf-16", ">a\nACGT\n".encode("utf-16"), "UTF-16"),
     Bad("any bytes", bytes(range(128, 256)), "line 1: not UTF-8"),
-    Bad("bzip2", b"BZh91AY&SY", "packed with bzip2"),
-    Bad("xz", b"\xfd7zXZ\0\0", "packed with xz"),
-    Bad("zip", b"PK\x03\x04....", "packed with zip"),
-    Bad("zstd", b"\x28\xb5\x2f\xfd....", "packed with zstd"),
-    Bad("gzip cut off", packed(b">a\n" + LONG + b"\n")[:-900], "cut off after"),
-    Bad("gzip without its end", packed(b">a\nACGT\n")[:-4], "cut off after"),
-    Bad("gzip cut off in its head", packed(b">a\nACGT\n")[:6], "cut off after"),
+    Bad("bzip2", b"BZh91AY&SY", "compressed with bzip2"),
+    Bad("xz", b"\xfd7zXZ\0\0", "compressed with xz"),
+    Bad("zip", b"PK\x03\x04....", "compressed with zip"),
+    Bad("zstd", b"\x28\xb5\x2f\xfd....", "compressed with zstd"),
+    Bad("gzip cut off", packed(b">a\n" + LONG + b"\n")[:-900], "truncated after"),
+    Bad("gzip without its end", packed(b">a\nACGT\n")[:-4], "truncated after"),
+    Bad("gzip cut off in its head", packed(b">a\nACGT\n")[:6], "truncated after"),
     Bad("gzip damaged", packed(b">a\n" + LONG)[:99] + b"x" * 99, "gzip file is damaged"),
     Bad("gzip of another sum", packed(b">a\nACGT\n")[:-8] + bytes(8), "gzip file is damaged"),
     Bad("text behind gzip", packed(b">a\nACGT\n") + b"tail", "gzip file is damaged"),
-    Bad("bgzip cut off", bgzip(b">a\n" + LONG, 999)[:-2000], "cut off after"),
+    Bad("bgzip cut off", bgzip(b">a\n" + LONG, 999)[:-2000], "truncated after"),
 ]
 PARTS = [
     Bad("protein", b">a\nACGT\n>b\nACEGT\n", "record b: letter 'E' at position 3.*protein",
@@ -234,8 +234,8 @@ def test_both_readers_find_the_same_records(tmp_path: Path, case: Good) -> None:
     assert _whole(path) == list(case.records)
     for size in SIZES if len(case.content) < 1000 else SIZES[2:]:
         assert _joined(path, size) == list(case.records), size
-    found = survey(path)
-    assert (found.records, found.faults) == (len(case.records), [])
+    found = summarize_fasta(path)
+    assert (found.records, found.invalid) == (len(case.records), [])
     assert found.letters == sum(len(sequence) for _, sequence in case.records)
     assert found.longest[0] == max(len(sequence) for _, sequence in case.records)
 
@@ -253,8 +253,8 @@ def test_both_readers_refuse_with_the_same_words(tmp_path: Path, case: Bad) -> N
 @partly
 def test_what_is_left_does_not_depend_on_the_blocks(tmp_path: Path, case: Bad) -> None:
     path = _file(tmp_path, case)
-    found = survey(path)
-    skip = {fault.number for fault in found.faults}
+    found = summarize_fasta(path)
+    skip = {fault.number for fault in found.invalid}
     assert found.records == len(case.kept)
     assert found.letters == sum(len(sequence) for _, sequence in case.kept)
     for size in SIZES if len(case.content) < 1000 else SIZES[2:]:
@@ -340,7 +340,7 @@ def test_the_command_skips_what_is_refused_and_keeps_it(
     assert answer.exit_code == 0
     assert _ids(out) == [name for name, _ in case.kept]
     text = refused.read_bytes()
-    left = survey(path).faults
+    left = summarize_fasta(path).invalid
     assert re.findall(rb'refused="([^\n]*)"\n', text + b"\n") == [
         fault.message.replace('"', "'").encode() for fault in left
     ]

@@ -43,8 +43,8 @@ def test_labels_may_stand_in_the_headers(tmp_path: Path) -> None:
     ("table", "message"),
     [
         ("a\tx\n", r"t\.tsv: no label for 1 of 2 records, 'b' first"),
-        ("a\tx\na\ty\n", r"t\.tsv, line 2: id 'a' stands there twice"),
-        ("a\tx\nb\n", r"t\.tsv, line 2: 'b' stands alone"),
+        ("a\tx\na\ty\n", r"t\.tsv, line 2: id 'a' occurs twice"),
+        ("a\tx\nb\n", r"t\.tsv, line 2: 'b' has no label"),
         ("a\tx\nb\t \n", r"t\.tsv, line 2: the label is empty"),
         ("", r"t\.tsv is empty"),
         ("id\tlabel\n", r"t\.tsv is empty"),
@@ -57,7 +57,7 @@ def test_tables_that_do_not_fit_are_refused(tmp_path: Path, table: str, message:
 
 def test_labels_without_a_record_are_told(tmp_path: Path) -> None:
     table = _write(tmp_path, "a\tx\nb\ty\nc\tz\n", "t.tsv")
-    with pytest.warns(UserWarning, match=r"t.tsv: 1 id\(s\) belong to no record, 'c'"):
+    with pytest.warns(UserWarning, match=r"t.tsv: 1 id\(s\) match no record, 'c'"):
         assert read_labelled(_write(tmp_path, FASTA, "x.fa"), table).labels == ["x", "y"]
 
 

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 
 from titans_seq.dna.alphabet import Codes, decode, encode, reverse_complement
-from titans_seq.dna.reading.checked import checked_fasta
-from titans_seq.dna.reading.pieces import read_pieces
-from titans_seq.dna.reading.spans import Span, cut
-from titans_seq.dna.streaming.answers import outputs_of
+from titans_seq.dna.reading.records import checked_fasta, read_pieces
+from titans_seq.dna.reading.spans import Span, extract_spans
 from titans_seq.dna.streaming.intervals import predict_intervals, read_bed
+from titans_seq.dna.streaming.predictions import output_names
 from titans_seq.dna.streaming.variants import read_vcf, score_variants, variant_columns
 from titans_seq.exceptions import DataError
 
@@ -61,7 +60,7 @@ def test_spans_are_cut_as_from_the_whole_record(genome: Path, size: int) -> None
         start = int(generator.integers(0, 310))
         end = start + int(generator.choice([1, 2, 30, 250]))
         wanted["chr1" if key % 2 else "chrM"].append(Span(start, end, key))
-    found = dict(cut(read_pieces(genome, size=size), wanted, "genome"))
+    found = dict(extract_spans(read_pieces(genome, size=size), wanted, "genome"))
     assert len(found) == 200
     for name, spans in wanted.items():
         for span in spans:
@@ -70,9 +69,9 @@ def test_spans_are_cut_as_from_the_whole_record(genome: Path, size: int) -> None
 
 def test_a_name_that_two_records_have_is_refused_if_it_is_asked_for(tmp_path: Path) -> None:
     path = _write(tmp_path, "g.fa", ">a\nACGT\n>b\nACGT\n>a\nACGT\n")
-    assert len(list(cut(read_pieces(path), {"b": [Span(0, 2, 0)]}, "g.fa"))) == 1
+    assert len(list(extract_spans(read_pieces(path), {"b": [Span(0, 2, 0)]}, "g.fa"))) == 1
     with pytest.raises(DataError, match=r"g\.fa: two records are called 'a'"):
-        list(cut(read_pieces(path), {"a": [Span(0, 2, 0)]}, "g.fa"))
+        list(extract_spans(read_pieces(path), {"a": [Span(0, 2, 0)]}, "g.fa"))
 
 
 def test_intervals_are_predicted_in_their_order_and_on_their_strand(
@@ -101,13 +100,16 @@ def test_intervals_are_predicted_in_their_order_and_on_their_strand(
         ("", r"x\.bed is empty"),
         ("# nothing\n", r"x\.bed is empty"),
         ("chr1\t5\n", r"x\.bed, line 1: 2 column\(s\)"),
-        ("chr1\tfive\t9\n", r"line 1: start 'five' and end '9' must be whole numbers"),
+        ("chr1\tfive\t9\n", r"line 1: start 'five' and end '9' must be integers"),
         ("chr1\t1\t2\nchr1\t9\t5\n", r"line 2: start 9 and end 5"),
         ("chr1\t-1\t5\n", r"line 1: start -1"),
         ("chr1\t1\t5\tn\t0\tx\n", r"line 1: strand 'x' must be one of \+ - \."),
         ("chr1\t1\t2\nchr9\t1\t5\n", r"x\.bed, line 2: .*genome\.fa has no record 'chr9'"),
-        ("chr1\t1\t2\nchr1\t290\t301\n", r"line 2: chr1:290-301 reaches beyond the record's end"),
-        ("chr1\t400\t401\n", r"line 1: chr1:400-401 reaches beyond the record's end"),
+        (
+            "chr1\t1\t2\nchr1\t290\t301\n",
+            r"line 2: chr1:290-301 extends beyond the end of",
+        ),
+        ("chr1\t400\t401\n", r"line 1: chr1:400-401 extends beyond the end"),
     ],
 )
 def test_intervals_that_cannot_be_are_refused(
@@ -133,7 +135,7 @@ def test_variants_change_the_letters_they_name_and_no_others(genome: Path, tmp_p
         ("chr1", 300, "last", one[299], "G"),
     ]
     variants = read_vcf(_write(tmp_path, "x.vcf", _vcf(*rows, ("chr1", 9, ".", "A", "<DEL>,*"))))
-    assert variants.left_out == [(7, "<DEL>"), (7, "*")]
+    assert variants.skipped == [(7, "<DEL>"), (7, "*")]
     assert [one.name for one in variants.scored] == ["del", "snp", "snp", "edge", "last"]
     shown = Places()
     with checked_fasta(genome) as source:
@@ -150,7 +152,7 @@ def test_variants_change_the_letters_they_name_and_no_others(genome: Path, tmp_p
         mine = [(a, b) for name, a, b in pairs if name == variant.name]
         answers = [Places().predict_proba([encode(a), encode(b)]) for a, b in mine]
         assert any(np.allclose([ref, alt], answer) for answer in answers)
-    columns = variant_columns(variants.scored, scores, outputs_of(shown))
+    columns = variant_columns(variants.scored, scores, output_names(shown))
     assert columns["pos"] == [151, 100, 100, 2, 300]
     np.testing.assert_allclose(columns["change(a)"], scores.alt[:, 0] - scores.ref[:, 0])
     np.testing.assert_allclose(
@@ -166,12 +168,12 @@ _NOT = "C" if _A != "C" else "G"
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", r"x\.vcf: no variant of letters"),
-        (_vcf(("chr1", 10, ".", _A, "<DEL>")), r"no variant of letters"),
-        ("chr1\t10\n", r"x\.vcf, line 1: 2 column\(s\) parted by tabs"),
-        (_vcf(("chr1", "x", ".", _A, "G")), r"line 3: POS 'x' must be a whole number"),
-        (_vcf(("chr1", 0, ".", _A, "G")), r"line 3: POS '0'"),
-        (_vcf(("chr1", 10, ".", ".", "G")), r"line 3: REF '\.' must be letters"),
+        ("", r"x\.vcf: no variant whose alleles are sequences"),
+        (_vcf(("chr1", 10, ".", _A, "<DEL>")), r"no variant whose alleles are sequences"),
+        ("chr1\t10\n", r"x\.vcf, line 1: 2 column\(s\) separated by tabs"),
+        (_vcf(("chr1", "x", ".", _A, "G")), r"line 3: POS must be a positive integer, got 'x'"),
+        (_vcf(("chr1", 0, ".", _A, "G")), r"line 3: POS must be .* got '0'"),
+        (_vcf(("chr1", 10, ".", ".", "G")), r"line 3: REF must .* of DNA, got '\.'"),
         (_vcf(("chr1", 10, ".", _NOT, "T")), rf"REF is '{_NOT}', but .* has '{_A}' at chr1"),
         (_vcf(("chr1", 999, ".", "A", "T")), r"line 3: .* has nothing at chr1:999"),
         (_vcf(("chr7", 10, ".", "A", "T")), r"line 3: .* has no record 'chr7'"),

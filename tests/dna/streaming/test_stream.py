@@ -1,4 +1,4 @@
-"""Predictions along records: the same numbers as one at a time, in any split, at any case."""
+"""WindowPredictions along records: the same numbers as one at a time, in any split, at any case."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ import torch
 
 from titans_seq.dna import TitansDNAClassifier
 from titans_seq.dna.alphabet import decode, encode, reverse_complement
-from titans_seq.dna.reading.pieces import read_pieces
+from titans_seq.dna.reading.records import read_pieces
 from titans_seq.dna.streaming.carry import carrying
-from titans_seq.dna.streaming.stream import predict_pieces
-from titans_seq.dna.streaming.tiles import Grid
+from titans_seq.dna.streaming.stream import WindowGrid, predict_pieces
 from titans_seq.exceptions import ConfigError, DataError
 
 WINDOW = 30
@@ -131,11 +130,11 @@ def test_order_and_neighbours_change_nothing(
 def test_a_record_split_at_any_place_gives_the_same_numbers(
     classifier: TitansDNAClassifier, path: Path, carry: bool
 ) -> None:
-    grid = Grid.of(WINDOW, carry=carry)
+    grid = WindowGrid.checked(WINDOW, carry=carry)
 
     def scores(size: int) -> np.ndarray:
         parts = predict_pieces(classifier, read_pieces(path, size=size), grid)
-        return np.concatenate([part.answers.values for part in parts])
+        return np.concatenate([part.predictions.values for part in parts])
 
     wanted = scores(1 << 20)
     for size in (1, 13, 100):
@@ -153,12 +152,12 @@ def test_a_memory_carried_in_parts_gives_one_pass(variant: str, strands: str) ->
     with carrying(classifier) as (twin, memory):
         whole = twin.predict_proba(rows)
         surprise = memory.take_surprise(40)
-        memory.begin()
+        memory.reset()
         again = twin.predict_proba(rows)
         np.testing.assert_array_equal(again, whole)
         memory.take_surprise(40)
         for cuts in ((1, 2), (13, 39), (17, 18)):
-            memory.begin()
+            memory.reset()
             bounds = [0, *cuts, len(rows)]
             parts = [twin.predict_proba(rows[a:b]) for a, b in itertools.pairwise(bounds)]
             np.testing.assert_allclose(np.concatenate(parts), whole, atol=1e-4)
@@ -219,7 +218,7 @@ def test_faults_are_told_before_the_first_row(
     with pytest.raises(DataError, match=r"bad\.fa, record bad: letter 'X' at position 3"):
         next(classifier.predict_stream(other, window=WINDOW))
     refused = tmp_path / "refused.fa"
-    with pytest.warns(UserWarning, match=r"1 of 4 record\(s\) are left out; they are kept in"):
+    with pytest.warns(UserWarning, match=r"1 of 4 record\(s\) are skipped and written to"):
         rows = list(
             classifier.predict_stream(other, window=WINDOW, on_error="skip", refused=refused)
         )

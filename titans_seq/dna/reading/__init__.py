@@ -1,1 +1,1 @@
-"""Bytes, records and labels: sequences as files hold them; no network is known here."""
+"""Read sequences, labels and intervals from files; this package knows no network."""

@@ -1,13 +1,13 @@
-"""FASTA in, checked records out.
+"""FASTA records, parsed by Biopython and checked.
 
-Biopython parses; what it lets pass in silence is refused here, with the file and the line
-or record in the message: an empty file, text before the first header, a header inside a
-line, a record without letters, a letter that is no DNA, a damaged gzip file. Accepted:
-gzip and bgzip (told by their first bytes), Windows and old Mac line ends, a byte-order
-mark, lower case, ``U``, every IUPAC letter, blank lines, and names that occur twice.
+What Biopython silently accepts is rejected here, with the file and the line or record in the
+message: an empty file, text before the first header, a header inside a line, a record without
+letters, a letter outside IUPAC, a damaged gzip file. Accepted are gzip and bgzip (recognised by
+their first bytes), Windows and old Mac line ends, a byte-order mark, lower case, ``U``, every
+IUPAC letter, blank lines, and names that occur twice.
 
-Records come whole, so this is for what fits into memory; :mod:`titans_seq.dna.reading.pieces` reads
-the same at constant memory.
+Whole records are held in memory; :mod:`titans_seq.dna.reading.records` reads the same files in
+constant memory.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import TextIO
 
 from titans_seq.dna.alphabet import BLANKS, encode, is_no_letter
-from titans_seq.dna.reading.headers import before_header, name_of
+from titans_seq.dna.reading.blocks import before_header, name_of
+from titans_seq.dna.reading.records import repeated_names
 from titans_seq.dna.reading.sources import open_text, source_name, text_lines
 from titans_seq.exceptions import DataError, MissingExtraError
 
 _LABEL = "label="
-_DROPPED = str.maketrans("", "", BLANKS.decode())
+_DROP_BLANKS = str.maketrans("", "", BLANKS.decode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,22 +40,22 @@ class FastaRecord:
     """The whole header, without its ``>``."""
 
     sequence: str
-    """Letters as they stand in the file, joined; all of them IUPAC."""
+    """Letters as written in the file, lines joined; all of them IUPAC."""
 
     @property
     def label(self) -> str | None:
-        """What stands behind ``label=`` in the header, up to the next space; None without."""
+        """Text after ``label=`` in the header, up to the next space; None if there is none."""
         words = (word for word in self.description.split()[1:] if word.startswith(_LABEL))
         return next((word.removeprefix(_LABEL) for word in words), None) or None
 
 
 def read_fasta(path: str | Path) -> Iterator[FastaRecord]:
-    """Yield the records of a FASTA file in their order, each checked.
+    """Yield the checked records of a FASTA file in order.
 
     Parameters
     ----------
     path
-        File, packed by gzip or bgzip or not; ``-`` is standard input.
+        File, plain or compressed by gzip or bgzip; ``-`` is standard input.
 
     Warns
     -----
@@ -65,8 +66,8 @@ def read_fasta(path: str | Path) -> Iterator[FastaRecord]:
     ------
     DataError
         If the file cannot be read or is not FASTA of DNA; the message names the file and the
-        line or record. Records before the fault have been yielded by then, so write nothing
-        before the last one has come.
+        line or record. Records before the invalid one have been yielded by then, so write no
+        output before the iterator is exhausted.
     MissingExtraError
         If Biopython is not installed.
     """
@@ -82,8 +83,8 @@ def _records(
 ) -> Iterator[FastaRecord]:
     """Yield checked records; ``parse`` is Biopython's parser of lines."""
     where = source_name(path)
-    seen: Counter[str] = Counter()
-    headers: deque[int] = deque()
+    name_counts: Counter[str] = Counter()
+    headers: deque[int] = deque()  # line numbers of headers that are not yet yielded
     with open_text(path) as handle:
         for title, sequence in parse(_checked_lines(handle, where, headers)):
             line = headers.popleft()
@@ -93,38 +94,33 @@ def _records(
             if not sequence:
                 raise DataError(f"{where}, record {name} (line {line}): no sequence follows it")
             encode(sequence, f"{where}, record {name}")
-            seen[name] += 1
+            name_counts[name] += 1
             yield FastaRecord(name, title.strip(), sequence)
-    twice = [name for name, count in seen.items() if count > 1]
-    if twice:
-        warnings.warn(
-            f"{where}: {len(twice)} name(s) occur more than once, {twice[0]!r} first; "
-            "all records are kept",
-            UserWarning,
-            stacklevel=2,
-        )
+    repeated = [name for name, count in name_counts.items() if count > 1]
+    if repeated:
+        warnings.warn(repeated_names(repeated, where), UserWarning, stacklevel=2)
 
 
 def _checked_lines(handle: TextIO, where: str, headers: deque[int]) -> Iterator[str]:
-    """Yield lines that Biopython parses without loss, noting the number of each header."""
-    begun = False
+    """Yield lines that Biopython parses without loss; append the line number of each header."""
+    started = False
     for number, line in text_lines(handle, where):
         if line.startswith(">"):
-            begun = True
+            started = True
             headers.append(number)
             yield line
             continue
-        letters = line.translate(_DROPPED)
+        letters = line.translate(_DROP_BLANKS)
         if not letters:
             continue
-        if not begun:
+        if not started:
             raise DataError(before_header(line, number, where))
         if ">" in letters:
             raise DataError(
                 f"{where}, line {number}: '>' inside a line; a header must begin its line"
             )
-        if letters[-1].isspace():  # of Unicode, which Biopython would drop
+        if letters[-1].isspace():  # Unicode white space, which Biopython would drop
             raise DataError(f"{where}, line {number}: {letters[-1]!r} {is_no_letter(letters[-1])}")
         yield letters
-    if not begun:
+    if not started:
         raise DataError(f"{where} is empty; FASTA needs at least one record, '>name' and letters")

@@ -1,7 +1,6 @@
-"""Labels of sequences: beside a FASTA file, in its headers, or in one table with them.
+"""Read labelled sequences: a table beside a FASTA file, its headers, or one table of both.
 
-Three ways in, one way out: sequences and labels of the same length. Labels are words, as
-they stand in the file.
+All three give sequences and labels of the same length; labels are strings, as in the file.
 """
 
 from __future__ import annotations
@@ -23,20 +22,19 @@ if TYPE_CHECKING:
 _ID_TITLES = {"id", "name", "record", "record_id", "seq_id", "sequence_id", "seqid", "sequence"}
 _LABEL_TITLES = {"label", "labels", "class", "target", "y"}
 _SEQUENCE_TITLES = {"sequence", "seq"}
-_TABLES = {".csv": ",", ".tsv": "\t"}
+_SEPARATORS = {".csv": ",", ".tsv": "\t"}
 
 
 class LabelledSequences(NamedTuple):
-    """Named sequences and their labels, row by row."""
+    """Names, sequences and labels of the same length."""
 
     names: list[str]
-    """Name of each record, or number of each row of a table."""
+    """Name of each record, or row number in a table, from 1."""
 
     sequences: list[str]
-    """Letters of each."""
 
     labels: list[str]
-    """Label of each; empty if none were asked for and none stand there."""
+    """Label of each sequence; empty if labels were not read."""
 
 
 def read_labelled(path: str | Path, labels: str | Path | None = None) -> LabelledSequences:
@@ -48,64 +46,66 @@ def read_labelled(path: str | Path, labels: str | Path | None = None) -> Labelle
         FASTA file (``-`` is standard input), or a table ``.csv`` / ``.tsv`` (also ``.gz``)
         with columns ``sequence`` and ``label``.
     labels
-        Table ``id<TAB>label`` for a FASTA file; without it, labels stand in the headers as
+        Table ``id<TAB>label`` for a FASTA file; by default, the headers of the file contain
         ``label=NAME``.
 
     Raises
     ------
     DataError
-        If a sequence or table is refused, or a record has no label.
+        If a sequence or table is invalid, or a record has no label.
     """
     if table_separator(path) is not None:
         if labels is not None:
             raise DataError(f"{path} is a table with its own labels; leave out {labels}")
-        return read_table(path)
+        return read_sequence_table(path)
     records = list(read_fasta(path))
-    found = _from_headers(records, path) if labels is None else match_labels(records, labels)
-    return LabelledSequences([r.name for r in records], [r.sequence for r in records], found)
+    by_record = _header_labels(records, path) if labels is None else match_labels(records, labels)
+    return LabelledSequences([r.name for r in records], [r.sequence for r in records], by_record)
 
 
 def read_sequences(path: str | Path) -> LabelledSequences:
-    """Read sequences alone: FASTA, or the sequence column of a table; labels stay empty."""
+    """Read sequences without labels: FASTA, or the sequence column of a table."""
     if table_separator(path) is not None:
-        return read_table(path, with_labels=False)
+        return read_sequence_table(path, with_labels=False)
     records = list(read_fasta(path))
     return LabelledSequences([r.name for r in records], [r.sequence for r in records], [])
 
 
 def label_table(labels: Sequence[str], names: Sequence[str] | None = None) -> pd.DataFrame:
-    """Return sets of labels, such as ``tata;gc``, as a table of 0 and 1 with a column for each.
+    """Return sets of labels, such as ``tata;gc``, as an indicator matrix of 0 and 1.
 
     Parameters
     ----------
     labels
-        Labels of each sequence, parted by ``;``; ``none`` or ``-`` is the empty set.
+        Labels of each sequence, separated by ``;``; ``none`` or ``-`` is the empty set.
     names
-        The columns; left out, every label that occurs.
+        Columns of the matrix; every label that occurs by default.
 
     Raises
     ------
     DataError
-        If a label is none of ``names``.
+        If a label is not in ``names``.
     """
     import pandas as pd
 
-    sets = [{word.strip() for word in one.split(";")} - {"", "-", "none"} for one in labels]
-    found = set().union(*sets)
-    names = sorted(found) if names is None else names
-    strange = sorted(found - set(names))
-    if strange:
-        raise DataError(f"label {strange[0]!r} is none of the model's labels: {', '.join(names)}")
-    return pd.DataFrame([[int(name in one) for name in names] for one in sets], columns=names)
+    sets = [{name.strip() for name in text.split(";")} - {"", "-", "none"} for text in labels]
+    occurring = set().union(*sets)
+    names = sorted(occurring) if names is None else names
+    unknown = sorted(occurring - set(names))
+    if unknown:
+        raise DataError(
+            f"label {unknown[0]!r} is not one of the model's labels: {', '.join(names)}"
+        )
+    return pd.DataFrame([[int(name in row) for name in names] for row in sets], columns=names)
 
 
 def label_values(data: LabelledSequences, where: str) -> list[float]:
-    """Return labels that are numbers as numbers.
+    """Return numeric labels as floats.
 
     Raises
     ------
     DataError
-        If one is none; the message names its record.
+        If a label is not a number; the message names its record.
     """
     values = []
     for name, label in zip(data.names, data.labels, strict=True):
@@ -117,42 +117,42 @@ def label_values(data: LabelledSequences, where: str) -> list[float]:
 
 
 def table_separator(path: str | Path) -> str | None:
-    """Return what parts the columns if the name is that of a table, else None."""
+    """Return the column separator of a table, by its file name; None if it is no table."""
     suffixes = [s.lower() for s in Path(path).suffixes]
     if suffixes and suffixes[-1] in {".gz", ".bgz"}:
         suffixes.pop()
-    return _TABLES.get(suffixes[-1]) if suffixes else None
+    return _SEPARATORS.get(suffixes[-1]) if suffixes else None
 
 
-def read_table(path: str | Path, with_labels: bool = True) -> LabelledSequences:
+def read_sequence_table(path: str | Path, with_labels: bool = True) -> LabelledSequences:
     """Read a table of sequences and labels: columns of those names, or the first two.
 
     Raises
     ------
     DataError
-        If the table is empty, a row lacks a column, or a letter is no DNA; the message names
+        If the table is empty, a row lacks a column, or a letter is not IUPAC; the message names
         file and line.
     """
     where = source_name(path)
-    out = LabelledSequences([], [], [])
+    data = LabelledSequences([], [], [])
     columns: tuple[int, int] | None = None
     for number, cells in _rows(path, table_separator(path) or ","):
         if columns is None:
             columns = _columns(cells)
-            if _titles(cells) & (_SEQUENCE_TITLES | _LABEL_TITLES):
+            if {cell.strip().lower() for cell in cells} & (_SEQUENCE_TITLES | _LABEL_TITLES):
                 continue
         if max(columns[0], columns[1] if with_labels else 0) >= len(cells):
             raise DataError(
                 f"{where}, line {number}: {len(cells)} column(s); a row needs sequence and label"
             )
         encode(cells[columns[0]].strip(), f"{where}, line {number}")
-        out.names.append(str(len(out.names) + 1))
-        out.sequences.append(cells[columns[0]].strip())
+        data.names.append(str(len(data.names) + 1))
+        data.sequences.append(cells[columns[0]].strip())
         if with_labels:
-            out.labels.append(_label(cells[columns[1]], f"{where}, line {number}"))
-    if not out.sequences:
+            data.labels.append(_label(cells[columns[1]], f"{where}, line {number}"))
+    if not data.sequences:
         raise DataError(f"{where} is empty; a table needs rows of sequence and label")
-    return out
+    return data
 
 
 def read_labels(path: str | Path) -> dict[str, str]:
@@ -161,7 +161,7 @@ def read_labels(path: str | Path) -> dict[str, str]:
     Raises
     ------
     DataError
-        If the table is empty, a line has not two columns, or an id stands there twice.
+        If the table is empty, a line has fewer than two columns, or an id occurs twice.
     """
     where = source_name(path)
     labels: dict[str, str] = {}
@@ -169,15 +169,15 @@ def read_labels(path: str | Path) -> dict[str, str]:
     for number, cells in _rows(path, "\t"):
         if len(cells) < 2:
             raise DataError(
-                f"{where}, line {number}: {cells[0]!r} stands alone; write id, a tab, and the label"
+                f"{where}, line {number}: {cells[0]!r} has no label; write id, a tab, and the label"
             )
         name, label = cells[0].strip(), _label(cells[1], f"{where}, line {number}")
-        titles = first and name.lower() in _ID_TITLES and label.lower() in _LABEL_TITLES
+        is_title = first and name.lower() in _ID_TITLES and label.lower() in _LABEL_TITLES
         first = False
-        if titles:
+        if is_title:
             continue
         if name in labels:
-            raise DataError(f"{where}, line {number}: id {name!r} stands there twice")
+            raise DataError(f"{where}, line {number}: id {name!r} occurs twice")
         labels[name] = label
     if not labels:
         raise DataError(f"{where} is empty; it needs lines of id, a tab, and the label")
@@ -190,7 +190,7 @@ def match_labels(records: Sequence[FastaRecord], path: str | Path) -> list[str]:
     Warns
     -----
     UserWarning
-        If the table names ids that no record has.
+        If the table contains ids that no record has.
 
     Raises
     ------
@@ -207,16 +207,15 @@ def match_labels(records: Sequence[FastaRecord], path: str | Path) -> list[str]:
     unknown = table.keys() - {record.name for record in records}
     if unknown:
         warnings.warn(
-            f"{source_name(path)}: {len(unknown)} id(s) belong to no record, "
-            f"{min(unknown)!r} among them",
+            f"{source_name(path)}: {len(unknown)} id(s) match no record, {min(unknown)!r} first",
             UserWarning,
             stacklevel=2,
         )
     return [table[record.name] for record in records]
 
 
-def _from_headers(records: Sequence[FastaRecord], path: str | Path) -> list[str]:
-    """Return the labels that stand in the headers."""
+def _header_labels(records: Sequence[FastaRecord], path: str | Path) -> list[str]:
+    """Return the labels written in the headers."""
     labels = []
     for record in records:
         if record.label is None:
@@ -229,7 +228,7 @@ def _from_headers(records: Sequence[FastaRecord], path: str | Path) -> list[str]
 
 
 def _rows(path: str | Path, separator: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the rows of a table that hold anything, with the number of their line."""
+    """Yield the rows of a table that are not blank, with their line numbers."""
     where = source_name(path)
     with open_text(path) as handle:
         reader = csv.reader((line for _, line in text_lines(handle, where)), delimiter=separator)
@@ -241,13 +240,8 @@ def _rows(path: str | Path, separator: str) -> Iterator[tuple[int, list[str]]]:
             raise DataError(f"{where}, line {reader.line_num}: {error}") from error
 
 
-def _titles(cells: Sequence[str]) -> set[str]:
-    """Return the cells as titles of columns."""
-    return {cell.strip().lower() for cell in cells}
-
-
 def _columns(cells: Sequence[str]) -> tuple[int, int]:
-    """Return the places of sequence and label, by title or else the first two."""
+    """Return the column numbers of sequence and label, by title or else the first two."""
     titles = [cell.strip().lower() for cell in cells]
     sequence = next((i for i, title in enumerate(titles) if title in _SEQUENCE_TITLES), 0)
     label = next((i for i, title in enumerate(titles) if title in _LABEL_TITLES), 1)
@@ -255,7 +249,7 @@ def _columns(cells: Sequence[str]) -> tuple[int, int]:
 
 
 def _label(cell: str, where: str) -> str:
-    """Return a label, refusing an empty one."""
+    """Return a label, stripped; raise if it is empty."""
     if not cell.strip():
         raise DataError(f"{where}: the label is empty")
     return cell.strip()

@@ -1,4 +1,4 @@
-"""Stretches of a genome, cut out of its records while they are read once."""
+"""Extract intervals of a genome from its records in one pass over the file."""
 
 from __future__ import annotations
 
@@ -9,83 +9,86 @@ from typing import NamedTuple
 import numpy as np
 
 from titans_seq.dna.alphabet import Codes
-from titans_seq.dna.reading.pieces import Piece
+from titans_seq.dna.reading.records import RecordPiece
 from titans_seq.exceptions import DataError
 
 
 class Span(NamedTuple):
-    """A stretch of a record."""
+    """A half-open interval of a record, counted from 0."""
 
     start: int
-    """Letters of the record before it."""
-
     end: int
-    """Place behind its last letter."""
 
     key: int
-    """What the caller knows it by."""
+    """Identifier that the caller gives it."""
 
 
-def cut(
-    pieces: Iterable[Piece], wanted: Mapping[str, Sequence[Span]], where: str
+def extract_spans(
+    pieces: Iterable[RecordPiece], spans_by_record: Mapping[str, Sequence[Span]], where: str
 ) -> Iterator[tuple[int, Codes]]:
-    """Yield the key and the codes of each span that lies in a record, as its end is read.
+    """Yield the key and the codes of each span, as soon as its end is read.
 
-    Of a span that reaches beyond its record comes what is there, which may be nothing. Memory
-    grows with the longest stretch that unfinished spans cover, not with the record.
+    A span that reaches beyond its record is cut at the record's end, and may be empty. Memory
+    grows with the longest stretch that incomplete spans cover, not with the record.
 
     Parameters
     ----------
     pieces
         The genome.
-    wanted
+    spans_by_record
         Spans by name of record.
     where
-        What to call the genome in an error.
+        Name of the genome in error messages.
 
     Raises
     ------
     DataError
-        If two records have a name that is asked for.
+        If two records have a name for which there are spans.
     """
     seen: set[str] = set()
-    cutter = _Cutter([])
+    extractor = _SpanExtractor([])
     for piece in pieces:
         if not piece.start:
             name = piece.head.name
             if name in seen:
-                raise DataError(f"{where}: two records are called {name!r}; spans need one")
-            spans = wanted.get(name, ())
+                raise DataError(
+                    f"{where}: two records are called {name!r}; names in intervals and variants "
+                    "must be unique"
+                )
+            spans = spans_by_record.get(name, ())
             if spans:
                 seen.add(name)
-            cutter = _Cutter(spans)
-        yield from cutter.read(piece)
+            extractor = _SpanExtractor(spans)
+        yield from extractor.read(piece)
 
 
-class _Cutter:
-    """Spans of one record, and as much of it as they still need."""
+class _SpanExtractor:
+    """Extracts the spans of one record; buffers only letters that open spans still need."""
 
     def __init__(self, spans: Sequence[Span]) -> None:
-        self.waiting = sorted(spans, reverse=True)
-        self.open: list[tuple[int, Span]] = []
-        self.held: Codes = np.empty(0, np.uint8)
-        self.first = 0
+        self.pending = sorted(spans, reverse=True)  # next to begin last
+        self.open: list[tuple[int, Span]] = []  # a heap by end
+        self.buffer: Codes = np.empty(0, np.uint8)
+        self.buffer_start = 0
 
-    def read(self, piece: Piece) -> Iterator[tuple[int, Codes]]:
-        """Take in a piece, and yield what is whole now."""
-        if not self.waiting and not self.open:
+    def read(self, piece: RecordPiece) -> Iterator[tuple[int, Codes]]:
+        """Add a piece to the buffer, and yield the spans that it completes."""
+        if not self.pending and not self.open:
             return
-        here = piece.start + len(piece.codes)
-        if not len(self.held):
-            self.first = piece.start
-        self.held = np.concatenate([self.held, piece.codes]) if len(self.held) else piece.codes
-        while self.waiting and (piece.ends or self.waiting[-1].start < here):
-            span = self.waiting.pop()
+        position = piece.start + len(piece.codes)
+        if not len(self.buffer):
+            self.buffer_start = piece.start
+        self.buffer = (
+            np.concatenate([self.buffer, piece.codes]) if len(self.buffer) else piece.codes
+        )
+        while self.pending and (piece.ends or self.pending[-1].start < position):
+            span = self.pending.pop()
             heapq.heappush(self.open, (span.end, span))
-        while self.open and (piece.ends or self.open[0][0] <= here):
+        while self.open and (piece.ends or self.open[0][0] <= position):
             _, span = heapq.heappop(self.open)
-            begin = max(span.start - self.first, 0)
-            yield span.key, self.held[begin : max(span.end - self.first, 0)].copy()
-        needed = min((span.start for _, span in self.open), default=here)
-        self.held = self.held[needed - self.first :]
-        self.first = needed
+            begin = max(span.start - self.buffer_start, 0)
+            yield span.key, self.buffer[begin : max(span.end - self.buffer_start, 0)].copy()
+        # Drop the letters before the first open span.
+        needed_from = min((span.start for _, span in self.open), default=position)
+        self.buffer = self.buffer[needed_from - self.buffer_start :]
+        self.buffer_start = needed_from

@@ -1,1 +1,1 @@
-"""Records of any length through a fitted model at constant memory, and what is said of them."""
+"""Predictions along records of any length, in constant memory, and their output formats."""

@@ -1,9 +1,9 @@
-"""A memory that is carried along a record, from window to window.
+"""Carry the state of the memory along a record, from window to window.
 
-The network reads windows as it always does, but its backbone takes them for one sequence: the
-tokens of a batch of windows are read one after another, from the state that the batch before
-left. Each letter is read once, the state has constant size, and the batches in which windows
-come change nothing.
+The network reads windows as usual, but its backbone treats them as one sequence: the tokens of a
+batch of windows are concatenated and read from the state that the batch before left. Each letter
+is read once, the state has constant size, and the result does not depend on how windows are
+batched.
 """
 
 from __future__ import annotations
@@ -28,38 +28,38 @@ Estimator = TypeVar("Estimator")
 
 
 class CarriedBackbone(nn.Module):
-    """A backbone whose batches are parts of one sequence.
+    """A backbone that treats consecutive batches of windows as one sequence.
 
     Parameters
     ----------
     backbone
-        What reads.
+        Backbone of the fitted network.
     strands
-        Calls that a batch of windows comes in: one for each strand, in the same order every
-        time. Each strand has a state of its own. The other strand's windows come in the
-        order of the first's, each turned by itself.
-    heard
-        What the backbone's memories report.
+        Calls per batch of windows: one for each strand, always in the same order. Each strand
+        has its own state. Windows of the reverse strand are reverse-complemented one by one
+        and stay in forward order.
+    recorder
+        Records the surprise of the backbone's memories.
     """
 
-    def __init__(self, backbone: TitansBackbone, strands: int, heard: Surprise) -> None:
+    def __init__(self, backbone: TitansBackbone, strands: int, recorder: Surprise) -> None:
         super().__init__()
         self.backbone = backbone
-        self.heard = heard
+        self.recorder = recorder
         self.states: list[StackState | None] = [None] * strands
         self.calls = 0
         self.surprises: list[npt.NDArray[np.float64]] = []
 
-    def begin(self) -> None:
-        """Forget what was read: another record begins."""
+    def reset(self) -> None:
+        """Reset the states at the beginning of a record."""
         self.states = [None] * len(self.states)
         self.calls = 0
 
     def take_surprise(self, windows: int) -> npt.NDArray[np.float64]:
-        """Return the mean surprise of the first strand in each window read since the last call."""
-        found = np.concatenate(self.surprises) if self.surprises else np.full(windows, np.nan)
+        """Return the mean surprise of the forward strand in each window since the last call."""
+        surprise = np.concatenate(self.surprises) if self.surprises else np.full(windows, np.nan)
         self.surprises = []
-        return found
+        return surprise
 
     def forward(
         self,
@@ -68,29 +68,29 @@ class CarriedBackbone(nn.Module):
         *,
         keep_state: bool = False,
     ) -> tuple[Float[Tensor, "batch time dim"], None]:
-        """Read the windows of a batch one after another, going on from the last batch."""
+        """Read the windows of a batch as one sequence that continues the last batch."""
         strand = self.calls % len(self.states)
         self.calls += 1
         state = self.states[strand]
         if state is not None:
             state = state.to(tokens.device)
-        sequence = tokens[mask].unsqueeze(0)
-        out, self.states[strand] = self.backbone(sequence, state)
-        losses = self.heard.take(sequence.shape[1])
+        sequence = tokens[mask].unsqueeze(0)  # (1, tokens of all windows, dim), padding dropped
+        output, self.states[strand] = self.backbone(sequence, state)
+        losses = self.recorder.take(sequence.shape[1])
         if strand == 0 and losses is not None:
-            parts = losses[0].double().cpu().split(mask.sum(dim=1).tolist())
-            self.surprises.append(np.array([float(part.mean()) for part in parts]))
-        answer = torch.zeros_like(tokens)
-        answer[mask] = out[0].to(answer.dtype)
-        return answer, None
+            by_window = losses[0].double().cpu().split(mask.sum(dim=1).tolist())
+            self.surprises.append(np.array([float(window.mean()) for window in by_window]))
+        windows = torch.zeros_like(tokens)
+        windows[mask] = output[0].to(windows.dtype)
+        return windows, None
 
 
 @contextmanager
 def carrying(estimator: Estimator) -> Iterator[tuple[Estimator, CarriedBackbone]]:
-    """Give a twin of a fitted estimator whose memory is carried from call to call.
+    """Give a copy of a fitted estimator whose memory is carried from call to call.
 
-    The twin shares the weights; the estimator itself stays as it was. Sequences of one call
-    must be of one length, for then they are read in their order.
+    The copy shares the weights; the estimator itself is unchanged. All sequences of a call must
+    have one length, because only then are they read in the order given.
 
     Raises
     ------
@@ -100,19 +100,21 @@ def carrying(estimator: Estimator) -> Iterator[tuple[Estimator, CarriedBackbone]
     original: Any = estimator
     backbone = original.network_.titans.backbone
     if backbone.config.bidirectional:
-        raise ConfigError("carry: this model reads windows in both directions; leave carry out")
+        raise ConfigError(
+            "carry=True needs a causal model; this one reads windows in both directions"
+        )
     strands = 2 if original.network_.config.strands in ("average", "equivariant") else 1
-    with listening(backbone) as heard:
-        carried = CarriedBackbone(backbone, strands, heard)
+    with listening(backbone) as recorder:
+        carried = CarriedBackbone(backbone, strands, recorder)
         twin = copy.copy(original)
-        twin.network_ = _shallow(original.network_)
-        twin.network_.titans = _shallow(original.network_.titans)
+        twin.network_ = _shallow_copy(original.network_)
+        twin.network_.titans = _shallow_copy(original.network_.titans)
         twin.network_.titans.backbone = carried
         yield twin, carried
 
 
-def _shallow(module: nn.Module) -> Any:
-    """Return a module with the same parts, of which some may then be exchanged."""
+def _shallow_copy(module: nn.Module) -> Any:
+    """Return a copy of a module that shares its submodules, but lets them be replaced."""
     twin = copy.copy(module)
     twin._modules = dict(module._modules)
     return twin

@@ -1,4 +1,4 @@
-"""Intervals of a genome: BED in, each interval's sequence predicted."""
+"""Predictions for the intervals of a BED file."""
 
 from __future__ import annotations
 
@@ -10,15 +10,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from titans_seq.dna.alphabet import Codes, reverse_complement
-from titans_seq.dna.reading.checked import CheckedFasta
+from titans_seq.dna.reading.records import CheckedFasta
 from titans_seq.dna.reading.sources import open_text, source_name, text_lines
-from titans_seq.dna.reading.spans import Span, cut
-from titans_seq.dna.streaming.answers import Answers, ask, join_answers
-from titans_seq.dna.streaming.stream import BATCH_LETTERS
+from titans_seq.dna.reading.spans import Span, extract_spans
+from titans_seq.dna.streaming.predictions import (
+    SequencePredictions,
+    concatenate_predictions,
+    letter_batches,
+    predict_sequences,
+)
 from titans_seq.exceptions import DataError
 
-_TALK = ("#", "track", "browser")
-STRANDS = ("+", "-", ".")
+_HEADER_LINES = ("#", "track", "browser")
+_BED_STRANDS = ("+", "-", ".")
 
 
 class Interval(NamedTuple):
@@ -38,58 +42,56 @@ def read_bed(path: str | os.PathLike[str]) -> list[Interval]:
     Raises
     ------
     DataError
-        If the file cannot be read, holds no interval, or a line is not one; the message names
-        file and line.
+        If the file cannot be read, contains no interval, or a line is invalid; the message
+        names file and line.
     """
     where = source_name(path)
     with open_text(path) as handle:
-        found = [
+        intervals = [
             _interval(line.rstrip("\n"), number, where)
             for number, line in text_lines(handle, where)
-            if line.strip() and not line.startswith(_TALK)
+            if line.strip() and not line.startswith(_HEADER_LINES)
         ]
-    if not found:
+    if not intervals:
         raise DataError(f"{where} is empty; BED needs lines of chrom, start and end")
-    return found
+    return intervals
 
 
 def _interval(text: str, number: int, where: str) -> Interval:
     """Return the interval of one line."""
     cells = text.split("\t") if "\t" in text else text.split()
-    place = f"{where}, line {number}"
+    where = f"{where}, line {number}"
     if len(cells) < 3:
-        raise DataError(f"{place}: {len(cells)} column(s); BED needs chrom, start and end")
+        raise DataError(f"{where}: {len(cells)} column(s); BED needs chrom, start and end")
     try:
         start, end = int(cells[1]), int(cells[2])
     except ValueError:
         raise DataError(
-            f"{place}: start {cells[1]!r} and end {cells[2]!r} must be whole numbers"
+            f"{where}: start {cells[1]!r} and end {cells[2]!r} must be integers"
         ) from None
     if not 0 <= start < end:
-        raise DataError(f"{place}: start {start} and end {end}; 0 <= start < end is right")
+        raise DataError(f"{where}: start {start} and end {end}; must be 0 <= start < end")
     strand = cells[5].strip() if len(cells) > 5 else "."
-    if strand not in STRANDS:
-        raise DataError(f"{place}: strand {strand!r} must be one of {' '.join(STRANDS)}")
+    if strand not in _BED_STRANDS:
+        raise DataError(f"{where}: strand {strand!r} must be one of {' '.join(_BED_STRANDS)}")
     return Interval(cells[0], start, end, cells[3] if len(cells) > 3 else "", strand, number)
 
 
 def predict_intervals(
     estimator: Any, genome: CheckedFasta, intervals: list[Interval], where: str
-) -> Answers:
-    """Return the answer for each interval.
-
-    An interval on the ``-`` strand is read as its reverse complement.
+) -> SequencePredictions:
+    """Return the prediction for each interval; ``-`` intervals are reverse-complemented.
 
     Parameters
     ----------
     estimator
-        A fitted one.
+        A fitted classifier or regressor.
     genome
-        Read once, at memory that does not grow with it.
+        Read once, in memory that does not grow with it.
     intervals
         In any order.
     where
-        What to call the intervals in an error.
+        Name of the BED file in error messages.
 
     Raises
     ------
@@ -97,41 +99,29 @@ def predict_intervals(
         If the genome has no record of an interval's name, or it ends before the interval does.
     """
     spans: dict[str, list[Span]] = defaultdict(list)
-    for index, one in enumerate(intervals):
-        spans[one.chrom].append(Span(one.start, one.end, index))
+    for index, interval in enumerate(intervals):
+        spans[interval.chrom].append(Span(interval.start, interval.end, index))
     order: list[int] = []
-    answers: list[Answers] = []
+    predictions: list[SequencePredictions] = []
     seen = np.zeros(len(intervals), dtype=bool)
 
     def sequences() -> Iterator[tuple[int, Codes]]:
-        for index, codes in cut(genome.pieces(), spans, genome.where):
-            one = intervals[index]
-            if len(codes) < one.end - one.start:
+        for index, codes in extract_spans(genome.pieces(), spans, genome.where):
+            interval = intervals[index]
+            if len(codes) < interval.end - interval.start:
                 raise DataError(
-                    f"{where}, line {one.line}: {one.chrom}:{one.start}-{one.end} reaches "
-                    f"beyond the record's end in {genome.where}"
+                    f"{where}, line {interval.line}: {interval.chrom}:{interval.start}-"
+                    f"{interval.end} extends beyond the end of the record in {genome.where}"
                 )
             seen[index] = True
-            yield index, reverse_complement(codes) if one.strand == "-" else codes
+            yield index, reverse_complement(codes) if interval.strand == "-" else codes
 
-    for batch in batches(sequences()):
+    for batch in letter_batches(sequences(), lambda item: len(item[1])):
         order.extend(index for index, _ in batch)
-        answers.append(ask(estimator, [codes for _, codes in batch]))
+        predictions.append(predict_sequences(estimator, [codes for _, codes in batch]))
     if not seen.all():
-        one = intervals[int(np.argmin(seen))]
-        raise DataError(f"{where}, line {one.line}: {genome.where} has no record {one.chrom!r}")
-    return join_answers(answers, order)
-
-
-def batches(sequences: Iterator[tuple[int, Codes]]) -> Iterator[list[tuple[int, Codes]]]:
-    """Yield numbered sequences in batches of enough letters to be worth a call."""
-    batch: list[tuple[int, Codes]] = []
-    letters = 0
-    for one in sequences:
-        batch.append(one)
-        letters += len(one[1])
-        if letters >= BATCH_LETTERS:
-            yield batch
-            batch, letters = [], 0
-    if batch:
-        yield batch
+        missing = intervals[int(np.argmin(seen))]
+        raise DataError(
+            f"{where}, line {missing.line}: {genome.where} has no record {missing.chrom!r}"
+        )
+    return concatenate_predictions(predictions, order)

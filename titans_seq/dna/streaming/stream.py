@@ -1,4 +1,4 @@
-"""Predictions along records of any length, at constant memory."""
+"""Predictions along records of any length, in windows, in constant memory."""
 
 from __future__ import annotations
 
@@ -7,164 +7,210 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from sklearn.utils.validation import check_is_fitted
+import numpy as np
+import numpy.typing as npt
 
-from titans_seq.dna.reading.checked import CheckedFasta, OnError, checked_fasta
-from titans_seq.dna.reading.pieces import Piece
-from titans_seq.dna.streaming.answers import Answers, Values, ask
+from titans_seq.dna.alphabet import Codes
+from titans_seq.dna.reading.records import (
+    CheckedFasta,
+    OnError,
+    RecordHeader,
+    RecordPiece,
+    checked_fasta,
+)
 from titans_seq.dna.streaming.carry import CarriedBackbone, carrying
-from titans_seq.dna.streaming.tiles import Grid, Window, tile
-from titans_seq.exceptions import DataError
+from titans_seq.dna.streaming.predictions import (
+    SequencePredictions,
+    letter_batches,
+    predict_sequences,
+)
+from titans_seq.exceptions import ConfigError, DataError
 from titans_seq.training import shared_map
 
-BATCH_LETTERS = 1 << 14
-"""Letters that are predicted in one call, about: activations of more leave the cache."""
+MAX_UNWINDOWED = 200_000
+"""Letters of the longest record that is read without windows."""
 
-MAX_WHOLE = 200_000
-"""Letters of a record, at most, that is read without windows."""
+
+class RecordWindow(NamedTuple):
+    """A window of a record."""
+
+    head: RecordHeader
+
+    start: int
+    """Position of its first letter in the record, from 0."""
+
+    codes: Codes
+
+    @property
+    def end(self) -> int:
+        """Position after its last letter, from 0."""
+        return self.start + len(self.codes)
+
+
+class WindowGrid(NamedTuple):
+    """Positions of windows along a record.
+
+    Windows begin at 0, ``stride``, twice that, and so on, until one reaches the end of the
+    record; the last may be shorter. Without a window length, a record is one window.
+    """
+
+    window: int | None
+    stride: int
+
+    carry: bool = False
+    """Whether the state of the memory is carried from window to window."""
+
+    @classmethod
+    def checked(
+        cls, window: int | None, stride: int | None = None, *, carry: bool = False
+    ) -> WindowGrid:
+        """Return a valid grid; the stride is the window by default.
+
+        Raises
+        ------
+        ConfigError
+            If a number is below 1, there is a stride or a carried memory without a window, or
+            a carried memory would read letters twice or not at all.
+        """
+        if window is None:
+            if stride is not None or carry:
+                raise ConfigError(f"{'carry' if carry else f'stride={stride}'} needs a window")
+            return cls(None, 1)
+        if carry and stride not in (None, window):
+            raise ConfigError(
+                f"stride={stride}: a carried memory reads each letter once, so the stride must be "
+                f"the window, {window}"
+            )
+        for name, value in (("window", window), ("stride", stride)):
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} must be at least 1, got {value}")
+        return cls(window, window if stride is None else stride, carry)
 
 
 class WindowPrediction(NamedTuple):
-    """What an estimator says of one window."""
+    """Prediction for one window."""
 
     record: str
     """Name of the record: the first word of its header."""
 
     start: int
-    """Letters of the record before the window."""
+    """Position of the window's first letter in the record, from 0."""
 
     end: int
-    """Place behind the window's last letter, counted from 0."""
+    """Position after the window's last letter, from 0."""
 
     label: Any
-    """As ``predict`` gives it, several parted by ``;``; None of a regressor."""
+    """As returned by ``predict``, several joined by ``;``; None of a regressor."""
 
-    values: Values
+    values: npt.NDArray[np.float64]
     """Probability of each class, as in ``classes_``; or of a regressor, its values."""
 
     surprise: float | None
     """Mean surprise of the memory in the window; None unless it is carried."""
 
 
-class Predictions(NamedTuple):
-    """What an estimator says of windows that follow one another."""
+class WindowPredictions(NamedTuple):
+    """Predictions for consecutive windows."""
 
-    windows: list[Window]
+    windows: list[RecordWindow]
 
-    answers: Answers
+    predictions: SequencePredictions
 
-    surprise: Values | None
+    surprise: npt.NDArray[np.float64] | None
     """Mean surprise of the memory in each window; None unless it is carried."""
 
     def rows(self) -> Iterator[WindowPrediction]:
-        """Yield one row a window."""
-        labels = self.answers.labels
+        """Yield the prediction for each window."""
+        labels = self.predictions.labels
         for index, window in enumerate(self.windows):
             yield WindowPrediction(
                 window.head.name,
                 window.start,
                 window.end,
                 None if labels is None else labels[index],
-                self.answers.values[index],
+                self.predictions.values[index],
                 None if self.surprise is None else float(self.surprise[index]),
             )
 
 
-class StreamMixin:
-    """What estimators do with records of any length."""
-
-    def predict_stream(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        window: int | None = None,
-        stride: int | None = None,
-        carry: bool = False,
-        on_error: OnError = "stop",
-        refused: str | os.PathLike[str] | None = None,
-    ) -> Iterator[WindowPrediction]:
-        """Yield a prediction for each window of each record of a FASTA file.
-
-        Memory does not grow with the length of a record. The whole file is read, and refused
-        if need be, before the first row comes.
-
-        Parameters
-        ----------
-        path
-            File, packed by gzip or bgzip or not; ``-`` is standard input.
-        window
-            Letters of a window; None: each record is one, of 200,000 letters at most.
-        stride
-            Letters from one window's begin to the next's; None: the window's own length. Every
-            window that begins before the last reaches the record's end is read; the last may
-            be shorter.
-        carry
-            Carry the memory along a record, from window to window, instead of beginning anew
-            in each. Windows may not overlap, so there is no stride.
-        on_error
-            ``stop`` at a record that is refused, or ``skip`` it.
-        refused
-            FASTA file for skipped records, see
-            :func:`titans_seq.dna.reading.checked.checked_fasta`.
-
-        Raises
-        ------
-        DataError
-            If the file is refused, or a record of it and ``on_error`` is ``stop``.
-        ConfigError
-            If the windows cannot be as asked for.
-        """
-        check_is_fitted(self)
-        grid = Grid.of(window, stride, carry=carry)
-
-        def rows() -> Iterator[WindowPrediction]:
-            with checked_fasta(path, on_error=on_error, refused=refused) as source:
-                check_lengths(source, grid)
-                for predictions in predict_pieces(self, source.pieces(), grid):
-                    yield from predictions.rows()
-
-        return rows()
+def cut_windows(pieces: Iterable[RecordPiece], grid: WindowGrid) -> Iterator[RecordWindow]:
+    """Yield the windows of each record in order, buffering only the letters still needed."""
+    buffer = np.empty(0, np.uint8)
+    start = end = 0  # start of the next window; end of the last one
+    for piece in pieces:
+        if not piece.start:
+            buffer, start, end = piece.codes, 0, 0
+        elif len(piece.codes):
+            buffer = np.concatenate([buffer, piece.codes]) if len(buffer) else piece.codes
+        position = piece.start + len(piece.codes)  # letters of the record read so far
+        buffer_start = position - len(buffer)
+        window = position + 1 if grid.window is None else grid.window
+        while start + window <= position:
+            end = start + window
+            yield RecordWindow(piece.head, start, buffer[start - buffer_start : end - buffer_start])
+            start += grid.stride
+        buffer = buffer[min(start - buffer_start, len(buffer)) :]
+        # A shorter last window, unless the one before already reached the end.
+        if piece.ends and end < position and start < position:
+            yield RecordWindow(piece.head, start, buffer)
 
 
-def check_lengths(source: CheckedFasta, grid: Grid) -> None:
-    """Refuse a long record if there are no windows to part it.
+def check_lengths(source: CheckedFasta, grid: WindowGrid) -> None:
+    """Raise if a record is too long to be read without windows.
 
     Raises
     ------
     DataError
-        If there is no window, and a record has more than ``MAX_WHOLE`` letters.
+        If there is no window, and a record has more than ``MAX_UNWINDOWED`` letters.
     """
-    letters, name = source.survey.longest
-    if grid.window is None and letters > MAX_WHOLE:
+    letters, name = source.summary.longest
+    if grid.window is None and letters > MAX_UNWINDOWED:
         raise DataError(
-            f"{source.where}, record {name}: {letters:,} letters are more than {MAX_WHOLE:,}; "
-            "read it in windows (window=N; --window N)"
+            f"{source.where}, record {name}: {letters:,} letters are more than "
+            f"{MAX_UNWINDOWED:,}; read it in windows (window=N; --window N)"
         )
 
 
-def predict_pieces(estimator: Any, pieces: Iterable[Piece], grid: Grid) -> Iterator[Predictions]:
-    """Yield predictions of windows along records that come in pieces, in their order."""
-    windows = tile(pieces, grid)
+def predict_file(
+    estimator: Any,
+    path: str | os.PathLike[str],
+    grid: WindowGrid,
+    *,
+    on_error: OnError,
+    refused: str | os.PathLike[str] | None,
+) -> Iterator[WindowPrediction]:
+    """Yield the prediction for each window of each record of a FASTA file."""
+    with checked_fasta(path, on_error=on_error, refused=refused) as source:
+        check_lengths(source, grid)
+        for predictions in predict_pieces(estimator, source.pieces(), grid):
+            yield from predictions.rows()
+
+
+def predict_pieces(
+    estimator: Any, pieces: Iterable[RecordPiece], grid: WindowGrid
+) -> Iterator[WindowPredictions]:
+    """Yield the predictions for windows along records that are read in pieces, in order."""
+    windows = cut_windows(pieces, grid)
     if grid.carry:
         return predict_carried(estimator, windows)
     return predict_windows(estimator, windows)
 
 
-def predict_windows(estimator: Any, windows: Iterable[Window]) -> Iterator[Predictions]:
-    """Yield predictions of windows in their order, each window by itself."""
+def predict_windows(estimator: Any, windows: Iterable[RecordWindow]) -> Iterator[WindowPredictions]:
+    """Yield the predictions for independent windows, in order."""
     yield from shared_map(lambda batch: _predict(estimator, batch), _batches(windows))
 
 
-def predict_carried(estimator: Any, windows: Iterable[Window]) -> Iterator[Predictions]:
-    """Yield predictions of windows that do not overlap, the memory carried from one to the next.
+def predict_carried(estimator: Any, windows: Iterable[RecordWindow]) -> Iterator[WindowPredictions]:
+    """Yield the predictions for windows that do not overlap, with the memory carried along.
 
-    The memory begins anew with each record.
+    The memory is reset at the beginning of each record.
     """
     with carrying(estimator) as (twin, memory):
         for _, record in groupby(windows, lambda window: window.head.number):
-            memory.begin()
+            memory.reset()
             for batch in _batches(record):
-                # A call takes windows of one length: only the last may differ.
+                # All windows of a call must have one length: only the last may differ.
                 split = len(batch) - (len(batch[-1].codes) != len(batch[0].codes))
                 yield from (
                     _predict(twin, part, memory) for part in (batch[:split], batch[split:]) if part
@@ -172,23 +218,13 @@ def predict_carried(estimator: Any, windows: Iterable[Window]) -> Iterator[Predi
 
 
 def _predict(
-    estimator: Any, windows: list[Window], memory: CarriedBackbone | None = None
-) -> Predictions:
-    """Return predictions of some windows."""
-    answers = ask(estimator, [window.codes for window in windows])
+    estimator: Any, windows: list[RecordWindow], memory: CarriedBackbone | None = None
+) -> WindowPredictions:
+    """Return the predictions for some windows."""
+    predictions = predict_sequences(estimator, [window.codes for window in windows])
     surprise = None if memory is None else memory.take_surprise(len(windows))
-    return Predictions(windows, answers, surprise)
+    return WindowPredictions(windows, predictions, surprise)
 
 
-def _batches(windows: Iterable[Window]) -> Iterator[list[Window]]:
-    """Yield windows in batches of enough letters to be worth a call."""
-    batch: list[Window] = []
-    letters = 0
-    for window in windows:
-        batch.append(window)
-        letters += len(window.codes)
-        if letters >= BATCH_LETTERS:
-            yield batch
-            batch, letters = [], 0
-    if batch:
-        yield batch
+def _batches(windows: Iterable[RecordWindow]) -> Iterator[list[RecordWindow]]:
+    return letter_batches(windows, lambda window: len(window.codes))

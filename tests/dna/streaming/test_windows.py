@@ -9,18 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from titans_seq.dna.reading.checked import checked_fasta
-from titans_seq.dna.reading.pieces import Head, Piece
-from titans_seq.dna.streaming.tiles import Grid, tile
+from titans_seq.dna.reading.records import RecordHeader, RecordPiece, checked_fasta
+from titans_seq.dna.streaming.stream import WindowGrid, cut_windows
 from titans_seq.exceptions import ConfigError
 
 
-def _pieces(records: list[np.ndarray], size: int) -> Iterator[Piece]:
+def _pieces(records: list[np.ndarray], size: int) -> Iterator[RecordPiece]:
     for number, codes in enumerate(records, start=1):
-        head = Head(number, f"r{number}", f"r{number}")
+        head = RecordHeader(number, f"r{number}", f"r{number}")
         for start in range(0, len(codes), size):
-            yield Piece(head, start, codes[start : start + size], False)
-        yield Piece(head, len(codes), codes[:0], True)
+            yield RecordPiece(head, start, codes[start : start + size], False)
+        yield RecordPiece(head, len(codes), codes[:0], True)
 
 
 def _records(lengths: list[int]) -> list[np.ndarray]:
@@ -41,7 +40,7 @@ def _wanted(length: int, window: int, stride: int) -> list[tuple[int, int]]:
 @pytest.mark.parametrize(("window", "stride"), [(1, 1), (5, 5), (5, 2), (5, 1), (5, 9), (64, 7)])
 def test_windows_lie_where_they_should(window: int, stride: int, size: int) -> None:
     records = _records([1, 4, 5, 6, 10, 11, 63, 64, 65, 200])
-    found = list(tile(_pieces(records, size), Grid.of(window, stride)))
+    found = list(cut_windows(_pieces(records, size), WindowGrid.checked(window, stride)))
     for number, codes in enumerate(records, start=1):
         own = [one for one in found if one.head.number == number]
         assert [(one.start, one.end) for one in own] == _wanted(len(codes), window, stride)
@@ -54,7 +53,7 @@ def test_windows_lie_where_they_should(window: int, stride: int, size: int) -> N
 @pytest.mark.parametrize("size", [1, 3, 1000])
 def test_without_a_window_a_record_is_one(size: int) -> None:
     records = _records([1, 4, 200])
-    found = list(tile(_pieces(records, size), Grid.of(None)))
+    found = list(cut_windows(_pieces(records, size), WindowGrid.checked(None)))
     assert [len(one.codes) for one in found] == [1, 4, 200]
     for one, codes in zip(found, records, strict=True):
         np.testing.assert_array_equal(one.codes, codes)
@@ -67,7 +66,9 @@ def test_memory_does_not_grow_with_the_record(tmp_path: Path) -> None:
         path.write_bytes(b">long\n" + (b"ACGTTGCA" * 10 + b"\n") * lines)
         tracemalloc.start()
         with checked_fasta(path) as source:
-            letters = sum(len(one.codes) for one in tile(source.pieces(), Grid.of(200)))
+            letters = sum(
+                len(one.codes) for one in cut_windows(source.pieces(), WindowGrid.checked(200))
+            )
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert letters == 80 * lines
@@ -80,8 +81,8 @@ def test_memory_does_not_grow_with_the_record(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ({"window": 0}, "window=0: at least 1"),
-        ({"window": 5, "stride": 0}, "stride=0: at least 1"),
+        ({"window": 0}, "window must be at least 1, got 0"),
+        ({"window": 5, "stride": 0}, "stride must be at least 1, got 0"),
         ({"window": None, "stride": 5}, "stride=5 needs a window"),
         ({"window": None, "carry": True}, "carry needs a window"),
         ({"window": 5, "stride": 2, "carry": True}, "stride=2: a carried memory reads each"),
@@ -89,4 +90,4 @@ def test_memory_does_not_grow_with_the_record(tmp_path: Path) -> None:
 )
 def test_windows_that_cannot_be_are_refused(words: dict[str, int], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        Grid.of(**words)
+        WindowGrid.checked(**words)
