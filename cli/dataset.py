@@ -40,7 +40,7 @@ def dataset() -> None:
 def list_command(data_dir: Path | None) -> None:
     """List all data sets, and whether their files are here."""
     from titans_seq.evaluation.cards.reading import list_cards, read_card
-    from titans_seq.evaluation.data.places import find_file
+    from titans_seq.evaluation.data.locations import find_file
     from titans_seq.evaluation.scores.report import text_table
 
     rows = []
@@ -68,7 +68,7 @@ def _left(rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
 def show(name: str, data_dir: Path | None) -> None:
     """Show the card of NAME: source, licence, citation, files, split, published results."""
     from titans_seq.evaluation.cards.reading import read_card
-    from titans_seq.evaluation.data.places import find_file
+    from titans_seq.evaluation.data.locations import find_file
 
     card = read_card(name)
     for field in ("name", "task", "summary", "source", "url", "licence", "citation"):
@@ -132,7 +132,7 @@ def fetch(name: str, data_dir: Path | None) -> None:
     _show(states)
     lacking = [one for one in states if one.state == "missing"]
     if lacking:
-        raise MissingDataError(lacking[0].words)
+        raise MissingDataError(lacking[0].message)
 
 
 @dataset.command()
@@ -157,14 +157,14 @@ def verify(name: str | None, data_dir: Path | None) -> None:
     states = [one for own in found.values() for one in own]
     wrong = [one for one in states if one.state == "wrong"]
     if wrong:
-        raise DataError(wrong[0].words)
+        raise DataError(wrong[0].message)
     missing = [one for one in states if one.state == "missing"]
     if name and missing:
-        raise MissingDataError(missing[0].words)
+        raise MissingDataError(missing[0].message)
 
 
 def _show(states: Sequence[FileState]) -> None:
     """Print one line a file."""
     for one in states:
-        words = f"  {one.words}" if one.state == "ok" and one.words else ""
+        words = f"  {one.message}" if one.state == "ok" and one.message else ""
         click.echo(f"  {one.state:<8} {one.file:<16} {one.path or '-'}{words}")

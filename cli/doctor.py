@@ -28,7 +28,7 @@ def doctor() -> None:
 
     Ends with exit code 5 if neither head can be used.
     """
-    from titans_seq.evaluation.data.places import cache_folder
+    from titans_seq.evaluation.data.locations import cache_folder
 
     _line("python", f"{platform.python_version()} on {platform.platform()}")
     for name in CORE:

@@ -10,7 +10,7 @@ import pytest
 
 from titans_seq.evaluation.cards.reading import card_folder, list_cards, read_card, read_recipe
 from titans_seq.evaluation.data.fetch import verify_dataset
-from titans_seq.evaluation.data.places import data_path
+from titans_seq.evaluation.data.locations import data_path
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = {

@@ -3,7 +3,7 @@ from .cards.recipes import RecipeCard
 from .cards.records import DatasetCard
 from .cards.splits import Borders, Split
 from .data.fetch import fetch_dataset, verify_dataset
-from .data.places import data_path
+from .data.locations import data_path
 from .demo.run import run_demo
 from .dna.assessment import (
     Assessment,

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from titans_seq.evaluation.cards.reading import read_card
-from titans_seq.evaluation.data.places import data_path
+from titans_seq.evaluation.data.locations import data_path
 from titans_seq.evaluation.dna.controls import (
     NearestRow,
     classification_controls,

@@ -8,7 +8,7 @@ import pytest
 from titans_seq.evaluation.cards.reading import read_card
 from titans_seq.evaluation.cards.recipes import RecipeCard
 from titans_seq.evaluation.cards.records import Competition, DataFile, DatasetCard
-from titans_seq.evaluation.data.places import data_path
+from titans_seq.evaluation.data.locations import data_path
 from titans_seq.evaluation.families.m4 import M4Head, read_rows
 from titans_seq.evaluation.families.registry import read_head
 from titans_seq.evaluation.forecasts.m4_rules import score_m4, score_m4_controls

@@ -167,7 +167,7 @@ def test_the_normalised_linear_control_is_at_the_level_of_the_trained_one(shared
 
 def test_nyc13_controls_are_those_of_its_card():
     from titans_seq.evaluation.cards.reading import read_card
-    from titans_seq.evaluation.data.places import data_path
+    from titans_seq.evaluation.data.locations import data_path
 
     card = read_card("nyc13")
     frame = pd.read_csv(data_path(card, "hourly"))

@@ -52,7 +52,7 @@ class DataFile:
     """Name, among the card's raw files, of what it is derived from."""
 
     made_by: str | None = None
-    """What derives it, see :mod:`titans_seq.evaluation.data.making`."""
+    """What derives it, see :mod:`titans_seq.evaluation.data.derive`."""
 
     def __post_init__(self) -> None:
         """Refuse paths that lead elsewhere, digests that are none, and files nobody can check."""

@@ -1,8 +1,9 @@
-"""One file over HTTP, against servers that cut, stall, lie, or know no ranges.
+"""Robust HTTP download of one file: retries, resumption by range, and a final check.
 
-:class:`Downloader` is a downloader in the sense of pooch: called with an address and a file to
-write to. It tries several times with growing pauses, goes on by range where a large file was
-cut, also when that was in another process, and hands over only what the check says is right.
+:class:`Downloader` is a pooch downloader, called with an address and a file to write to. It
+retries with growing pauses, resumes a large file that was cut (also one that an earlier process
+began), copes with servers that stall, lie about sizes or ignore ranges, and delivers only a file
+that passes the check.
 """
 
 from __future__ import annotations
@@ -20,80 +21,77 @@ import requests
 
 from titans_seq.exceptions import DataError, TitansSeqError
 
-BLOCK = 1 << 16
-RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
-"""Answers that may be another one in a moment."""
+_BLOCK = 1 << 16
+"""Bytes received at a time."""
+
+RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""Responses that may be transient."""
 
 LONGEST_PAUSE = 30.0
-"""Seconds to wait at most because a server asks for it."""
-
-Check = Callable[[Path], object]
-"""Raises ``DataError`` on a file that is not the one."""
-
-Progress = Callable[[int, int | None], None]
-"""Is told how many bytes there are, and how many there shall be."""
+"""Limit, in seconds, of a pause that a server asks for."""
 
 
-class FetchError(TitansSeqError):
-    """A file that did not come, and why."""
+class DownloadError(TitansSeqError):
+    """A download that failed."""
 
 
-class _TryAgainError(Exception):
-    """A fault that may pass; ``pause`` is what the server asks for, in seconds."""
+class _TransientError(Exception):
+    """A fault that may pass; ``pause`` is the delay that the server asks for, in seconds."""
 
-    def __init__(self, words: str, pause: float = 0.0) -> None:
-        super().__init__(words)
+    def __init__(self, message: str, pause: float = 0.0) -> None:
+        super().__init__(message)
         self.pause = pause
 
 
-class _DropError(_TryAgainError):
-    """What was kept cannot be gone on with."""
+class _PartUnusableError(_TransientError):
+    """The partial file cannot be resumed."""
 
 
-class _Answer(NamedTuple):
-    """What a response says about the bytes that follow."""
+class _BodyRange(NamedTuple):
+    """Which bytes of the file a response contains."""
 
-    begins: int
+    start: int
     total: int | None
+    """Size of the whole file; None if the server does not say."""
 
 
 @dataclass(kw_only=True)
 class Downloader:
-    """Fetches one address into one file; see the module."""
+    """Downloads one address into one file, see the module."""
 
     parts: Path
-    """Folder where the beginnings of large files wait to be gone on with."""
+    """Folder of partial downloads."""
 
-    check: Check
-    """What a file must stand before it is handed over."""
+    check: Callable[[Path], object]
+    """Raises ``DataError`` on a file that is not the expected one."""
 
     size: int | None = None
-    """Bytes that the file must have; None if that is not known."""
+    """Expected size in bytes; None if unknown."""
 
     attempts: int = 5
-    """Tries, the first counted; of these two may bring wrong bytes."""
+    """Limit of attempts; of these, two may deliver wrong bytes."""
 
     pause: float = 1.0
-    """Seconds before the second try; each later one waits twice as long as the one before."""
+    """Seconds before the second attempt; doubled before each further one."""
 
     timeout: tuple[float, float] = (10.0, 30.0)
     """Seconds to wait for a connection, and for the next bytes."""
 
     keep_above: int = 50_000_000
-    """Bytes from which on a beginning is kept, and gone on with by range."""
+    """Size in bytes from which a partial file is kept and resumed by range."""
 
-    progress: Progress | None = None
-    """Is told how far it is."""
+    progress: Callable[[int, int | None], None] | None = None
+    """Called with the number of bytes received so far, and the expected total."""
 
     def __call__(self, url: str, output_file: Any, pooch: Any = None) -> None:
-        """Fetch ``url`` into ``output_file``, whole and checked.
+        """Download ``url`` into ``output_file``, whole and checked.
 
         Raises
         ------
-        FetchError
-            If it did not come, after all tries, or the server refuses it.
+        DownloadError
+            If all attempts failed, or the server refuses the file.
         DataError
-            If what came is wrong, twice, each time from its first byte.
+            If two complete downloads did not pass the check.
         """
         part = self.parts / f"{hashlib.sha256(url.encode()).hexdigest()[:32]}.part"
         part.parent.mkdir(parents=True, exist_ok=True)
@@ -102,18 +100,19 @@ class Downloader:
             try:
                 resumed = self._get(url, part)
                 self.check(part)
-            except (_TryAgainError, requests.RequestException) as error:
-                if isinstance(error, _DropError):
+            except (_TransientError, requests.RequestException) as error:
+                if isinstance(error, _PartUnusableError):
                     _remove(part)
                 self._drop_if_small(part)
                 if attempt == self.attempts:
-                    raise FetchError(f"{_words(error)}, {attempt} times") from error
-                asked = getattr(error, "pause", 0.0)
-                time.sleep(max(self.pause * 2 ** (attempt - 1), min(asked, LONGEST_PAUSE)))
-            except OSError as error:  # a full disk has no name of its own
+                    raise DownloadError(f"{_describe(error)}, {attempt} times") from error
+                requested = min(getattr(error, "pause", 0.0), LONGEST_PAUSE)
+                time.sleep(max(self.pause * 2 ** (attempt - 1), requested))
+            except OSError as error:  # a full disk: the error itself has no file name
                 raise type(error)(error.errno, error.strerror, str(part)) from error
             except DataError:
                 _remove(part)
+                # A resumed file may mix two versions: only whole downloads count as wrong.
                 wrong += not resumed
                 if wrong == 2 or attempt == self.attempts:
                     raise
@@ -123,101 +122,107 @@ class Downloader:
                 return
 
     def _get(self, url: str, part: Path) -> bool:
-        """Fetch what lacks of a part; tell whether it was begun earlier."""
-        have, tag = _begun(part)
+        """Download the rest of a partial file; return whether it was begun earlier."""
+        have, etag = _read_part(part)
         headers = {"Accept-Encoding": "identity"}
         if have:
             headers["Range"] = f"bytes={have}-"
-            if tag:
-                headers["If-Range"] = tag
-        with closing(requests.get(url, headers=headers, stream=True, timeout=self.timeout)) as got:
-            answer = self._understand(got, have)
-            if self.size is not None and answer.total not in (None, self.size):
+            if etag:
+                headers["If-Range"] = etag  # the whole file instead, if it has changed
+        with closing(
+            requests.get(url, headers=headers, stream=True, timeout=self.timeout)
+        ) as response:
+            body = _body_range(response, have)
+            if self.size is not None and body.total not in (None, self.size):
                 _remove(part)
-                raise DataError(f"{answer.total} bytes are offered, {self.size} are right")
-            _tag_file(part).write_text(got.headers.get("ETag", ""), "utf-8")
-            with part.open("ab" if answer.begins else "wb") as file:
-                count = answer.begins
-                for block in _blocks(got):
+                raise DataError(f"expected {self.size} bytes, the server sent {body.total}")
+            _etag_file(part).write_text(response.headers.get("ETag", ""), "utf-8")
+            count = body.start
+            with part.open("ab" if body.start else "wb") as file:
+                for block in _blocks(response):
                     file.write(block)
                     count += len(block)
                     if self.size is not None and count > self.size:
-                        raise DataError(f"more than the {self.size} bytes came that are right")
+                        raise DataError(f"expected {self.size} bytes, the server sent more")
                     if self.progress is not None:
-                        self.progress(count, answer.total or self.size)
-        if answer.total is not None and count != answer.total:
-            raise _TryAgainError(f"the connection ended after {count} of {answer.total} bytes")
-        return answer.begins > 0
-
-    def _understand(self, got: requests.Response, have: int) -> _Answer:
-        """Return where the bytes begin and end; a server may know no ranges."""
-        if got.status_code == 416:
-            raise _DropError("the server has no bytes beyond those that came")
-        if got.status_code in RETRIED:
-            raise _TryAgainError(f"the server answers {_status(got)}", _asked_pause(got))
-        if got.status_code not in (200, 206):
-            raise FetchError(f"the server answers {_status(got)}")
-        length = got.headers.get("Content-Length", "")
-        # Compressed on the way, the length is that of the compressed bytes.
-        known = length.isdigit() and "Content-Encoding" not in got.headers
-        if got.status_code == 200:
-            return _Answer(0, int(length) if known else None)
-        match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", got.headers.get("Content-Range", ""))
-        if match is None or int(match[1]) != have:
-            raise _DropError("the server sends another range than was asked for")
-        return _Answer(have, int(match[2]) if match[2] != "*" else None)
+                        self.progress(count, body.total or self.size)
+        if body.total is not None and count != body.total:
+            raise _TransientError(f"the connection ended after {count} of {body.total} bytes")
+        return body.start > 0
 
     def _drop_if_small(self, part: Path) -> None:
-        """Forget a beginning that is fetched again sooner than it is gone on with."""
+        """Remove a partial file that is too small to be worth resuming."""
         if part.exists() and part.stat().st_size < self.keep_above:
             _remove(part)
 
 
-def _begun(part: Path) -> tuple[int, str]:
-    """Return how many bytes there are, and the server's mark of the file they are from."""
+def _body_range(response: requests.Response, have: int) -> _BodyRange:
+    """Return which bytes follow; servers may ignore the requested range."""
+    if response.status_code == 416:
+        raise _PartUnusableError("the server has no bytes beyond those already received")
+    if response.status_code in RETRIED_STATUS:
+        raise _TransientError(f"the server answers {_status(response)}", _retry_after(response))
+    if response.status_code not in (200, 206):
+        raise DownloadError(f"the server answers {_status(response)}")
+    if response.status_code == 200:
+        length = response.headers.get("Content-Length", "")
+        # With a content encoding, the length is that of the encoded bytes.
+        known = length.isdigit() and "Content-Encoding" not in response.headers
+        return _BodyRange(0, int(length) if known else None)
+    content_range = response.headers.get("Content-Range", "")
+    match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", content_range)
+    if match is None or int(match[1]) != have:
+        raise _PartUnusableError("the server sends another range than requested")
+    return _BodyRange(have, int(match[2]) if match[2] != "*" else None)
+
+
+def _read_part(part: Path) -> tuple[int, str]:
+    """Return the size of a partial file, and the ETag of the file it belongs to."""
     if not part.is_file():
         return 0, ""
-    tag = _tag_file(part)
-    return part.stat().st_size, tag.read_text("utf-8") if tag.is_file() else ""
+    etag = _etag_file(part)
+    return part.stat().st_size, etag.read_text("utf-8") if etag.is_file() else ""
 
 
-def _tag_file(part: Path) -> Path:
+def _etag_file(part: Path) -> Path:
     return part.with_suffix(".etag")
 
 
 def _remove(part: Path) -> None:
-    """Remove a part and its mark."""
+    """Remove a partial file and its ETag."""
     part.unlink(missing_ok=True)
-    _tag_file(part).unlink(missing_ok=True)
+    _etag_file(part).unlink(missing_ok=True)
 
 
-def _blocks(got: requests.Response) -> Iterator[bytes]:
-    """Yield the bytes of a response as they come."""
-    yield from got.iter_content(BLOCK)
+def _blocks(response: requests.Response) -> Iterator[bytes]:
+    """Yield the bytes of a response as they arrive."""
+    yield from response.iter_content(_BLOCK)
 
 
-def _status(got: requests.Response) -> str:
-    return f"{got.status_code} {got.reason or ''}".strip()
+def _status(response: requests.Response) -> str:
+    return f"{response.status_code} {response.reason or ''}".strip()
 
 
-def _asked_pause(got: requests.Response) -> float:
-    """Return how long the server asks to wait, in seconds."""
-    asked = got.headers.get("Retry-After", "")
-    return float(asked) if asked.isdigit() else 0.0
+def _retry_after(response: requests.Response) -> float:
+    """Return the pause that the server asks for, in seconds."""
+    value = response.headers.get("Retry-After", "")
+    return float(value) if value.isdigit() else 0.0
 
 
-def _words(error: Exception) -> str:
-    """Return a fault in few words: those of requests run over several lines."""
-    if isinstance(error, _TryAgainError):
+def _describe(error: Exception) -> str:
+    """Return a short description of a fault: those of requests span several lines."""
+    if isinstance(error, _TransientError):
         return str(error)
+    # Timeouts during the body arrive as ConnectionError, hence the look at the text.
     if isinstance(error, requests.Timeout) or "timed out" in str(error):
-        return "the server is silent"
-    if isinstance(error, requests.TooManyRedirects):
-        return "the server redirects without end"
-    if isinstance(error, requests.exceptions.ChunkedEncodingError):
-        return "the connection was cut"
-    if isinstance(error, requests.exceptions.SSLError):
-        return "the server's certificate is not trusted"
-    if isinstance(error, requests.ConnectionError):
-        return "no connection"
+        return "the server does not respond"
+    known = {
+        requests.TooManyRedirects: "too many redirects",
+        requests.exceptions.ChunkedEncodingError: "the connection was cut",
+        requests.exceptions.SSLError: "the server's certificate is not trusted",
+        requests.ConnectionError: "no connection",
+    }
+    for kind, description in known.items():
+        if isinstance(error, kind):
+            return description
     return f"{type(error).__name__}: {error}"

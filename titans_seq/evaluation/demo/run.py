@@ -19,7 +19,7 @@ from typing import Any
 
 from titans_seq.evaluation.cards.reading import read_card, read_recipe
 from titans_seq.evaluation.cards.records import Columns
-from titans_seq.evaluation.data.places import data_path
+from titans_seq.evaluation.data.locations import data_path
 from titans_seq.evaluation.demo.heads import (
     DNA_RECIPE,
     FORECAST_RECIPE,

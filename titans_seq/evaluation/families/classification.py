@@ -11,7 +11,7 @@ import pandas as pd
 from titans_seq.dna import TitansDNAClassifier, read_labelled
 from titans_seq.evaluation.cards.recipes import RecipeCard
 from titans_seq.evaluation.cards.records import DatasetCard
-from titans_seq.evaluation.data.genome import cut_all
+from titans_seq.evaluation.data.regions import labelled_sequences
 from titans_seq.evaluation.dna.classification import score_classifier
 from titans_seq.evaluation.dna.controls import score_dna_controls
 from titans_seq.evaluation.dna.overlap import grouped_split, overlaps
@@ -145,4 +145,4 @@ class DNAHead:
         lists = [(self.files[one.file], one.label, one.genome) for one in chosen]
         names = dict.fromkeys(one.genome for one in chosen)
         genomes = {name: self.files[name] for name in names}
-        return Part(*cut_all(lists, genomes))
+        return Part(*labelled_sequences(lists, genomes))

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from titans_seq.evaluation.cards.reading import read_card
 from titans_seq.evaluation.cards.recipes import Family, RecipeCard
 from titans_seq.evaluation.cards.records import DatasetCard
-from titans_seq.evaluation.data.places import data_path
+from titans_seq.evaluation.data.locations import data_path
 from titans_seq.evaluation.families.protocol import Head
 from titans_seq.exceptions import ConfigError, MissingDataError
 

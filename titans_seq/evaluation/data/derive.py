@@ -1,7 +1,7 @@
-"""Makes the files of derived data sets from those that can be fetched.
+"""Functions that derive the files of a data set from a raw file.
 
-A card names the raw file and one of these functions; what comes out must have the digest on the
-card, so that everybody scores on the same bytes.
+A card names the raw file and one of these functions. The result must have the digest on the card,
+so that everybody scores on the same bytes.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import pandas as pd
 
 from titans_seq.config import unknown_key_error
 from titans_seq.evaluation.cards.reading import card_folder
-from titans_seq.evaluation.data.genome import Place, cut
+from titans_seq.evaluation.data.regions import Region, extract_regions
 from titans_seq.exceptions import DataError, MissingExtraError
 
-STAMP = "%Y-%m-%d %H:%M"
+_TIME_FORMAT = "%Y-%m-%d %H:%M"
 
 
-class Wanted(NamedTuple):
-    """A file that is to be made."""
+class DerivedFile(NamedTuple):
+    """The file to derive."""
 
     dataset: str
     """Name of the card."""
@@ -31,36 +31,36 @@ class Wanted(NamedTuple):
     """Name of the file on it, such as ``train``."""
 
 
-def make(builder: str, raw: Path, wanted: Wanted) -> bytes:
+def derive(builder: str, raw: Path, derived: DerivedFile) -> bytes:
     """Return the content of a derived file.
 
     Parameters
     ----------
     builder
-        Name of what makes it.
+        Name of a function in ``BUILDERS``.
     raw
-        What it is made from.
-    wanted
-        What is to be made.
+        Path of the raw file.
+    derived
+        File to derive.
 
     Raises
     ------
     ConfigError
         If there is no such builder.
     DataError
-        If the raw file is not as it should be.
+        If the raw file has another format.
     """
     if builder not in BUILDERS:
         raise unknown_key_error(builder, BUILDERS, "made_by")
-    return BUILDERS[builder](raw, wanted)
+    return BUILDERS[builder](raw, derived)
 
 
-def bike_sharing(raw: Path, wanted: Wanted) -> bytes:
-    """Return UCI's hourly rentals without gaps.
+def bike_sharing(raw: Path, derived: DerivedFile) -> bytes:
+    """Return UCI's hourly bike rentals on a complete hourly grid.
 
-    A row an hour, times from the first to the last: an hour that is missing has 0 rentals, weather
-    interpolated between its neighbours (the kind of weather that of the hour before), and says so.
-    Temperature, humidity and wind are no longer shares of a range: UCI's Readme says of which.
+    A missing hour gets 0 rentals and ``was_missing`` = 1; its weather is interpolated between its
+    neighbours, and the weather category is that of the hour before. Temperature, humidity and
+    wind speed are converted from fractions of their range to units, as UCI's Readme describes.
     """
     source = pd.read_csv(raw)
     times = pd.to_datetime(source["dteday"]) + pd.to_timedelta(source["hr"], unit="h")
@@ -73,18 +73,18 @@ def bike_sharing(raw: Path, wanted: Wanted) -> bytes:
     last = known.index[-1].normalize() + pd.Timedelta(hours=23)
     table = known.reindex(pd.date_range(known.index[0], last, freq="h"))
     missing = table["casual"].isna().astype(int)
-    for name, places in (("temp_c", 2), ("humidity", 1), ("windspeed", 2)):
-        table[name] = table[name].interpolate().round(places)
+    for name, decimals in (("temp_c", 2), ("humidity", 1), ("windspeed", 2)):
+        table[name] = table[name].interpolate().round(decimals)
     table["weather"] = table["weather"].ffill()
     for name in ("holiday", "workingday"):  # the same all day
         table[name] = table[name].groupby(table.index.normalize()).transform("first")
-    whole = ["casual", "registered", "weather", "holiday", "workingday"]
-    table[whole] = table[whole].fillna(0).astype(int)
+    integers = ["casual", "registered", "weather", "holiday", "workingday"]
+    table[integers] = table[integers].fillna(0).astype(int)
     return _csv(table.assign(was_missing=missing).rename_axis("ds").reset_index())
 
 
-def vic_elec(raw: Path, wanted: Wanted) -> bytes:
-    """Return the table ``vic_elec`` of the R package tsibbledata, unchanged but for the form."""
+def vic_elec(raw: Path, derived: DerivedFile) -> bytes:
+    """Return the table ``vic_elec`` of the R package tsibbledata as CSV, values unchanged."""
     try:
         import rdata
     except ModuleNotFoundError as error:
@@ -92,7 +92,7 @@ def vic_elec(raw: Path, wanted: Wanted) -> bytes:
     import warnings
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of R classes that are read as plain tables
+        warnings.simplefilter("ignore")  # about R classes that rdata reads as plain tables
         table = rdata.read_rda(raw)["vic_elec"]
     utc = pd.to_datetime(table["Time"], unit="s", utc=True).reset_index(drop=True)
     return _csv(pd.DataFrame({
@@ -104,61 +104,61 @@ def vic_elec(raw: Path, wanted: Wanted) -> bytes:
     }))  # fmt: skip
 
 
-def uci_splice(raw: Path, wanted: Wanted) -> bytes:
-    """Return one part of UCI's splice junctions: letters upper-cased, rows as the split has them.
+def uci_splice(raw: Path, derived: DerivedFile) -> bytes:
+    """Return one part of UCI's splice junctions, in upper case.
 
-    Which row belongs where stands in ``datasets/uci_splice/rows.csv.gz``: the number of each row
-    in UCI's file, from 0, in the order of the part.
+    ``datasets/uci_splice/rows.csv.gz`` defines the split: for each row of a part, in order, its
+    row number in UCI's file, from 0.
     """
     rows = []
     for number, line in enumerate(raw.read_text("ascii").splitlines(), start=1):
         cells = [cell.strip() for cell in line.split(",")]
         if len(cells) != 3:
-            raise DataError(f"{raw}, line {number}: {len(cells)} cells, 3 are right")
+            raise DataError(f"{raw}, line {number}: expected 3 cells, got {len(cells)}")
         rows.append((cells[2].upper(), cells[0]))
     order = pd.read_csv(card_folder("datasets") / "uci_splice" / "rows.csv.gz")
-    numbers = order.loc[order["part"] == wanted.part, "row"]
+    numbers = order.loc[order["part"] == derived.part, "row"]
     if numbers.max() >= len(rows):
-        raise DataError(f"{raw}: {len(rows)} rows; the split needs {numbers.max() + 1}")
+        raise DataError(f"{raw}: expected at least {numbers.max() + 1} rows, got {len(rows)}")
     return _labelled(rows[number] for number in numbers)
 
 
-def windows(raw: Path, wanted: Wanted) -> bytes:
-    """Return labelled windows of a genome, cut where the split has them.
+def windows(raw: Path, derived: DerivedFile) -> bytes:
+    """Return labelled windows of a genome.
 
-    The places stand in ``datasets/NAME/places.csv.gz``: part, label, and a place as
-    :mod:`titans_seq.evaluation.data.genome` reads it.
+    ``datasets/NAME/places.csv.gz`` defines the split: part, label, and a region as in
+    :mod:`titans_seq.evaluation.data.regions`.
     """
-    path = card_folder("datasets") / wanted.dataset / "places.csv.gz"
+    path = card_folder("datasets") / derived.dataset / "places.csv.gz"
     table = pd.read_csv(path)
-    table = table[table["part"] == wanted.part]
+    table = table[table["part"] == derived.part]
     columns = table[["region", "start", "end", "strand"]].itertuples(index=False, name=None)
-    places = [
-        Place(region, int(start), int(end), strand, str(path))
-        for region, start, end, strand in columns
+    regions = [
+        Region(record, int(start), int(end), strand, str(path))
+        for record, start, end, strand in columns
     ]
-    return _labelled(zip(cut(raw, places), table["label"], strict=True))
+    return _labelled(zip(extract_regions(raw, regions), table["label"], strict=True))
 
 
-BUILDERS: dict[str, Callable[[Path, Wanted], bytes]] = {
+BUILDERS: dict[str, Callable[[Path, DerivedFile], bytes]] = {
     "bike_sharing": bike_sharing,
     "uci_splice": uci_splice,
     "vic_elec": vic_elec,
     "windows": windows,
 }
-"""By the names that cards use."""
+"""By the name in ``made_by`` of a card."""
 
 
 def _labelled(rows: Iterable[tuple[str, str]]) -> bytes:
-    """Return sequences and labels as comma-separated lines."""
+    """Return sequences and labels as CSV."""
     lines = ["sequence,label", *(f"{sequence},{label}" for sequence, label in rows)]
     return ("\n".join(lines) + "\n").encode("ascii")
 
 
 def _csv(table: pd.DataFrame) -> bytes:
-    """Return a table as comma-separated lines."""
+    """Return a table as CSV."""
     text = io.StringIO()
     for name in table.select_dtypes("datetime"):
-        table[name] = table[name].dt.strftime(STAMP)
+        table[name] = table[name].dt.strftime(_TIME_FORMAT)
     table.to_csv(text, index=False, lineterminator="\n")
     return text.getvalue().encode("ascii")

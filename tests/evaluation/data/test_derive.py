@@ -7,15 +7,15 @@ import pandas as pd
 import pytest
 
 from titans_seq.evaluation.cards.reading import list_cards, read_card
-from titans_seq.evaluation.data import making
-from titans_seq.evaluation.data.making import BUILDERS, Wanted, make
+from titans_seq.evaluation.data import derive as derive_module
+from titans_seq.evaluation.data.derive import BUILDERS, DerivedFile, derive
 from titans_seq.exceptions import ConfigError, DataError
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Folder that stands for that of the cards."""
-    monkeypatch.setattr(making, "card_folder", lambda kind: tmp_path)
+    monkeypatch.setattr(derive_module, "card_folder", lambda kind: tmp_path)
     return tmp_path
 
 
@@ -23,7 +23,7 @@ def test_an_hour_that_is_missing_has_no_rentals_and_weather_from_beside(tmp_path
     head = "dteday,hr,holiday,workingday,weathersit,temp,hum,windspeed,casual,registered\n"
     rows = ["2011-01-01,22,1,0,1,0.24,0.81,0.0896,3,13", "2011-01-02,1,0,1,3,0.26,0.853,0.1,8,32"]
     (tmp_path / "hour.csv").write_text(head + "\n".join(rows) + "\n")
-    made = make("bike_sharing", tmp_path / "hour.csv", Wanted("bike_sharing", "hourly"))
+    made = derive("bike_sharing", tmp_path / "hour.csv", DerivedFile("bike_sharing", "hourly"))
     lines = made.decode().splitlines()
     assert lines[:5] == [
         "ds,casual,registered,temp_c,humidity,windspeed,weather,holiday,workingday,was_missing",
@@ -43,16 +43,16 @@ def test_rows_are_taken_as_the_split_has_them(folder: Path) -> None:
     raw = folder / "splice.data"
     raw.write_text("EI, a-1,  acgt\nN, b,   TTNA\nIE, c, GGGG\n")
     train, test = (
-        make("uci_splice", raw, Wanted("uci_splice", part)) for part in ("train", "test")
+        derive("uci_splice", raw, DerivedFile("uci_splice", part)) for part in ("train", "test")
     )
     assert train == b"sequence,label\nGGGG,IE\nACGT,EI\n"
     assert test == b"sequence,label\nTTNA,N\n"
     raw.write_text("EI, a-1, ACGT\n")
-    with pytest.raises(DataError, match="1 rows; the split needs 3"):
-        make("uci_splice", raw, Wanted("uci_splice", "train"))
+    with pytest.raises(DataError, match="expected at least 3 rows, got 1"):
+        derive("uci_splice", raw, DerivedFile("uci_splice", "train"))
     raw.write_text("EI, a-1, ACGT\nN\n")
-    with pytest.raises(DataError, match="line 2: 1 cells, 3 are right"):
-        make("uci_splice", raw, Wanted("uci_splice", "train"))
+    with pytest.raises(DataError, match="line 2: expected 3 cells, got 1"):
+        derive("uci_splice", raw, DerivedFile("uci_splice", "train"))
 
 
 def test_windows_are_cut_from_the_strand_that_is_named(folder: Path) -> None:
@@ -61,7 +61,7 @@ def test_windows_are_cut_from_the_strand_that_is_named(folder: Path) -> None:
         out.write("part,label,region,start,end,strand\n")
         out.write("train,sense,chrI,1,5,+\ntest,sense,chrI,0,3,+\ntrain,antisense,chrII,0,4,-\n")
     (folder / "genome.fa").write_text(">chrI\nACCGTT\n>chrII\nAAGTC\n")
-    made = make("windows", folder / "genome.fa", Wanted("small", "train"))
+    made = derive("windows", folder / "genome.fa", DerivedFile("small", "train"))
     assert made == b"sequence,label\nCCGT,sense\nACTT,antisense\n"
 
 
@@ -72,7 +72,7 @@ def test_a_table_of_r_keeps_its_values(tmp_path: Path, monkeypatch: pytest.Monke
         "Temperature": [21.4, 21.05], "Holiday": [True, False],
     }, index=["1", "2"])  # fmt: skip
     monkeypatch.setattr(rdata, "read_rda", lambda path: {"vic_elec": table})
-    made = make("vic_elec", tmp_path / "vic_elec.rda", Wanted("vic_elec", "half_hourly"))
+    made = derive("vic_elec", tmp_path / "vic_elec.rda", DerivedFile("vic_elec", "half_hourly"))
     assert made.decode().splitlines() == [
         "time_utc,time_local,demand_mwh,temperature_c,holiday",
         "2011-12-31 13:00,2012-01-01 00:00,4382.825,21.4,1",
@@ -85,12 +85,12 @@ def test_every_card_names_builders_that_there_are() -> None:
         for file in read_card(name).files.values():
             assert file.made_by is None or file.made_by in BUILDERS
     with pytest.raises(ConfigError, match="made_by: unknown key 'window'; did you mean 'windows'"):
-        make("window", Path("x"), Wanted("small", "train"))
+        derive("window", Path("x"), DerivedFile("small", "train"))
 
 
 @pytest.mark.parametrize("name", ["yeast_cds_strand", "yeast_coding_vs_intergenic"])
 def test_places_have_as_many_rows_as_the_card_says(name: str) -> None:
-    places = pd.read_csv(making.card_folder("datasets") / name / "places.csv.gz")
+    places = pd.read_csv(derive_module.card_folder("datasets") / name / "places.csv.gz")
     for part, file in read_card(name).files.items():
         assert (places["part"] == part).sum() == file.rows
     assert (places["end"] - places["start"] == 250).all()
