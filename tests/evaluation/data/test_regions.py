@@ -2,6 +2,11 @@ import gzip
 
 import pytest
 
+from titans_seq.evaluation.data.regions import (
+    canonical_name,
+    labelled_sequences,
+    read_regions,
+)
 from titans_seq.exceptions import DataError
 
 HEADER = "id,region,start,end,strand\n"
