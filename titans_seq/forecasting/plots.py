@@ -1,4 +1,4 @@
-"""Pictures of forecasts: what was, what is expected, how sure that is, and what came."""
+"""Plots of forecasts with their intervals, beside the history and the actual values."""
 
 from __future__ import annotations
 
@@ -17,12 +17,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from titans_seq.forecasting.scores.backtest import Backtest
+_MOST_PANELS = 6
+"""Series in one figure, unless they are named."""
 
-MOST_PANELS = 6
-"""Series in one picture."""
-
-SHADES = (0.15, 0.3, 0.45)
+_SHADES = (0.15, 0.3, 0.45)
 """Opacity of the intervals, from the widest in."""
 
 
@@ -44,13 +42,13 @@ def plot_forecast(
     Parameters
     ----------
     history
-        Long frame of what was seen.
+        Long frame of the rows before the forecast.
     forecast
         What ``TitansForecaster.predict`` returned.
     path
         File to write, ``.png``, ``.svg`` or ``.pdf``; None writes nothing.
     actual
-        Long frame of what came, to be drawn beside the forecast.
+        Long frame of the actual values, drawn beside the forecast.
     id_col, time_col, target_col
         Columns of the frames; a history without the id column is one series.
     series
@@ -76,36 +74,41 @@ def plot_forecast(
                 raise DataError(f"plot_forecast: the {name} has no column {column!r}")
     if forecast.empty:
         raise DataError("plot_forecast: the forecast has no rows")
-    names = _chosen(forecast[id_col], series)
-    figure, panels = _panels(len(names))
+    names = _select_series(forecast[id_col], series)
+    figure, panels = _panels(names)
     for axes, name in zip(panels, names, strict=True):
         ahead = forecast[forecast[id_col] == name]
-        past = _one(history, name, id_col, time_col).tail(rows or 4 * len(ahead))
-        _draw(axes, past, ahead, time_col, target_col)
+        times = _times(ahead[time_col])
+        past = _rows_of_series(history, name, id_col, time_col).tail(rows or 4 * len(ahead))
+        axes.plot(_times(past[time_col]), past[target_col], color="0.2", lw=1.2, label="history")
+        _draw_forecast(axes, times, ahead)
         if actual is not None:
-            came = _one(actual, name, id_col, time_col)
-            came = came[_times(came[time_col]).isin(_times(ahead[time_col]))]
-            axes.plot(_times(came[time_col]), came[target_col], color="0.2", ls="--", label="came")
-        axes.set_title(str(name), loc="left", fontsize="medium")
+            own = _rows_of_series(actual, name, id_col, time_col)
+            own = own[_times(own[time_col]).isin(times)]
+            axes.plot(_times(own[time_col]), own[target_col], color="0.2", ls="--", label="actual")
         axes.set_ylabel(target_col)
     _finish(figure, panels[0], title, path)
     return figure
 
 
 def plot_backtest(
-    backtest: Backtest,
+    forecasts: pd.DataFrame,
     path: str | os.PathLike[str] | None = None,
     *,
+    id_col: str,
+    time_col: str,
     series: Sequence[object] | None = None,
 ) -> Figure:
-    """Draw the forecasts of a backtest over what came, one panel a series.
+    """Draw the forecasts of a backtest over the actual values, one panel a series.
 
     Parameters
     ----------
-    backtest
-        What ``TitansForecaster.backtest`` returned.
+    forecasts
+        The frame ``forecasts`` of a :class:`titans_seq.forecasting.scores.backtest.Backtest`.
     path
         File to write, ``.png``, ``.svg`` or ``.pdf``; None writes nothing.
+    id_col, time_col
+        Columns of the frame.
     series
         Ids to draw; None takes the first six.
 
@@ -116,33 +119,22 @@ def plot_backtest(
     MissingExtraError
         If matplotlib is not installed.
     """
-    whole, id_col, time_col = backtest.forecasts, backtest.id_col, backtest.time_col
-    names = _chosen(whole[id_col], series)
-    figure, panels = _panels(len(names))
+    names = _select_series(forecasts[id_col], series)
+    figure, panels = _panels(names)
     for axes, name in zip(panels, names, strict=True):
-        own = whole[whole[id_col] == name]
-        came = own.drop_duplicates(time_col).sort_values(time_col)
-        axes.plot(_times(came[time_col]), came["y"], color="0.2", lw=1.2, label="came")
-        for turn, (_, one) in enumerate(own.groupby("cutoff", sort=True)):
-            times = _times(one[time_col])
-            _shade(axes, times, one, labelled=turn == 0)
-            axes.plot(
-                times,
-                one["y_pred"],
-                color="tab:blue",
-                lw=1.6,
-                label="expected" if turn == 0 else None,
-            )
+        own = forecasts[forecasts[id_col] == name]
+        actual = own.drop_duplicates(time_col).sort_values(time_col)
+        axes.plot(_times(actual[time_col]), actual["y"], color="0.2", lw=1.2, label="actual")
+        for number, (_, window) in enumerate(own.groupby("cutoff", sort=True)):
+            times = _times(window[time_col])
+            _draw_forecast(axes, times, window, labelled=number == 0)
             axes.axvline(times.iloc[0], color="0.7", lw=0.6, zorder=0)
-        axes.set_title(str(name), loc="left", fontsize="medium")
-        axes.margins(x=0.01)
-        axes.tick_params(labelsize="small")
     _finish(figure, panels[0], "", path)
     return figure
 
 
-def _panels(count: int) -> tuple[Figure, Sequence[Axes]]:
-    """Return a figure with panels one below the other.
+def _panels(names: Sequence[object]) -> tuple[Figure, Sequence[Axes]]:
+    """Return a figure with one titled panel a series, one below the other.
 
     Raises
     ------
@@ -153,12 +145,17 @@ def _panels(count: int) -> tuple[Figure, Sequence[Axes]]:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingExtraError("matplotlib", extra="forecasting") from error
-    figure = Figure(figsize=(9, 0.8 + 2.4 * count), layout="constrained")
-    return figure, list(figure.subplots(count, squeeze=False)[:, 0])
+    figure = Figure(figsize=(9, 0.8 + 2.4 * len(names)), layout="constrained")
+    panels = list(figure.subplots(len(names), squeeze=False)[:, 0])
+    for axes, name in zip(panels, names, strict=True):
+        axes.set_title(str(name), loc="left", fontsize="medium")
+        axes.margins(x=0.01)
+        axes.tick_params(labelsize="small")
+    return figure, panels
 
 
 def _finish(figure: Figure, first: Axes, title: str, path: str | os.PathLike[str] | None) -> None:
-    """Add legend and title, and write the figure if asked to."""
+    """Add legend and title, and write the figure to ``path`` unless it is None."""
     first.legend(loc="upper left", fontsize="small", ncols=4)
     figure.suptitle(title)
     if path is not None:
@@ -166,21 +163,11 @@ def _finish(figure: Figure, first: Axes, title: str, path: str | os.PathLike[str
             figure.savefig(temporary, dpi=130)
 
 
-def _draw(
-    axes: Axes, past: pd.DataFrame, ahead: pd.DataFrame, time_col: str, target_col: str
+def _draw_forecast(
+    axes: Axes, times: pd.Series, ahead: pd.DataFrame, *, labelled: bool = True
 ) -> None:
-    """Draw one series."""
-    times = _times(ahead[time_col])
-    axes.plot(_times(past[time_col]), past[target_col], color="0.2", lw=1.2, label="history")
-    _shade(axes, times, ahead)
-    axes.plot(times, ahead["y_pred"], color="tab:blue", lw=1.6, label="expected")
-    axes.margins(x=0.01)
-    axes.tick_params(labelsize="small")
-
-
-def _shade(axes: Axes, times: pd.Series, ahead: pd.DataFrame, *, labelled: bool = True) -> None:
-    """Draw the intervals of a forecast, the widest first."""
-    for (low, high, share), shade in zip(intervals(ahead), SHADES, strict=False):
+    """Draw a forecast over its intervals, the widest first."""
+    for (low, high, percent), shade in zip(intervals(ahead), _SHADES, strict=False):
         axes.fill_between(
             times,
             np.asarray(ahead[low], dtype=float),
@@ -188,14 +175,16 @@ def _shade(axes: Axes, times: pd.Series, ahead: pd.DataFrame, *, labelled: bool 
             color="tab:blue",
             alpha=shade,
             lw=0,
-            label=f"{share:.3g}% interval" if labelled else None,
+            label=f"{percent:.3g}% interval" if labelled else None,
         )
+    label = "forecast" if labelled else None
+    axes.plot(times, ahead["y_pred"], color="tab:blue", lw=1.6, label=label)
 
 
 def intervals(forecast: pd.DataFrame) -> list[tuple[str, str, float]]:
-    """Return the columns that bound each interval, and how many percent it holds, widest first."""
+    """Return the columns of each interval's bounds and its level in percent, widest first."""
     columns = [str(name) for name in forecast]
-    found = [
+    bounds = [
         (name, f"y_pred-hi-{level}", float(level))
         for name in columns
         if name.startswith("y_pred-lo-") and (level := name.removeprefix("y_pred-lo-"))
@@ -205,16 +194,17 @@ def intervals(forecast: pd.DataFrame) -> list[tuple[str, str, float]]:
         for name in columns
         if name.startswith("y_pred-q")
     )
-    found += [
+    # Quantiles are paired from the outside in: the lowest with the highest, and so on.
+    bounds += [
         (low, high, 100 * (top - bottom))
         for (bottom, low), (top, high) in zip(quantiles, quantiles[::-1], strict=True)
         if bottom < top
     ]
-    return sorted(found, key=lambda one: -one[2])
+    return sorted(bounds, key=lambda interval: -interval[2])
 
 
-def _chosen(column: pd.Series, series: Sequence[object] | None) -> list[Any]:
-    """Return the ids to draw; text stands for an id of the same text.
+def _select_series(column: pd.Series, series: Sequence[object] | None) -> list[Any]:
+    """Return the ids to draw; text also selects an id that prints as this text.
 
     Raises
     ------
@@ -223,20 +213,20 @@ def _chosen(column: pd.Series, series: Sequence[object] | None) -> list[Any]:
     """
     known = {str(name): name for name in column.unique()}
     if series is None:
-        return list(known.values())[:MOST_PANELS]
+        return list(known.values())[:_MOST_PANELS]
     for name in series:
         if str(name) not in known:
-            there = ", ".join(list(known)[:10])
-            raise DataError(f"plot: there is no series {name!r}; there are {there}")
+            available = ", ".join(list(known)[:10])
+            raise DataError(f"plot: there is no series {name!r}; there are {available}")
     return [known[str(name)] for name in series]
 
 
-def _one(frame: pd.DataFrame, series: Any, id_col: str, time_col: str) -> pd.DataFrame:
-    """Return the rows of one series in time order."""
+def _rows_of_series(frame: pd.DataFrame, series: Any, id_col: str, time_col: str) -> pd.DataFrame:
+    """Return the rows of one series in time order; all rows if there is no id column."""
     own = frame[frame[id_col] == series] if id_col in frame.columns else frame
     return own.iloc[np.argsort(_times(own[time_col]).to_numpy(), kind="stable")]
 
 
 def _times(column: pd.Series) -> pd.Series:
-    """Return times that can be drawn and compared."""
+    """Return times as numbers or time stamps, not text, so that they can be compared."""
     return column if pd.api.types.is_numeric_dtype(column) else pd.to_datetime(column)

@@ -59,34 +59,36 @@ def test_each_window_goes_through_the_map_of_its_series() -> None:
     maps.weight.normal_()
     values = torch.randn(50, CONTEXT, dtype=torch.double, requires_grad=True)
     series = torch.randint(SERIES, (50,))
-    told = torch.stack([maps.weight[code] @ row for code, row in zip(series, values, strict=True)])
+    expected = torch.stack(
+        [maps.weight[code] @ row for code, row in zip(series, values, strict=True)]
+    )
     found = maps(values, series)
-    torch.testing.assert_close(found, told)
-    upstream = torch.randn_like(told)
+    torch.testing.assert_close(found, expected)
+    upstream = torch.randn_like(expected)
     (slope,) = torch.autograd.grad(found, values, upstream)
-    torch.testing.assert_close(slope, torch.autograd.grad(told, values, upstream)[0])
+    torch.testing.assert_close(slope, torch.autograd.grad(expected, values, upstream)[0])
     assert maps(values[:0], series[:0]).shape == (0, HORIZON)
     assert not list(maps.parameters())  # nothing of it is learnt
 
 
 @torch.no_grad()
-def test_a_fold_is_judged_by_the_maps_that_the_others_give() -> None:
+def test_a_fold_is_scored_with_the_maps_that_the_others_give() -> None:
     network = _network()
     network.linear.weight.normal_()
     weights = torch.randn(SERIES, HORIZON, CONTEXT)
     early, late = _batch(weights, 0.5, 0), _batch(weights, 0.5, 1)
     folds = [(early, torch.full((900,), 1)), (late, torch.full((900,), 4))]
-    sums = per_series_ridge._map_sums(network, folds)
+    sums = per_series_ridge._residual_sums(network, folds)
     before = _squares(network, late)
     for series in range(1, SERIES):
-        fold = per_series_ridge.MapSums(*(part[:, series] for part in sums))
-        rest = per_series_ridge.MapSums(*(part.sum(0) - part for part in fold))
-        assert fold.windows.tolist() == [0, 300, 0, 0, 300]
-        changed = per_series_ridge._change(rest, fold, 0.1)[4]
+        fold = sums.group((slice(None), series))
+        others = fold.leave_one_out()
+        assert fold.rows.tolist() == [0, 300, 0, 0, 300]
+        changed = fold.change_in_error(others.solve(0.1))[4]
         assert network.series_maps is not None
-        network.series_maps.weight[series] = rest.solution(0.1)[4].T
-        told = _squares(network, late)[series] - before[series]
-        torch.testing.assert_close(changed, told, rtol=1e-4, atol=1e-3)
+        network.series_maps.weight[series] = others.solve(0.1)[4].T
+        expected = _squares(network, late)[series] - before[series]
+        torch.testing.assert_close(changed, expected, rtol=1e-4, atol=1e-3)
 
 
 @torch.no_grad()
@@ -94,7 +96,7 @@ def test_maps_are_those_of_least_squares_over_all_windows() -> None:
     network = _network()
     weights = torch.randn(SERIES, HORIZON, CONTEXT)
     batches = [_batch(weights, 0.1, seed) for seed in range(5)]
-    per_series_ridge.solve_maps(
+    per_series_ridge.solve_series_maps(
         network, [(one, torch.full((900,), fold)) for fold, one in enumerate(batches)]
     )
     assert network.series_maps is not None
@@ -111,9 +113,9 @@ def test_maps_are_those_of_least_squares_over_all_windows() -> None:
         square = rows.T @ rows
         penalty = per_series_ridge._PENALTIES[0]
         ridge = penalty * square.diagonal().mean() * torch.eye(CONTEXT).double()
-        told = torch.linalg.solve(square + ridge, rows.T @ gap).T
+        expected = torch.linalg.solve(square + ridge, rows.T @ gap).T
         found = network.series_maps.weight[series].double()
-        torch.testing.assert_close(found, told, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
     assert not network.series_maps.weight[0].any()
 
 
@@ -127,7 +129,9 @@ def test_a_series_without_a_map_of_its_own_has_that_of_all() -> None:
     spoilt = _batch(shared, 0.5, 9)
     gaps = spoilt._replace(target=spoilt.target + 9, target_seen=torch.rand(900, HORIZON) < 0)
     ignored = (spoilt._replace(target=spoilt.target + 9), torch.full((900,), -1))
-    per_series_ridge.solve_maps(network, [*batches, ignored, (gaps, torch.zeros(900).long())])
+    per_series_ridge.solve_series_maps(
+        network, [*batches, ignored, (gaps, torch.zeros(900).long())]
+    )
     assert network.series_maps is not None
     sizes = network.series_maps.weight.square().sum((1, 2))
     assert sizes[2] > 1

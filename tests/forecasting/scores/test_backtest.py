@@ -193,9 +193,9 @@ def test_the_picture_has_a_panel_a_series(
     assert (tmp_path / "backtest.png").read_bytes().startswith(b"\x89PNG")
     assert [axes.get_title("left") for axes in figure.axes] == ["a", "b"]
     lines = [line.get_label() for line in figure.axes[0].lines]
-    assert lines.count("came") == 1
-    assert lines.count("expected") == 1
-    (drawn,) = [line for line in figure.axes[0].lines if line.get_label() == "expected"]
+    assert lines.count("actual") == 1
+    assert lines.count("forecast") == 1
+    (drawn,) = [line for line in figure.axes[0].lines if line.get_label() == "forecast"]
     first = found.forecasts[found.forecasts["unique_id"] == "a"].head(6)
     np.testing.assert_allclose(drawn.get_ydata(), first["y_pred"])
     assert len(found.plot(series=["b"]).axes) == 1
@@ -206,10 +206,10 @@ def test_the_picture_has_a_panel_a_series(
 @pytest.mark.parametrize(
     ("words", "match"),
     [
-        ({"windows": 0}, "windows=0"),
-        ({"step": 0}, "step=0"),
-        ({"season": -1}, "season=-1"),
-        ({"refit": "daily"}, "refit='daily': choose False, True or 'once'"),
+        ({"windows": 0}, "windows must be at least 1, got 0"),
+        ({"step": 0}, "step must be at least 1, got 0"),
+        ({"season": -1}, "season must be at least 1, got -1"),
+        ({"refit": "daily"}, "refit must be False, True or 'once', got 'daily'"),
         ({"levels": (120,)}, "levels"),
     ],
 )

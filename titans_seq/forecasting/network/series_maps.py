@@ -34,13 +34,13 @@ class SeriesMaps(nn.Module):
     ) -> Float[Tensor, "batch horizon"]:
         """Return what each window's own map makes of its values."""
         rows, told = [series[:0]], [values.new_zeros(0, self.weight.shape[1])]
-        for code, own in grouped(series):
+        for code, own in group_by_code(series):
             rows.append(own)
             told.append(values[own] @ self.weight[code].T)
         return torch.cat(told)[torch.cat(rows).argsort()]
 
 
-def grouped(codes: Int[Tensor, " batch"]) -> Iterator[tuple[int, Int[Tensor, " some"]]]:
+def group_by_code(codes: Int[Tensor, " batch"]) -> Iterator[tuple[int, Int[Tensor, " some"]]]:
     """Yield every code there is, and the places where it stands."""
     order = codes.argsort(stable=True)
     found, counts = codes[order].unique_consecutive(return_counts=True)

@@ -1,1 +1,1 @@
-"""How good forecasts are: metrics, rolling origins, and the naive forecast beside them."""
+"""Metrics, backtests with rolling origins, and the seasonal naive forecast beside them."""

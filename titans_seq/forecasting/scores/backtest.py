@@ -1,4 +1,4 @@
-"""What a backtest found: every forecast beside what came, and how good they were."""
+"""Result of a backtest: every forecast beside the actual value, and scores of them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from titans_seq.forecasting.plots import plot_backtest
+from titans_seq.forecasting.scores.metrics import pinball_losses, relative_errors
 from titans_seq.forecasting.tables.arrays import FloatArray
-from titans_seq.forecasting.tables.frames import ColumnRoles
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,7 +26,7 @@ SCORED_LEVELS = tuple(round(level, 2) for level in np.arange(1, 20) / 20)
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Backtest:
-    """Forecasts from several origins, scored beside seasonal naive.
+    """Forecasts from several origins, with scores beside those of seasonal naive.
 
     Every table has a row for ``titans-seq`` and one for ``seasonal naive``; the columns are
 
@@ -36,8 +37,8 @@ class Backtest:
     ``mase``
         Absolute error over that of seasonal naive on the rows before the first origin.
     ``crps``
-        Twice the pinball loss averaged over the levels 0.05 to 0.95, which is the continuous
-        ranked probability score as far as these levels show it; in units of the target.
+        Twice the pinball loss averaged over the levels 0.05 to 0.95, which approximates the
+        continuous ranked probability score; in units of the target.
     ``wql``
         The same, weighted: summed, and over the sum of the absolute target.
     ``coverage-80`` and so on
@@ -45,9 +46,9 @@ class Backtest:
     """
 
     forecasts: pd.DataFrame
-    """One row a series, origin and step: id, ``cutoff`` (time of the last row that was seen),
-    time, ``step`` (from 1), ``y`` (what came), ``y_pred``, the bounds of the levels, and
-    ``naive``."""
+    """One row a series, origin and step: id, ``cutoff`` (time of the last row before the
+    horizon), time, ``step`` (from 1), ``y`` (the actual value), ``y_pred``, the bounds of the
+    levels, and ``naive``."""
 
     season: int
     """Rows of the season that the naive forecast repeats."""
@@ -88,7 +89,7 @@ class Backtest:
     def plot(
         self, path: str | os.PathLike[str] | None = None, *, series: Sequence[object] | None = None
     ) -> Figure:
-        """Draw forecasts over what came, one panel a series.
+        """Draw forecasts over the actual values, one panel a series.
 
         Parameters
         ----------
@@ -104,89 +105,41 @@ class Backtest:
         MissingExtraError
             If matplotlib is not installed.
         """
-        from titans_seq.forecasting.plots import plot_backtest
-
-        return plot_backtest(self, path, series=series)
+        return plot_backtest(
+            self.forecasts, path, id_col=self.id_col, time_col=self.time_col, series=series
+        )
 
     def _scores(self, by: list[str]) -> pd.DataFrame:
-        """Return mean errors by model and whatever else is asked for."""
+        """Return mean errors by model and by the columns in ``by``."""
         groups = self.errors.groupby([*by, "model"], sort=False, observed=True)
-        columns = [name for name in self.errors if name not in (self.id_col, "cutoff", "step")]
-        sums = groups[[name for name in columns if name != "model"]].mean()
-        sums["wql"] = sums["crps"] / sums["size"].where(sums["size"] > 0)
+        keys = (self.id_col, "cutoff", "step", "model")
+        means = groups[[name for name in self.errors if name not in keys]].mean()
+        means["wql"] = means["crps"] / means["size"].where(means["size"] > 0)
         order = ["mse", "mae", "smape", "mase", "crps", "wql"]
-        return sums[[*order, *(f"coverage-{level:g}" for level in self.levels)]]
+        return means[[*order, *(f"coverage-{level:g}" for level in self.levels)]]
 
 
-def collect(
-    index: pd.DataFrame,
-    values: dict[str, FloatArray],
-    quantiles: dict[str, FloatArray],
-    scale: FloatArray,
-    *,
-    bounds: dict[float, tuple[int, int]],
-    columns: ColumnRoles,
-    season: int,
-    seen_windows: int,
-) -> Backtest:
-    """Return a backtest out of arrays, one entry a window and step where the target is known.
+def value_errors(
+    actual: FloatArray, point: FloatArray, quantiles: FloatArray, scale: FloatArray
+) -> dict[str, FloatArray]:
+    """Return what each value contributes to each score, (n,) each.
 
     Parameters
     ----------
-    index
-        Id, ``cutoff``, time and ``step``, in the order of the tables.
-    values
-        ``y``, and the expected values by model; (n,) each.
+    actual, point
+        Known targets, and the expected values; (n,).
     quantiles
-        By model, (n, levels): :data:`SCORED_LEVELS`, and behind them the bounds' own.
+        At :data:`SCORED_LEVELS` first; (n, levels).
     scale
         Unit of MASE, (n,).
-    bounds
-        Places of the lower and the upper bound among the quantiles, by level in percent.
-    columns
-        Roles of the columns.
-    season, seen_windows
-        See :class:`Backtest`.
     """
-    came = values["y"]
-    forecasts = index.assign(y=came, y_pred=values[OURS])
-    for level, (low, high) in bounds.items():
-        forecasts[f"y_pred-lo-{level:g}"] = quantiles[OURS][:, low]
-        forecasts[f"y_pred-hi-{level:g}"] = quantiles[OURS][:, high]
-    forecasts["naive"] = values[NAIVE]
-    keys = [columns.id, "cutoff", "step"]
-    parts = []
-    for model in (OURS, NAIVE):
-        error = _errors(came, values[model], quantiles[model], scale)
-        for level, (low, high) in bounds.items():
-            inside = (quantiles[model][:, low] <= came) & (came <= quantiles[model][:, high])
-            error[f"coverage-{level:g}"] = inside.astype(float)
-        parts.append(index[keys].assign(model=model, **error))
-    return Backtest(
-        forecasts=forecasts,
-        season=season,
-        levels=tuple(bounds),
-        seen_windows=seen_windows,
-        errors=pd.concat(parts, ignore_index=True),
-        id_col=columns.id,
-        time_col=str(index.columns[2]),
-    )
-
-
-def _errors(
-    came: FloatArray, point: FloatArray, quantiles: FloatArray, scale: FloatArray
-) -> dict[str, FloatArray]:
-    """Return what each value adds to each score."""
-    error = came - point
-    size = np.abs(came) + np.abs(point)
-    share = np.divide(np.abs(error), size, out=np.zeros_like(size), where=size > 0)
-    levels = np.asarray(SCORED_LEVELS)
-    away = came[:, None] - quantiles[:, : len(levels)]
+    error = actual - point
+    losses = pinball_losses(actual, quantiles[:, : len(SCORED_LEVELS)], SCORED_LEVELS)
     return {
         "mse": error**2,
         "mae": np.abs(error),
-        "smape": 200 * share,
+        "smape": 200 * relative_errors(actual, point),
         "mase": np.abs(error) / scale,
-        "crps": 2 * np.maximum(levels * away, (levels - 1) * away).mean(axis=1),
-        "size": np.abs(came),
+        "crps": 2 * losses.mean(axis=1),
+        "size": np.abs(actual),
     }

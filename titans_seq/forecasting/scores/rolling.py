@@ -1,4 +1,4 @@
-"""Rolling origins: forecast again and again from later and later rows, as one would have."""
+"""Backtests with rolling origins: forecast from later and later rows of the past."""
 
 from __future__ import annotations
 
@@ -16,20 +16,26 @@ from titans_seq.forecasting.learning.windows import WindowIndex
 from titans_seq.forecasting.predicting.distribution import QuantileRequest
 from titans_seq.forecasting.predicting.predictor import Predictor
 from titans_seq.forecasting.predicting.results import WindowForecasts, joined_times, time_name
-from titans_seq.forecasting.scores.backtest import NAIVE, OURS, SCORED_LEVELS, Backtest, collect
+from titans_seq.forecasting.scores.backtest import (
+    NAIVE,
+    OURS,
+    SCORED_LEVELS,
+    Backtest,
+    value_errors,
+)
 from titans_seq.forecasting.scores.seasons import SeasonalNaive, season_of
-from titans_seq.forecasting.tables.arrays import IntArray
+from titans_seq.forecasting.tables.arrays import FloatArray, IntArray
 from titans_seq.forecasting.tables.frames import ColumnRoles
 from titans_seq.forecasting.tables.table import Table
 
 _logger = logging.getLogger(__name__)
 
-Refit = Callable[[Table], Predictor]
-"""Trains anew on the rows of a table."""
+TrainPredictor = Callable[[Table], Predictor]
+"""Trains a new forecaster on the rows of a table."""
 
 
 class Origins(NamedTuple):
-    """From where forecasts are made, series after series in time order."""
+    """Where the horizons of a backtest begin, series after series in time order."""
 
     series: IntArray
     """Code of the series of each window."""
@@ -37,19 +43,19 @@ class Origins(NamedTuple):
     cutoffs: IntArray
     """Row of the series where the horizon begins."""
 
-    turn: IntArray
-    """Which origin it is, from 0; the last one is the same for every series."""
+    number: IntArray
+    """Which origin of its series it is, from 0; the last one is the same for every series."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BacktestPlan:
-    """How a backtest is run."""
+    """Settings of a backtest."""
 
     windows: int
     """Origins of each series, at most."""
 
     step: int
-    """IntArray from one origin to the next."""
+    """Rows from one origin to the next."""
 
     season: int | None = None
     """Rows of the naive forecast's season; None takes the usual one of the frequency."""
@@ -61,19 +67,19 @@ class BacktestPlan:
     """Whether to train anew before every origin, or ``once`` before the first."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be run.
+        """Refuse settings out of range.
 
         Raises
         ------
         ConfigError
-            If a number is below 1, a level is none, or ``refit`` unknown.
+            If a number is below 1, a level is not between 0 and 100, or ``refit`` is unknown.
         """
         for name in ("windows", "step", "season"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise ConfigError(f"{name}={value}: must be at least 1")
+                raise ConfigError(f"{name} must be at least 1, got {value}")
         if self.refit not in (False, True, "once"):
-            raise ConfigError(f"refit={self.refit!r}: choose False, True or 'once'")
+            raise ConfigError(f"refit must be False, True or 'once', got {self.refit!r}")
         QuantileRequest.of(None, self.levels, ())
 
 
@@ -82,9 +88,9 @@ def run_backtest(
     columns: ColumnRoles,
     horizon: int,
     plan: BacktestPlan,
-    predictor: Predictor | Refit,
+    predictor: Predictor | TrainPredictor,
 ) -> Backtest:
-    """Forecast from every origin, and score it.
+    """Forecast from every origin, and score the forecasts beside seasonal naive.
 
     Parameters
     ----------
@@ -95,7 +101,7 @@ def run_backtest(
     plan
         How many origins, where, and what is scored.
     predictor
-        A trained one, or what trains one if the plan says so.
+        A trained one, or a function that trains one if the plan asks for it.
 
     Raises
     ------
@@ -103,13 +109,13 @@ def run_backtest(
         If no series is long enough.
     """
     origins = choose_origins(table, horizon, plan)
-    levels = (*SCORED_LEVELS, *(one for one in QuantileRequest((), plan.levels).all()))
+    levels = (*SCORED_LEVELS, *QuantileRequest((), plan.levels).all())
     if isinstance(predictor, Predictor):
-        seen = _seen(table, origins, predictor)
-        found = _forecast(predictor, table, origins, levels)
+        seen = _count_seen(table, origins, predictor)
+        forecasts = _forecast(predictor, table, origins, levels)
     else:
         seen = 0
-        found = _refit(predictor, table, origins, levels, every=plan.refit is True)
+        forecasts = _refit(predictor, table, origins, levels, every=plan.refit is True)
     if seen:
         _logger.warning(
             "backtest: %d of %d windows lie in rows that the forecaster was trained on, so their "
@@ -117,7 +123,7 @@ def run_backtest(
             seen,
             len(origins.series),
         )
-    return _collected(table, columns, plan, origins, found, levels, seen)
+    return _score(table, columns, plan, origins, forecasts, levels, seen)
 
 
 def choose_origins(table: Table, horizon: int, plan: BacktestPlan) -> Origins:
@@ -128,40 +134,37 @@ def choose_origins(table: Table, horizon: int, plan: BacktestPlan) -> Origins:
     DataError
         If no series has a row before a whole horizon.
     """
-    series, cutoffs, turns = [], [], []
-    for code, rows in enumerate(table.lengths()):
+    windows = []
+    for code, rows in enumerate(table.lengths().tolist()):
         start = int(table.starts[code])
-        known = np.flatnonzero(~np.isnan(table.target[start : start + int(rows)]))
-        for turn in range(plan.windows):
-            cutoff = int(rows) - horizon - (plan.windows - 1 - turn) * plan.step
-            if cutoff < 1 or not len(known) or known[0] >= cutoff:
-                continue
-            series.append(code)
-            cutoffs.append(cutoff)
-            turns.append(turn)
-    if not series:
+        known = np.flatnonzero(~np.isnan(table.target[start : start + rows]))
+        for number in range(plan.windows):
+            cutoff = rows - horizon - (plan.windows - 1 - number) * plan.step
+            if cutoff >= 1 and len(known) and known[0] < cutoff:
+                windows.append((code, cutoff, number))
+    if not windows:
         raise DataError(
             f"no window to test: the longest series has {int(table.lengths().max())} rows, and "
             f"horizon={horizon} needs at least {horizon + 1}, the first of them with a value"
         )
-    return Origins(*(np.asarray(part, dtype=np.int64) for part in (series, cutoffs, turns)))
+    return Origins(*np.asarray(windows, dtype=np.int64).T)
 
 
 def truncate_table(table: Table, ends: IntArray) -> Table:
-    """Return the first ``ends`` rows of each series; one without a row is left out."""
+    """Return the first ``ends`` rows of each series; a series left without rows is dropped."""
     rows = np.arange(int(table.starts[-1])) - np.repeat(table.starts[:-1], table.lengths())
     kept = rows < np.repeat(ends, table.lengths())
-    some = np.flatnonzero(ends > 0)
+    series = np.flatnonzero(ends > 0)
     return replace(
         table,
-        ids=[table.ids[code] for code in some],
-        keys=[table.keys[code] for code in some],
-        first=[table.first[code] for code in some],
-        starts=np.concatenate([[0], np.cumsum(np.minimum(ends, table.lengths())[some])]),
+        ids=[table.ids[code] for code in series],
+        keys=[table.keys[code] for code in series],
+        first=[table.first[code] for code in series],
+        starts=np.concatenate([[0], np.cumsum(np.minimum(ends, table.lengths())[series])]),
         present=table.present[kept],
         target=table.target[kept],
-        varying={name: held[kept] for name, held in table.varying.items()},
-        static={name: held[some] for name, held in table.static.items()},
+        varying={name: values[kept] for name, values in table.varying.items()},
+        static={name: values[series] for name, values in table.static.items()},
     )
 
 
@@ -175,84 +178,131 @@ def _forecast(
 
 
 def _refit(
-    refit: Refit, table: Table, origins: Origins, levels: tuple[float, ...], *, every: bool
+    train: TrainPredictor,
+    table: Table,
+    origins: Origins,
+    levels: tuple[float, ...],
+    *,
+    every: bool,
 ) -> WindowForecasts:
     """Train before each origin, or before the first; return forecasts in the origins' order."""
-    turns = np.unique(origins.turn)
-    parts, places = [], []
-    for turn in turns if every else turns[:1]:
-        begins = table.lengths()
-        due = origins.turn >= turn
-        np.minimum.at(begins, origins.series[due], origins.cutoffs[due])
-        now = np.flatnonzero(origins.turn == turn) if every else np.arange(len(origins.turn))
-        chosen = Origins(*(part[now] for part in origins))
-        parts.append(_forecast(refit(truncate_table(table, begins)), table, chosen, levels))
-        places.append(now)
-    order = np.argsort(np.concatenate(places))
-    return WindowForecasts(*(np.concatenate(held)[order] for held in zip(*parts, strict=True)))
+    numbers = np.unique(origins.number)
+    forecasts, windows = [], []
+    for number in numbers if every else numbers[:1]:
+        # Train on the rows of each series before its first origin that is still to come.
+        ends = table.lengths()
+        due = origins.number >= number
+        np.minimum.at(ends, origins.series[due], origins.cutoffs[due])
+        predictor = train(truncate_table(table, ends))
+        now = np.flatnonzero(origins.number == number) if every else np.arange(len(due))
+        chosen = Origins(*(field[now] for field in origins))
+        forecasts.append(_forecast(predictor, table, chosen, levels))
+        windows.append(now)
+    order = np.argsort(np.concatenate(windows))
+    return WindowForecasts(
+        *(np.concatenate(parts)[order] for parts in zip(*forecasts, strict=True))
+    )
 
 
-def _seen(table: Table, origins: Origins, predictor: Predictor) -> int:
+def _count_seen(table: Table, origins: Origins, predictor: Predictor) -> int:
     """Return how many windows have rows that the network was trained on."""
-    learnt = dict(zip(predictor.preprocess.ids, predictor.preprocess.last, strict=False))
-    until = np.zeros(len(table.ids), dtype=np.int64)
+    last = dict(zip(predictor.preprocess.ids, predictor.preprocess.last, strict=False))
+    trained = np.zeros(len(table.ids), dtype=np.int64)
     for code, name in enumerate(table.ids):
-        if name in learnt:
-            until[code] = table.grid.rows_until(table.first[code], learnt[name])
-    return int((origins.cutoffs < until[origins.series]).sum())
+        if name in last:
+            trained[code] = table.grid.rows_until(table.first[code], last[name])
+    return int((origins.cutoffs < trained[origins.series]).sum())
 
 
-def _collected(
+class _Naive(NamedTuple):
+    """Seasonal naive forecasts of the windows of a backtest."""
+
+    season: int
+    point: FloatArray
+    quantiles: FloatArray
+
+    scale: FloatArray
+    """Unit of MASE of each window, (windows,)."""
+
+
+def _forecast_naive(
+    table: Table, plan: BacktestPlan, origins: Origins, levels: tuple[float, ...], horizon: int
+) -> _Naive:
+    """Forecast every window with the seasonal naive of its series' rows before the first origin."""
+    season = season_of(table.grid) if plan.season is None else plan.season
+    windows = len(origins.series)
+    point, scale = np.empty((windows, horizon)), np.empty(windows)
+    quantiles = np.empty((windows, horizon, len(levels)))
+    for code in np.unique(origins.series):
+        own = origins.series == code
+        values = table.target[table.starts[code] : table.starts[code + 1]]
+        naive = SeasonalNaive.learn(values[: origins.cutoffs[own].min()], season)
+        point[own] = naive.point(values, origins.cutoffs[own], horizon)
+        quantiles[own] = naive.quantiles(point[own], levels)
+        scale[own] = naive.scale
+    return _Naive(season, point, quantiles, scale)
+
+
+def _score(
     table: Table,
     columns: ColumnRoles,
     plan: BacktestPlan,
     origins: Origins,
-    found: WindowForecasts,
+    ours: WindowForecasts,
     levels: tuple[float, ...],
     seen: int,
 ) -> Backtest:
-    """Set our forecasts and the naive ones beside what came."""
-    season = season_of(table.grid) if plan.season is None else plan.season
-    horizon = found.point.shape[1]
-    naive, spread = np.empty_like(found.point), np.empty_like(found.quantiles)
-    scale, times = np.empty(len(origins.series)), []
-    for code in np.unique(origins.series):
-        own = origins.series == code
-        values = table.target[table.starts[code] : table.starts[code + 1]]
-        control = SeasonalNaive.learn(values[: origins.cutoffs[own].min()], season)
-        naive[own] = control.point(values, origins.cutoffs[own], horizon)
-        spread[own] = control.quantiles(naive[own], levels)
-        scale[own] = control.scale
-        whole = table.times(int(code), 0, len(values))
-        times += [whole[begin : begin + horizon] for begin in origins.cutoffs[own]]
-    known = np.isfinite(found.actual)
+    """Put our forecasts and the naive ones beside the actual values, and score both."""
+    horizon = ours.point.shape[1]
+    naive = _forecast_naive(table, plan, origins, levels, horizon)
+    known = np.isfinite(ours.actual)
     if not known.any():
         raise DataError("no window to test: the target is missing in every one of them")
-    name = time_name(columns)
-    index = pd.DataFrame(
-        {
-            columns.id: np.repeat(found.ids, horizon),
-            "cutoff": pd.Index(list(found.cutoffs)).repeat(horizon),
-            name: joined_times(times),
-            "step": np.tile(np.arange(1, horizon + 1), len(found.ids)),
-        }
-    )
-    flat = known.reshape(-1)
-    wanted = {level: QuantileRequest((), (level,)).all() for level in plan.levels}
-    behind = levels[len(SCORED_LEVELS) :]
-    return collect(
-        index[flat].reset_index(drop=True),
-        {"y": found.actual[known], OURS: found.point[known], NAIVE: naive[known]},
-        {OURS: found.quantiles[known], NAIVE: spread[known]},
-        np.repeat(scale, horizon)[flat],
-        bounds={
-            level: (
-                len(SCORED_LEVELS) + behind.index(low),
-                len(SCORED_LEVELS) + behind.index(high),
+    keys = _window_keys(table, columns, origins, ours)[known.reshape(-1)].reset_index(drop=True)
+    actual, scale = ours.actual[known], np.repeat(naive.scale, horizon)[known.reshape(-1)]
+    models = {OURS: (ours.point, ours.quantiles), NAIVE: (naive.point, naive.quantiles)}
+    forecasts = keys.assign(y=actual, y_pred=ours.point[known])
+    tables = []
+    for model, (point, all_quantiles) in models.items():
+        quantiles = all_quantiles[known]
+        errors = value_errors(actual, point[known], quantiles, scale)
+        for level in plan.levels:
+            # The levels that bound intervals stand behind those that are scored.
+            low, high = (
+                quantiles[:, len(SCORED_LEVELS) + levels[len(SCORED_LEVELS) :].index(bound)]
+                for bound in QuantileRequest((), (level,)).all()
             )
-            for level, (low, high) in wanted.items()
-        },
-        columns=columns,
-        season=season,
+            errors[f"coverage-{level:g}"] = ((low <= actual) & (actual <= high)).astype(float)
+            if model == OURS:
+                forecasts[f"y_pred-lo-{level:g}"] = low
+                forecasts[f"y_pred-hi-{level:g}"] = high
+        tables.append(keys[[columns.id, "cutoff", "step"]].assign(model=model, **errors))
+    return Backtest(
+        forecasts=forecasts.assign(naive=naive.point[known]),
+        season=naive.season,
+        levels=plan.levels,
         seen_windows=seen,
+        errors=pd.concat(tables, ignore_index=True),
+        id_col=columns.id,
+        time_col=time_name(columns),
+    )
+
+
+def _window_keys(
+    table: Table, columns: ColumnRoles, origins: Origins, forecasts: WindowForecasts
+) -> pd.DataFrame:
+    """Return id, cutoff, time and step of every window and step."""
+    horizon = forecasts.point.shape[1]
+    times = []
+    for code in np.unique(origins.series):
+        all_times = table.times(int(code), 0, int(table.lengths()[code]))
+        cutoffs = origins.cutoffs[origins.series == code]
+        times += [all_times[cutoff : cutoff + horizon] for cutoff in cutoffs]
+    return pd.DataFrame(
+        {
+            columns.id: np.repeat(forecasts.ids, horizon),
+            "cutoff": pd.Index(list(forecasts.cutoffs)).repeat(horizon),
+            time_name(columns): joined_times(times),
+            "step": np.tile(np.arange(1, horizon + 1), len(forecasts.ids)),
+        }
     )

@@ -1,4 +1,4 @@
-"""One number for searches: how good the forecasts of what follows the training rows are."""
+"""Score for hyperparameter searches: minus the mean squared error after the training rows."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from titans_seq.forecasting.tables.table import Table
 
 
 def mean_score(predictor: Predictor, table: Table, begins: IntArray) -> float:
-    """Return minus the mean squared error of one whole horizon after the other, scaled.
+    """Return minus the mean squared error over consecutive whole horizons, scaled.
 
     Parameters
     ----------
     predictor
         A trained one.
     table
-        Series, those that were trained on from their rows of ``fit`` on.
+        Series; those that were trained on begin with their rows of ``fit``.
     begins
-        Row from which each series is to be forecast; where it is 0, half the rows are only
-        looked back on, at most a look-back.
+        Row from which each series is forecast; where it is 0, the first half of the rows, at
+        most a look-back, is only read.
 
     Raises
     ------
     DataError
-        If nowhere a whole horizon is left.
+        If no whole horizon is left in any series.
     """
     lengths, horizon = table.lengths(), predictor.horizon
     first = np.where(begins > 0, begins, np.minimum(predictor.source.context, lengths // 2))

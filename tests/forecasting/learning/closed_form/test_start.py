@@ -116,49 +116,48 @@ def test_equations_are_those_of_all_windows_one_by_one(normalise: Normalisation)
     network = _network(learnt, normalise)
     network.linear.weight.add_(0.1 * torch.randn(HORIZON, CONTEXT))
     batches = _batches(panel, CONTEXT, WEEK)
-    matrix = profiles._response(network)
-    sums = profiles._profile_sums(network, matrix, _folds(batches, 2))
+    response = profiles._response(network)
+    sums = profiles._profile_sums(network, response, _folds(batches, 2))
     for series in range(3):
         design, lacks = (
             part.flatten(0, 1) for part in _designs(network, panel, batches.index, series)
         )
         (found,) = (
-            equations
-            for some, equations in profiles._equations(matrix, sums)
+            own.group((2, series + 1))
+            for some, own in profiles._normal_equations(response, sums)
             if series + 1 in some.tolist()
         )
-        normal, told = design.T @ design, design.T @ lacks
-        torch.testing.assert_close(found.normal[2, series + 1], normal, atol=1e-3, rtol=1e-4)
-        torch.testing.assert_close(found.told[2, series + 1], told, atol=1e-3, rtol=1e-4)
+        normal, outer = design.T @ design, design.T @ lacks
+        torch.testing.assert_close(found.inner, normal, atol=1e-3, rtol=1e-4)
+        torch.testing.assert_close(found.outer[:, 0], outer, atol=1e-3, rtol=1e-4)
         for units, slots in (([0], slice(DAY)), ([1], slice(DAY, None)), ([0, 1], slice(None))):
-            whole = profiles.Equations(found.normal[2, series + 1], found.told[2, series + 1])
             ridge = normal.diagonal().view(2, DAY).mean(1).repeat_interleave(DAY)[slots]
             by_hand = torch.linalg.solve(
-                normal[slots, slots] + profiles.PENALTY * ridge.diag(), told[slots]
+                normal[slots, slots] + profiles._PENALTY * ridge.diag(), outer[slots]
             )
-            got = whole.of(units).solution(len(units))
-            torch.testing.assert_close(got, by_hand, atol=1e-3, rtol=1e-3)
+            solved = profiles._solve(found, units)[:, 0]
+            torch.testing.assert_close(solved, by_hand, atol=1e-3, rtol=1e-3)
 
 
 @torch.no_grad()
-def test_a_fold_is_judged_by_what_the_others_give() -> None:
+def test_a_fold_is_scored_with_what_the_others_give() -> None:
     """The change in squared errors, against a network that has the others' profile."""
     learnt, panel = _panel(_days(np.random.default_rng(0), rows=2 * WEEK))
     network = _network(learnt)
     cycle = network.cycle
     assert cycle is not None
     early, late = _batches(panel, CONTEXT, WEEK), _batches(panel, WEEK, 2 * WEEK)
-    matrix = profiles._response(network)
+    response = profiles._response(network)
     both = [*_folds(early, 0), *_folds(late, 4)]
-    ((_, fold),) = profiles._equations(matrix, profiles._profile_sums(network, matrix, both))
-    whole = profiles.Equations(*(part.sum(0) for part in fold))
-    rest = profiles.Equations(*(one - part for one, part in zip(whole, fold, strict=True)))
-    changed = profiles._change(rest, fold, [0, 1])[4]
+    sums = profiles._profile_sums(network, response, both)
+    ((_, fold),) = profiles._normal_equations(response, sums)
+    others = fold.leave_one_out()
+    changed = profiles._change(others, fold, [0, 1])[4]
     before = _squares(network, late, panel)
-    given = rest.of([0, 1]).solution(2)[4].unflatten(-1, (2, -1))
+    given = profiles._solve(others, [0, 1])[4, ..., 0].unflatten(-1, (2, -1))
     cycle.put(torch.arange(4), [0, 1], given)
-    told = _squares(network, late, panel) - before
-    torch.testing.assert_close(changed[1:], told, atol=1e-2, rtol=1e-4)
+    expected = _squares(network, late, panel) - before
+    torch.testing.assert_close(changed[1:], expected, atol=1e-2, rtol=1e-4)
 
 
 def _squares(network: ForecastNetwork, batches: WindowBatches, panel: Panel) -> Tensor:
@@ -192,8 +191,8 @@ def test_each_series_has_the_profile_that_it_shows() -> None:
 def test_windows_with_gaps_or_slots_out_of_turn_do_not_count() -> None:
     learnt, panel = _panel(_days(np.random.default_rng(0), rows=WEEK))
     network, batches = _network(learnt), _batches(panel, CONTEXT, WEEK)
-    matrix = profiles._response(network)
-    told = profiles._profile_sums(network, matrix, _folds(batches))
+    response = profiles._response(network)
+    expected = profiles._profile_sums(network, response, _folds(batches))
     spoilt = []
     for batch in batches:
         windows, few = batch.windows, batch.target_seen.clone()
@@ -208,8 +207,8 @@ def test_windows_with_gaps_or_slots_out_of_turn_do_not_count() -> None:
     unplaced = [
         (batch._replace(target=batch.target + 50), fold) for batch, fold in _folds(batches, -1)
     ]
-    found = profiles._profile_sums(network, matrix, [*_folds(spoilt), *unplaced])
-    torch.testing.assert_close(found, told)
+    found = profiles._profile_sums(network, response, [*_folds(spoilt), *unplaced])
+    torch.testing.assert_close(found, expected)
 
 
 @torch.no_grad()
@@ -289,7 +288,7 @@ def test_a_cycle_that_tells_in_some_stretches_only_is_idle() -> None:
     batches, held_out = _batches(panel, CONTEXT, 12 * WEEK), _batches(panel, 12 * WEEK, 16 * WEEK)
     start.solve_start(network, batches, held_out)
     with pytest.MonkeyPatch.context() as patch:  # on the whole it is right more than wrong
-        patch.setattr(calendar, "standard_error", lambda change, told: 0.0)
+        patch.setattr(calendar, "standard_error", lambda change, scored: 0.0)
         assert start.idle_cycles(network, batches, held_out, 2) == []
     assert start.idle_cycles(network, batches, held_out, 2) == [1]
 
@@ -313,7 +312,7 @@ def test_a_forecaster_goes_without_an_idle_cycle(telling: bool) -> None:
 
 
 def test_of_kinds_that_do_as_well_the_first_is_taken_but_none_only_where_it_is_best() -> None:
-    told = torch.tensor([[1.0] * 5] * 4 + [[0.0] * 5]).double()
+    scored = torch.tensor([[1.0] * 5] * 4 + [[0.0] * 5]).double()
     change = torch.zeros(4, 5, 5).double()
     change[1:, :4, 0] = torch.tensor([[1.0], [2], [3]])  # each worse than none
     change[1:, :4, 1] = torch.tensor([[-5.0, -3, -5, -3], [-4, -4, -4, -5], [-9, -9, -9, -9]])
@@ -321,8 +320,8 @@ def test_of_kinds_that_do_as_well_the_first_is_taken_but_none_only_where_it_is_b
     change[1:, :4, 3] = torch.tensor([[-1.0, -1, -1, -1], [-4, -5, -4, -5], [-5, -4, -5, -5]])
     change[1:, :4, 4] = torch.tensor([[-1.0, 2, -1, -1], [-9, 9, 0, 2], [9, 9, 9, 9]])
     change[1:, 4] = 100 * torch.randn(3, 5)  # is not scored_folds
-    change[:, 4] *= told[4]
-    assert profiles._preferred(change, told).tolist() == [0, 3, 1, 2, 1]
+    change[:, 4] *= scored[4]
+    assert profiles._preferred(change, scored).tolist() == [0, 3, 1, 2, 1]
 
 
 def test_stretches_hold_whole_horizons() -> None:
@@ -337,20 +336,20 @@ def test_stretches_hold_whole_horizons() -> None:
         assert stretch == 3 or inside.max() + 5 <= 100 + 25 * (stretch + 1)
 
 
-def test_the_error_of_a_sum_is_of_the_folds_that_are_judged() -> None:
+def test_the_error_of_a_sum_is_of_the_scored_folds() -> None:
     rng = np.random.default_rng(0)
-    told = np.array([[1, 1, 0], [1, 0, 0], [1, 1, 0], [1, 1, 1]], dtype=float)
-    change = rng.normal(size=(2, 4, 3)) * told
-    found = standard_error(torch.from_numpy(change), torch.from_numpy(told)).numpy()
+    scored = np.array([[1, 1, 0], [1, 0, 0], [1, 1, 0], [1, 1, 1]], dtype=float)
+    change = rng.normal(size=(2, 4, 3)) * scored
+    found = standard_error(torch.from_numpy(change), torch.from_numpy(scored)).numpy()
     for kind in range(2):
         for series, folds in enumerate((4, 3)):
-            seen = change[kind, told[:, series] == 1, series]
+            seen = change[kind, scored[:, series] == 1, series]
             expected = np.std(seen, ddof=1) * np.sqrt(folds)
             np.testing.assert_allclose(found[kind, series], expected)
     assert (found[:, 2] == 0).all()  # one fold alone leaves no doubt that could be counted
 
 
-def test_a_stretch_is_judged_if_most_windows_are_elsewhere() -> None:
+def test_a_stretch_is_scored_if_most_windows_are_elsewhere() -> None:
     counts = torch.tensor([[3.0, 9.0], [3.0, 0.0], [3.0, 0.0], [3.0, 0.0], [3.0, 2.0]])
     assert scored_folds(counts).tolist() == [
         [True, False],

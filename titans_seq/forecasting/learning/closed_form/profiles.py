@@ -1,141 +1,140 @@
-"""Profiles of a cycle, solved for: the hour of the day of each series, in the units that tell."""
+"""Profiles of a cycle by ridge regression: the hour of the day of each series.
+
+A profile is in units of the series, in standard deviations of the look-back, or a sum of both;
+cross-validation chooses which, or none.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from titans_seq.forecasting.learning.closed_form.held_out import FOLDS, scored_folds, standard_error
+from titans_seq.forecasting.learning.closed_form.held_out import (
+    FOLDS,
+    FoldedBatches,
+    scored_folds,
+    standard_error,
+)
 from titans_seq.forecasting.learning.closed_form.linear import series_codes
-from titans_seq.forecasting.learning.windows import WindowBatch
+from titans_seq.forecasting.learning.closed_form.ridge import RidgeSums
 from titans_seq.forecasting.network.heads import window_scale
 from titans_seq.forecasting.network.network import ForecastNetwork
 
-PENALTY = 0.01
-"""Penalty of a profile's slots, over what a slot weighs on the average."""
+_PENALTY = 0.01
+"""Penalty of a profile, in units of the mean sum of squares of its slots."""
 
-MOST_NUMBERS = 20_000_000
+_MOST_NUMBERS = 20_000_000
 """Numbers of normal equations that are held at once."""
-
-
-class ProfileSums(NamedTuple):
-    """Sums over the windows of each fold and series; units are 1 and the look-back's deviation."""
-
-    weight: Float[Tensor, "folds series places 2 2"]
-    """Products of the units, at each place in the cycle at which a window forecasts."""
-
-    told: Float[Tensor, "folds series 2 slots"]
-    """What the forecasts without a profile lack, in what each slot would add to them."""
-
-
-class Equations(NamedTuple):
-    """Normal equations of the profiles in both units, one after the other."""
-
-    normal: Float[Tensor, "*rest both both"]
-    told: Float[Tensor, "*rest both"]
-
-    def of(self, units: list[int]) -> Equations:
-        """Return those of the profiles in some of the units."""
-        slots = self.told.shape[-1] // 2
-        kept = torch.cat([torch.arange(unit * slots, (unit + 1) * slots) for unit in units])
-        return Equations(self.normal[..., kept[:, None], kept], self.told[..., kept])
-
-    def solution(self, units: int) -> Float[Tensor, "*rest slots"]:
-        """Return the profiles, penalised in each of so many units by what its slots weigh."""
-        diagonal = self.normal.diagonal(dim1=-2, dim2=-1).unflatten(-1, (units, -1))
-        penalty = PENALTY * diagonal.mean(-1, keepdim=True)
-        penalty = torch.where(penalty > 0, penalty, 1.0).expand_as(diagonal).flatten(-2)
-        found: Tensor = torch.linalg.solve(self.normal + torch.diag_embed(penalty), self.told)
-        return found
-
 
 KINDS: tuple[list[int], ...] = ([], [1], [0], [0, 1])
 """Units of a series' profile: none, deviations of the look-back, its own, or a sum of both.
 
-In the order in which they are preferred: what grows with the look-back holds in any season.
+In order of preference: what scales with the look-back holds in any season.
 """
 
 
-@torch.no_grad()
-def solve_profiles(
-    network: ForecastNetwork, folds: Iterable[tuple[WindowBatch, Int[Tensor, " batch"]]]
-) -> None:
-    """Give each series of a network the profile that held-out windows bear out.
+class ProfileSums(NamedTuple):
+    """Sums over the windows of each fold and series; the two units are 1 and the deviation."""
 
-    It is the one that least squares give it in its own units, in deviations of the look-back,
-    in both, or none; each fold is forecast with what the others give. The first kind that does
-    no worse than the best by more than a standard error over the folds is taken.
+    weights: Float[Tensor, "folds series places 2 2"]
+    """Products of the units, by the place in the cycle at which the horizon begins."""
+
+    outer: Float[Tensor, "folds series 2 slots"]
+    """Products of the residuals without a profile with what each slot contributes to them."""
+
+
+@torch.no_grad()
+def solve_profiles(network: ForecastNetwork, folds: FoldedBatches) -> None:
+    """Give each series of a network the profile that cross-validation chooses.
+
+    Each fold is forecast with the profile of the others, for every kind in :data:`KINDS`. The
+    first kind that does no worse than the best, up to one standard error over the folds, is
+    taken.
 
     Parameters
     ----------
     network
-        Whose profiles are set; its linear part and its other effects stay as they are.
+        Only its profiles are set.
     folds
-        Windows, with the fold of each; fold -1 does not count.
+        Windows with their folds.
     """
     cycle = network.cycle
     assert cycle is not None
     cycle.clear()
-    matrix = _response(network)
-    sums = _profile_sums(network, matrix, folds)
-    for series, equations in _equations(matrix, sums):
-        count = sums.weight[:, series, :, 0, 0].sum(-1)
-        told = scored_folds(count).double()
-        whole = Equations(*(part.sum(0) for part in equations))
-        rest = Equations(*(one - part for one, part in zip(whole, equations, strict=True)))
-        change = [torch.zeros_like(told)]
-        change += [told * _change(rest, equations, units) for units in KINDS[1:]]
-        chosen = _preferred(torch.stack(change), told)
+    response = _response(network)
+    for series, sums in _normal_equations(response, _profile_sums(network, response, folds)):
+        scored = scored_folds(sums.rows).double()
+        whole, others = sums.total(), sums.leave_one_out()
+        changes = [torch.zeros_like(scored)]
+        changes += [scored * _change(others, sums, units) for units in KINDS[1:]]
+        chosen = _preferred(torch.stack(changes), scored)
         for kind, units in enumerate(KINDS[1:], start=1):
             own = chosen == kind
-            found = whole.of(units).solution(len(units))[own].unflatten(-1, (len(units), -1))
-            cycle.put(series[own], units, found)
+            profiles = _solve(whole, units)[own].unflatten(-2, (len(units), -1)).squeeze(-1)
+            cycle.put(series[own], units, profiles)
 
 
 def _preferred(
-    change: Float[Tensor, "kinds folds series"], told: Float[Tensor, "folds series"]
+    change: Float[Tensor, "kinds folds series"], scored: Float[Tensor, "folds series"]
 ) -> Int[Tensor, " series"]:
-    """Return the kind of each series, none only where it is best."""
+    """Return the kind of each series; none only where it is the best."""
     best = change.sum(1).argmin(0)
     worse = change - change.gather(0, best.expand_as(change))
-    near = worse.sum(1) <= standard_error(worse, told)
+    near = worse.sum(1) <= standard_error(worse, scored)
     near[0] = False
+    # argmax of booleans: the first kind that is near the best
     return torch.where(best == 0, 0, near.to(torch.uint8).argmax(0))
 
 
-def _change(rest: Equations, fold: Equations, units: list[int]) -> Float[Tensor, "folds series"]:
-    """Return by how much squared errors of a fold change with the profile that the rest gives."""
-    profile = rest.of(units).solution(len(units))
-    normal, told = fold.of(units)
-    square = (profile * (normal @ profile[..., None]).squeeze(-1)).sum(-1)
-    return square - 2 * (profile * told).sum(-1)
+def _change(others: RidgeSums, fold: RidgeSums, units: list[int]) -> Float[Tensor, "folds series"]:
+    """Return the change in squared error of each fold with the profile of the other folds."""
+    return _select(fold, units).change_in_error(_solve(others, units))
 
 
-def _equations(
-    matrix: Float[Tensor, "horizon slots"], sums: ProfileSums
-) -> Iterator[tuple[Int[Tensor, " series"], Equations]]:
-    """Yield series, a few at a time, and the normal equations of each fold of them."""
-    folds, series, slots = sums.weight.shape[:3]
-    square = matrix.T @ matrix
-    turned = (torch.arange(slots)[None] - torch.arange(slots)[:, None]) % slots  # place, slot
-    inner = torch.stack([square[row][:, row] for row in turned]).flatten(1)
-    at_once = max(1, MOST_NUMBERS // (folds * 4 * slots * slots))
+def _solve(sums: RidgeSums, units: list[int]) -> Float[Tensor, "*groups inputs 1"]:
+    """Return the profiles in some of the units, one after the other."""
+    return _select(sums, units).solve(_PENALTY, blocks=len(units))
+
+
+def _select(sums: RidgeSums, units: list[int]) -> RidgeSums:
+    """Return the normal equations of the profiles in some of the units."""
+    slots = sums.outer.shape[-2] // 2
+    kept = torch.cat([torch.arange(unit * slots, (unit + 1) * slots) for unit in units])
+    return RidgeSums(sums.rows, sums.inner[..., kept[:, None], kept], sums.outer[..., kept, :])
+
+
+def _normal_equations(
+    response: Float[Tensor, "horizon slots"], sums: ProfileSums
+) -> Iterator[tuple[Int[Tensor, " series"], RidgeSums]]:
+    """Yield series, a few at a time, and the normal equations of each fold of them.
+
+    The inputs are the slots in units of the series, then the slots in deviations.
+    """
+    folds, series, slots = sums.weights.shape[:3]
+    square = response.T @ response
+    # A horizon that begins at another place sees the same response with the slots rotated, so X'X
+    # of all windows is a weighted sum of rotations of one matrix.
+    rotated = (torch.arange(slots)[None] - torch.arange(slots)[:, None]) % slots  # place, slot
+    inner = torch.stack([square[row][:, row] for row in rotated]).flatten(1)  # place, slot * slot
+    at_once = max(1, _MOST_NUMBERS // (folds * 4 * slots * slots))
     for some in torch.arange(series).split(at_once):
-        weight = sums.weight[:, some].permute(0, 1, 3, 4, 2)
-        normal = (weight @ inner).unflatten(-1, (slots, slots))  # folds, series, 2, 2, slots, slots
+        own = sums.weights[:, some]
+        normal = (own.permute(0, 1, 3, 4, 2) @ inner).unflatten(-1, (slots, slots))
+        # folds, series, unit, unit, slot, slot -> folds, series, (unit slot), (unit slot)
         normal = normal.transpose(3, 4).flatten(4, 5).flatten(2, 3)
-        yield some, Equations(normal, sums.told[:, some].flatten(2))
+        windows = own[..., 0, 0].sum(-1)  # the first unit is 1: its products count windows
+        yield some, RidgeSums(windows, normal, sums.outer[:, some].flatten(2)[..., None])
 
 
 def _response(network: ForecastNetwork) -> Float[Tensor, "horizon slots"]:
-    """Return what a profile adds to a forecast that begins at the cycle's first slot.
+    """Return how a profile changes a forecast whose horizon begins at the cycle's first slot.
 
-    It adds itself ahead, and takes off what the linear part makes of it in the look-back.
-    At another place in the cycle it is the same but turned.
+    The profile is added to the horizon, and taken off the look-back that the linear part reads.
+    At another place in the cycle the slots are rotated.
     """
     config = network.config
     context, horizon = config.context_length, config.horizon
@@ -147,18 +146,17 @@ def _response(network: ForecastNetwork) -> Float[Tensor, "horizon slots"]:
         centre += 1 / context
     elif config.normalise == "last":
         centre[-1] = 1.0
-    whole = weight + (1 - weight.sum(1, keepdim=True)) * centre
+    # The linear part with the centring folded in: W x + (1 - W 1) centre(x)
+    linear = weight + (1 - weight.sum(1, keepdim=True)) * centre
     places = torch.arange(-context, horizon) % slots
-    rows = nn.functional.one_hot(places, slots).double()
-    return rows[context:] - whole @ rows[:context]
+    one_hot = nn.functional.one_hot(places, slots).double()
+    return one_hot[context:] - linear @ one_hot[:context]
 
 
 def _profile_sums(
-    network: ForecastNetwork,
-    matrix: Float[Tensor, "horizon slots"],
-    folds: Iterable[tuple[WindowBatch, Int[Tensor, " batch"]]],
+    network: ForecastNetwork, response: Float[Tensor, "horizon slots"], folds: FoldedBatches
 ) -> ProfileSums:
-    """Return the sums over all windows that were seen whole and in which no slot is left out.
+    """Return the sums over windows without missing values in which the slots follow in turn.
 
     The network's own profiles must be zero.
     """
@@ -166,21 +164,25 @@ def _profile_sums(
     assert config.cycle is not None
     assert cycle is not None
     (series, slots), device = cycle.fixed.shape, network.linear.weight.device
-    slots -= 1
-    weight = torch.zeros(FOLDS * series * slots, 4, dtype=torch.double)
-    told = torch.zeros(FOLDS * series, 2 * slots, dtype=torch.double)
+    slots -= 1  # without the unknown slot
+    weights = torch.zeros(FOLDS * series * slots, 4, dtype=torch.double)
+    outer = torch.zeros(FOLDS * series, 2 * slots, dtype=torch.double)
     for batch, fold in folds:
         windows = batch.windows
         codes = windows.future_codes[..., config.cycle] - 1
-        counts = (fold >= 0) & windows.seen.all(1) & batch.target_seen.all(1)
-        counts &= ((codes.diff(dim=1) - 1) % slots == 0).all(1) & (codes >= 0).all(1)
+        usable = (fold >= 0) & windows.seen.all(1) & batch.target_seen.all(1)
+        usable &= ((codes.diff(dim=1) - 1) % slots == 0).all(1) & (codes >= 0).all(1)
         spread = window_scale(windows.history, windows.seen, config.normalise).spread[:, 0].double()
-        units = torch.stack([torch.ones_like(spread), spread], dim=1) * counts[:, None]
-        came = network.baseline(windows.to(device)).expected().cpu()
-        missed = torch.where(counts[:, None], batch.target - came, 0.0).double()
+        units = torch.stack([torch.ones_like(spread), spread], dim=1) * usable[:, None]
+        expected = network.baseline(windows.to(device)).expected().cpu()
+        residual = torch.where(usable[:, None], batch.target - expected, 0.0).double()
         place = codes[:, config.context_length] % slots
-        adds = (missed @ matrix).gather(1, (torch.arange(slots) - place[:, None]) % slots)
-        own = fold.clamp(min=0) * series + series_codes(batch)
-        weight.index_add_(0, own * slots + place, (units[:, :, None] * units[:, None]).flatten(1))
-        told.index_add_(0, own, (units[:, :, None] * adds[:, None]).flatten(1))
-    return ProfileSums(weight.view(FOLDS, series, slots, 2, 2), told.view(FOLDS, series, 2, slots))
+        rotation = (torch.arange(slots) - place[:, None]) % slots
+        contribution = (residual @ response).gather(1, rotation)  # batch, slots
+        group = fold.clamp(min=0) * series + series_codes(batch)
+        products = (units[:, :, None] * units[:, None]).flatten(1)  # batch, unit * unit
+        weights.index_add_(0, group * slots + place, products)
+        outer.index_add_(0, group, (units[:, :, None] * contribution[:, None]).flatten(1))
+    return ProfileSums(
+        weights.view(FOLDS, series, slots, 2, 2), outer.view(FOLDS, series, 2, slots)
+    )
