@@ -1,12 +1,12 @@
-"""What adaptation adds to the memories, where what comes is of the kind trained on or of another.
+"""Compare memories with and without adaptation, on streams like the training and unlike it.
 
     python benchmarks/adaptation.py [--seeds 0 1 2] [--train drift jumps] [--out FILE]
 
-A forecaster with memories is trained on one drifting stream (``titans_seq.evaluation.streams``)
-and reads the test part of others from its first row on, with and without ``adapt``: levels that
-walk as in training, that walk five times as fast, and that are drawn anew now and then. Every
-value is read after it was forecast. Errors are mean squared, the noise on a row having variance 1,
-beside those of the best possible forecast from the whole past. Figures are added to those in FILE.
+A forecaster with memories is trained on one drifting stream (``synthetic/streams.py``) and reads
+the test parts of others from their first row on, with and without ``adapt``: levels that walk as
+in training, that walk five times as fast, and that are drawn anew now and then. Every value is
+read after it was forecast. Errors are mean squared, the noise on a row having variance 1, beside
+that of the optimal forecast from the whole past. Results are added to those in FILE.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 import torch
 from memory_cells.machine import environment
+from synthetic.streams import HORIZON, drift_stream
 
-from titans_seq.evaluation.streams import HORIZON, drift_stream
 from titans_seq.files import write_json
 from titans_seq.forecasting import TitansForecaster
 
@@ -34,56 +34,54 @@ KINDS: dict[str, dict[str, float]] = {
 }
 
 OTHER_SEED = 100
-"""Added to the seed of a test stream, so that only the kind is that of the training."""
+"""Added to the seed of a test stream, so that its levels are not those of the training."""
 
 
 def measure(train: str, seed: int) -> dict[str, dict[str, float]]:
     """Return the errors on a stream of each kind after training on one."""
-    learnt = drift_stream(TRAIN_ROWS, HORIZON, seed, **KINDS[train])
+    training = drift_stream(TRAIN_ROWS, HORIZON, seed, **KINDS[train])
     forecaster = TitansForecaster(
         horizon=HORIZON, context_length=None, quantiles=(), max_epochs=2, random_state=seed
     )
-    forecaster.fit(learnt.frame()[:TRAIN_ROWS], val_size=int(0.15 * TRAIN_ROWS))
+    forecaster.fit(training.frame()[:TRAIN_ROWS], val_size=int(0.15 * TRAIN_ROWS))
     return {test: _errors(forecaster, test, seed + OTHER_SEED) for test in KINDS}
 
 
 def _errors(forecaster: TitansForecaster, test: str, seed: int) -> dict[str, float]:
-    """Return the errors with and without adaptation, and the least possible."""
+    """Return the errors with and without adaptation, and that of the optimal forecast."""
     stream = drift_stream(TRAIN_ROWS, TEST_ROWS, seed, **KINDS[test])
     rows, start = stream.frame()[stream.test_begin :], stream.score_begin - stream.test_begin
     figures: dict[str, float] = {}
     for name, adapt in (("memory", False), ("adapted", True)):
         before = time.process_time()
-        found = forecaster.set_params(adapt=adapt).forecast_windows(
+        windows = forecaster.set_params(adapt=adapt).forecast_windows(
             rows, start=start, stride=STRIDE
         )
         figures[f"{name}_seconds"] = time.process_time() - before
-        cutoffs = stream.score_begin + STRIDE * np.arange(len(found.point))
-        figures[name] = float(np.mean((found.point - stream.target(cutoffs)) ** 2))
+        cutoffs = stream.score_begin + STRIDE * np.arange(len(windows.point))
+        figures[name] = float(np.mean((windows.point - stream.target(cutoffs)) ** 2))
     best = stream.best(cutoffs) - stream.target(cutoffs)
     return figures | {"best": float(np.mean(best**2))}
 
 
 def main() -> None:
-    """Measure the trainings asked for."""
+    """Train on each selected kind of stream and measure on all."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--train", nargs="+", choices=list(KINDS), default=["drift", "jumps"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     default = Path(__file__).parent / "results" / "adaptation-cpu.json"
     parser.add_argument("--out", type=Path, default=default)
-    given = parser.parse_args()
+    args = parser.parse_args()
     torch.set_num_threads(1)
-    for seed in given.seeds:
-        for train in given.train:
-            found = measure(train, seed)
-            results: dict[str, Any] = (
-                json.loads(given.out.read_text()) if given.out.exists() else {}
-            )
-            results.setdefault("errors", {})[f"{train}/{seed}"] = found
+    for seed in args.seeds:
+        for train in args.train:
+            errors = measure(train, seed)
+            results: dict[str, Any] = json.loads(args.out.read_text()) if args.out.exists() else {}
+            results.setdefault("errors", {})[f"{train}/{seed}"] = errors
             results["environment"] = environment()
-            write_json(given.out, results)
-            for test, one in found.items():
-                rounded = {name: round(value, 3) for name, value in one.items()}
+            write_json(args.out, results)
+            for test, figures in errors.items():
+                rounded = {name: round(value, 3) for name, value in figures.items()}
                 print(train, seed, "on", test, rounded, flush=True)
 
 

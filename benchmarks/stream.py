@@ -4,8 +4,8 @@
     python benchmarks/stream.py --hostile [--tokens 100000] [--chunks 16 64]
 
 A process of its own reads the stream of each variant and chunk, in pieces, under
-inference_mode. Peak memory is told at 10,000 tokens and at the end, speed for each tenth of
-the stream. With --hostile every variant reads six streams at once: one token repeated, values
+inference_mode. Peak memory is measured at 10,000 tokens and at the end, speed for each tenth
+of the stream. With --hostile every variant reads six streams at once: one token repeated, values
 of 1e12, noise, alternating signs, zeros, and silence with spikes. Exit status 1 if anything is
 not finite.
 """
@@ -36,14 +36,14 @@ if TYPE_CHECKING:
     from titans_seq.nn.state import StackState
 
 EARLY = 10_000
-"""Tokens after which peak memory is first told."""
+"""Tokens after which peak memory is first measured."""
 
 HOSTILE = ("repeated", "huge", "noise", "alternating", "zeros", "spikes")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stream:
-    """One stream and who reads it."""
+    """One stream, and the backbone that reads it."""
 
     variant: Variant
     chunk: int
@@ -57,7 +57,7 @@ class Stream:
 
 
 def pieces(stream: Stream) -> Iterator[Tensor]:
-    """Yield the stream, (rows, tokens, dim), new numbers in every piece."""
+    """Yield the stream piece by piece, (rows, tokens, dim), with new numbers in each."""
     import torch
 
     source = torch.Generator().manual_seed(stream.seed)
@@ -68,14 +68,14 @@ def pieces(stream: Stream) -> Iterator[Tensor]:
         if not stream.hostile:
             yield noise.unsqueeze(0)
             continue
-        places = torch.arange(first, first + time).unsqueeze(-1)
+        position = torch.arange(first, first + time).unsqueeze(-1)
         rows = {
             "repeated": repeated.expand(time, -1),
             "huge": 1e12 * noise,
             "noise": noise,
-            "alternating": torch.where(places % 2 == 0, repeated, -repeated),
+            "alternating": torch.where(position % 2 == 0, repeated, -repeated),
             "zeros": torch.zeros_like(noise),
-            "spikes": torch.where(places % 997 == 0, 1e6 * noise, 0.0),
+            "spikes": torch.where(position % 997 == 0, 1e6 * noise, 0.0),
         }
         yield torch.stack([rows[name] for name in HOSTILE])
 
@@ -108,13 +108,15 @@ def read(stream: Stream) -> dict[str, Any]:
         if "first_mb" not in record and done >= min(EARLY, stream.tokens):
             record |= {"first_mb": peak_megabytes(), "first_at": done, "first_bytes": state.nbytes}
     assert state is not None
-    held = [float(one.abs().max()) for one in state.tensors() if one.is_floating_point()]
+    state_sizes = [
+        float(tensor.abs().max()) for tensor in state.tensors() if tensor.is_floating_point()
+    ]
     return record | {
         "peak_mb": peak_megabytes(),
         "state_bytes": state.nbytes,
-        "finite": finite and all(math.isfinite(one) for one in held),
+        "finite": finite and all(map(math.isfinite, state_sizes)),
         "largest_output": largest,
-        "largest_state": max(held),
+        "largest_state": max(state_sizes),
         "seconds": marks[-1][1] - marks[0][1],
         "cpu_seconds": marks[-1][2] - marks[0][2],
         **speeds(marks),
@@ -122,15 +124,15 @@ def read(stream: Stream) -> dict[str, Any]:
 
 
 def speeds(marks: list[tuple[int, float, float]]) -> dict[str, Any]:
-    """Return tokens/s of each tenth of the stream, by the clock and by the processor's time.
+    """Return tokens a second of each tenth of the stream, by wall clock and by CPU time.
 
     Parameters
     ----------
     marks
-        Tokens read, clock and processor's time, at the start and after every piece.
+        Tokens read, wall clock and CPU time, at the start and after every piece.
     """
-    parts = min(10, len(marks) - 1)
-    borders = [marks[round(part * (len(marks) - 1) / parts)] for part in range(parts + 1)]
+    count = min(10, len(marks) - 1)
+    borders = [marks[round(part * (len(marks) - 1) / count)] for part in range(count + 1)]
     spans = list(itertools.pairwise(borders))
     clock = [(after[0] - before[0]) / (after[1] - before[1]) for before, after in spans]
     cpu = [(after[0] - before[0]) / max(after[2] - before[2], 1e-9) for before, after in spans]
@@ -143,18 +145,18 @@ def speeds(marks: list[tuple[int, float, float]]) -> dict[str, Any]:
 
 
 def read_apart(stream: Stream) -> dict[str, Any]:
-    """Read a stream in a process of its own."""
-    told = subprocess.run(
+    """Read a stream in a separate process."""
+    worker = subprocess.run(
         [sys.executable, __file__, "--worker", json.dumps(dataclasses.asdict(stream))],
         stdout=subprocess.PIPE, text=True, check=True,
     )  # fmt: skip
-    record: dict[str, Any] = dataclasses.asdict(stream) | json.loads(told.stdout)
+    record: dict[str, Any] = dataclasses.asdict(stream) | json.loads(worker.stdout)
     record["peak_over_first"] = record["peak_mb"] / record["first_mb"]
     return record
 
 
 def arguments() -> argparse.Namespace:
-    """Read the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -163,25 +165,25 @@ def arguments() -> argparse.Namespace:
     add("--tokens", type=int, help="2,000,000; 100,000 a row with --hostile")
     add("--variants", nargs="+", choices=VARIANTS, help="mac lmm; all with --hostile")
     add("--chunks", type=int, nargs="+", help="chunk, segment and window; 64; 16 64 if hostile")
-    add("--piece", type=int, default=5_000, help="tokens handed over at a time")
+    add("--piece", type=int, default=5_000, help="tokens a call")
     add("--dim", type=int, default=64)
     add("--heads", type=int, default=4)
-    add("--threads", type=int, default=0, help="0 is torch's own choice")
+    add("--threads", type=int, default=0, help="0 leaves torch's default")
     add("--seed", type=int, default=0)
     add("--out", type=Path, help="results/stream-cpu.json or stream-hostile-cpu.json")
     add("--worker", help=argparse.SUPPRESS)
-    words = parser.parse_args()
-    hostile = words.hostile
-    words.tokens = words.tokens or (100_000 if hostile else 2_000_000)
-    words.variants = words.variants or (list(VARIANTS) if hostile else ["mac", "lmm"])
-    words.chunks = words.chunks or ([16, 64] if hostile else [64])
+    args = parser.parse_args()
+    hostile = args.hostile
+    args.tokens = args.tokens or (100_000 if hostile else 2_000_000)
+    args.variants = args.variants or (list(VARIANTS) if hostile else ["mac", "lmm"])
+    args.chunks = args.chunks or ([16, 64] if hostile else [64])
     name = "stream-hostile-cpu.json" if hostile else "stream-cpu.json"
-    words.out = words.out or Path(__file__).parent / "results" / name
-    return words
+    args.out = args.out or Path(__file__).parent / "results" / name
+    return args
 
 
 def line(record: dict[str, Any]) -> str:
-    """Return what a reader wants to know of one stream."""
+    """Return one line of the printed table."""
     rates = record["tokens_per_second"]
     return (
         f"{record['variant']:10} {record['chunk']:5} {record['tokens']:9,} "
@@ -196,26 +198,26 @@ def line(record: dict[str, Any]) -> str:
 
 def main() -> int:
     """Read every stream, print and store the table."""
-    words = arguments()
-    if words.worker:
-        print(json.dumps(read(Stream(**json.loads(words.worker)))))
+    args = arguments()
+    if args.worker:
+        print(json.dumps(read(Stream(**json.loads(args.worker)))))
         return 0
     print(
         f"{'variant':10} chunk    tokens seconds  slowest   fastest cpu f/s   MB 1e4   MB end"
         "  ratio  state 1e4 state end    output     state  finite"
     )
     records = []
-    for variant in words.variants:
-        for chunk in words.chunks:
+    for variant in args.variants:
+        for chunk in args.chunks:
             stream = Stream(
-                variant=variant, chunk=chunk, tokens=words.tokens, piece=words.piece,
-                dim=words.dim, heads=words.heads, threads=words.threads,
-                hostile=words.hostile, seed=words.seed,
+                variant=variant, chunk=chunk, tokens=args.tokens, piece=args.piece,
+                dim=args.dim, heads=args.heads, threads=args.threads,
+                hostile=args.hostile, seed=args.seed,
             )  # fmt: skip
             records.append(read_apart(stream))
             print(line(records[-1]), flush=True)
-    words.out.parent.mkdir(parents=True, exist_ok=True)
-    write_json(words.out, {"environment": environment(), "streams": records})
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    write_json(args.out, {"environment": environment(), "streams": records})
     return int(not all(record["finite"] for record in records))
 
 

@@ -126,5 +126,5 @@ plt.show()
 
 # %%
 # On series with anomalies that were put in on purpose, where the truth is known, the ranking can
-# be scored: :doc:`../../streams` tells how well it does, and ``titans_seq.evaluation.anomalies``
-# makes such series.
+# be scored: :doc:`../../streams` has the result, and ``benchmarks/synthetic/anomalies.py`` in the
+# repository makes such series.

@@ -1,4 +1,4 @@
-"""The benchmark of streams on tiny sizes: what it tells, and that it needs no private name."""
+"""The benchmark of streams on tiny sizes; it uses public names alone."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from pathlib import Path
 
 import forecast_streams
 import pytest
-
-from titans_seq.evaluation.streams import drift_stream
+from synthetic.streams import drift_stream
 
 SMALL = {"dim": 8, "max_epochs": 1, "quantiles": ()}
 
 
-def test_skill_is_told_with_the_memory_carried_and_reset(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_skill_is_measured_with_the_memory_carried_and_reset(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(
         forecast_streams.STREAMS, "drift", lambda seed: drift_stream(400, 600, seed)
     )
@@ -22,7 +23,7 @@ def test_skill_is_told_with_the_memory_carried_and_reset(monkeypatch: pytest.Mon
     assert all(value < 1.5 for value in found.values())
 
 
-def test_cost_is_told_early_and_late() -> None:
+def test_cost_is_measured_early_and_late() -> None:
     found = forecast_streams.measure_cost(300, turns=2)
     assert found["bytes_early"] == found["bytes_late"] > 0
     assert found["restored_equal"] == 1

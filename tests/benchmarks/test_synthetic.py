@@ -1,19 +1,18 @@
-"""The streams whose optimum is known: is it one, and is the window's?"""
+"""Synthetic streams: their optimal forecasts are optimal, their anomalies are where stated."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-
-from titans_seq.evaluation.anomalies import NOISE, anomalous_series, auroc
-from titans_seq.evaluation.streams import (
+from synthetic.anomalies import NOISE, anomalous_series
+from synthetic.streams import (
     ERA,
     EVENT,
+    EVENT_KINDS,
     EVENT_NOISE,
-    EVENTS,
     HORIZON,
     LEVELS,
-    OTHERS,
+    MIN_OTHERS,
     QUIET,
     WINDOW,
     KnownStream,
@@ -37,7 +36,7 @@ def streams() -> dict[str, KnownStream]:
 
 
 @pytest.mark.parametrize("name", ["recall", "drift", "jumps"])
-def test_the_best_forecast_beats_the_window_and_others(
+def test_the_optimal_forecast_beats_the_window_and_others(
     streams: dict[str, KnownStream], name: str
 ) -> None:
     stream = streams[name]
@@ -55,20 +54,20 @@ def test_an_event_returns_only_after_others_beyond_the_window() -> None:
     alike = np.corrcoef(whole) > 0.8
     for event in range(1, len(whole)):
         before = np.flatnonzero(alike[event, :event])
-        assert not len(before) or event - before[-1] > OTHERS
-    assert (OTHERS + 1) * (EVENT + QUIET) > WINDOW + HORIZON
+        assert not len(before) or event - before[-1] > MIN_OTHERS
+    assert (MIN_OTHERS + 1) * (EVENT + QUIET) > WINDOW + HORIZON
     assert alike.sum(1).max() > 2
-    assert len(np.unique(alike, axis=0)) == EVENTS
+    assert len(np.unique(alike, axis=0)) == EVENT_KINDS
 
 
-def test_what_the_test_part_holds_was_not_in_the_training_part() -> None:
+def test_events_of_the_test_part_were_not_in_the_training_part() -> None:
     values = recall_stream(ERA, ERA, 2).values
     events = values.reshape(-1, EVENT + QUIET)[:, :EVENT]
     first, second = np.split(events, 2)
     assert np.abs(np.corrcoef(first, second)[: len(first), len(first) :]).max() < 0.6
 
 
-def test_best_recall_of_a_known_event_errs_by_its_noise_alone(
+def test_optimal_recall_of_a_known_event_errs_by_its_noise_alone(
     streams: dict[str, KnownStream],
 ) -> None:
     stream = streams["recall"]
@@ -99,7 +98,7 @@ def test_a_jump_is_followed_once_it_shows() -> None:
     assert np.abs(still + profile[0]).max() > 3
 
 
-def test_anomalies_stand_where_they_are_said_to() -> None:
+def test_anomalies_are_where_the_masks_say() -> None:
     series = anomalous_series(4000, 2000, 0)
     assert not (series.point | series.contextual)[:2000].any()
     assert not (series.point & series.contextual).any()
@@ -110,8 +109,3 @@ def test_anomalies_stand_where_they_are_said_to() -> None:
     assert (
         (series.values[series.contextual] > low) & (series.values[series.contextual] < high)
     ).all()
-
-
-def test_auroc_counts_pairs() -> None:
-    scores = np.array([0.1, 0.4, 0.35, 0.8])
-    assert auroc(scores, np.array([False, False, True, True])) == pytest.approx(0.75)

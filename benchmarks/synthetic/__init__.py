@@ -1,0 +1,1 @@
+"""Synthetic series: streams with a known optimal forecast, and series with injected anomalies."""
