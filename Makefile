@@ -5,13 +5,15 @@ BIN := .venv/bin
 STAMP := .venv/torch-$(TORCH).installed
 DEMO ?= demo-out
 PYTEST_ARGS ?=
+CASES ?= 5000
 
-.PHONY: help install demo test coverage lint docs check
+.PHONY: help install demo test coverage fuzz lint docs check
 
 help:
 	@echo "make demo    train and score both heads on the embedded data, into $(DEMO)/"
 	@echo "make test    run the tests; PYTEST_ARGS=... is handed on"
 	@echo "make coverage    the same, and which lines they reach"
+	@echo "make fuzz    hostile inputs, CASES=$(CASES) of each kind"
 	@echo "make lint    ruff, mypy --strict, import-linter"
 	@echo "make docs    the site, its tutorials run, into docs/_build/html"
 	@echo "make check   lint and test"
@@ -33,6 +35,9 @@ test: $(STAMP)
 
 coverage: $(STAMP)
 	$(MAKE) test PYTEST_ARGS="--cov --cov-report=term $(PYTEST_ARGS)"
+
+fuzz: $(STAMP)
+	TITANS_SEQ_HOSTILE_CASES=$(CASES) $(BIN)/python -m pytest -q -n auto tests/hostile $(PYTEST_ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -93,7 +93,8 @@ class TitansBackbone(nn.Module):
         packed = pack(x, mask)
         if not self.config.bidirectional:
             if state is not None and not is_remembered(self, state, x):
-                check_stack(self.blocks, state, x)
+                mixers = [block.get_submodule("mixer") for block in self.blocks]
+                check_stack(self, mixers, state, x)
             out, after = self._read(packed.tokens, packed.lengths, state, keep_state)
             if after is not None:
                 remember(self, after, x)

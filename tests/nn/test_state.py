@@ -17,8 +17,7 @@ from titans_seq import NeuralMemory, TitansBackbone, TitansConfig
 from titans_seq.config import VARIANTS
 from titans_seq.exceptions import DataError
 from titans_seq.nn.rules import RULES
-from titans_seq.nn.state import MemoryState, StackState, State
-from titans_seq.nn.state_files import FORMAT
+from titans_seq.nn.state import FORMAT, MemoryState, StackState, State
 
 DIM = 8
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from titans_seq.nn.convolution import last_rows
 from titans_seq.nn.packing import Position, advance
 from titans_seq.nn.state import AttentionState
+from titans_seq.nn.state_checks import check_kind, check_position, check_tensors
 from titans_seq.ops.attention.sliding import sliding_attention
 
 
@@ -106,6 +107,21 @@ class SlidingAttention(nn.Module):
             advance(position, lengths, tokens.shape[1]),
         )
         return self.heads.join(out), after
+
+    def check_state(self, state: object, batch: int, name: str = "state") -> Position:
+        """Refuse a state that this layer cannot read a batch with; return its position.
+
+        Raises
+        ------
+        DataError
+            If it is of another kind, size, floating type or device.
+        """
+        kept = check_kind(state, AttentionState, name)
+        weight = self.heads.out.weight
+        shape = (batch, self.heads.heads, self.window - 1, len(weight) // self.heads.heads)
+        fields = {"keys": kept.keys, "values": kept.values}
+        check_tensors(fields, {"keys": shape, "values": shape}, weight, name)
+        return check_position(kept.position, batch, name)
 
 
 def _valid(position: Position, past: int) -> Tensor | int:

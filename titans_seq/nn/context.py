@@ -25,6 +25,12 @@ from titans_seq.nn.packing import (
     unpack,
 )
 from titans_seq.nn.state import MemoryState, SegmentState, State
+from titans_seq.nn.state_checks import (
+    check_kind,
+    check_position,
+    check_same_position,
+    check_tensors,
+)
 from titans_seq.ops.attention.rotary import Turns, prefix_keys, turn, turns_between
 from titans_seq.ops.attention.sliding import segment_attention
 from titans_seq.ops.general.chunks import segment_sizes
@@ -163,6 +169,20 @@ class ContextMixer(PersistentTokens):
         values = _filled_up(running.values, self.segment_len)
         after = advance(position, lengths, time)
         return out, SegmentState(running.memory, running.recalled_from, keys, values, after)
+
+    def check_state(self, state: object, batch: int, name: str = "state") -> Position:
+        """Refuse a state that this layer cannot read a batch with; return its position."""
+        kept, memory = check_kind(state, SegmentState, name), self.memory
+        read = memory.check_state(kept.memory, batch, f"{name}.memory")
+        slots = (batch, memory.heads, 2, self.segment_len, memory.dim // memory.heads)
+        shapes: dict[str, tuple[int, ...]] = {"keys": slots, "values": slots}
+        for layer, start in enumerate(memory.start):
+            shapes[f"recalled_from.{layer}"] = (memory.heads, batch, *start.shape[1:])
+        fields = {"keys": kept.keys, "values": kept.values, "recalled_from": kept.recalled_from}
+        check_tensors(fields, shapes, memory.start[0], name)
+        position = check_position(kept.position, batch, name)
+        check_same_position(f"{name}.memory", read, position, batch)
+        return position
 
     def _turns(self, tokens: Tensor) -> Turns:
         """Return the rotations of every place of a segment."""

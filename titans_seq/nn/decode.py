@@ -16,8 +16,9 @@ from titans_seq.nn.convolution import CausalConvolution
 from titans_seq.nn.gates import MemoryGates
 from titans_seq.nn.state import MemoryState
 from titans_seq.ops.cpu import memory as memory_cpu
-from titans_seq.ops.cpu.journal import Layout, Learned
+from titans_seq.ops.cpu.journal import Learned
 from titans_seq.ops.cpu.memory_open import OpenChunk, begin, read_exactly
+from titans_seq.ops.state import Layout
 
 if TYPE_CHECKING:
     from titans_seq.nn.memory import NeuralMemory
@@ -47,14 +48,14 @@ def read_one(
     if learned is None:
         return None
     batch, rule = tokens.shape[0], memory.rule.update
+    layout = memory.layout(learned.start, batch)
+    state = memory.admit(state, layout)
     past = (batch, learned.taps.shape[0] - 1, learned.enter.shape[0])
     tail = tokens.new_zeros(past) if state is None else state.convolution.contiguous()
     if tail.shape != past or not _plain((tail,), tokens.dtype):
         return None
     if tokens.stride(2) != 1:
         tokens = tokens.contiguous()
-    shapes = tuple([one.shape for one in learned.start])
-    layout = Layout(rule, memory.chunk_size, batch, shapes, tokens.dtype)
     position = 0 if state is None else state.position
     assert isinstance(position, int)
     if rule.gradient_point == "token":
@@ -63,12 +64,14 @@ def read_one(
         if answer is None:
             return None
         read, carry = answer
-        return read.out, MemoryState(carry, read.tail, position + 1), read.loss
+        after = MemoryState(carry, read.tail, position + 1, memory.chunk_size, memory.rule.name)
+        return read.out, after.mark_layout(layout), read.loss
     chunk = _chunk(layout, learned.start, state, position % memory.chunk_size)
     if chunk is None:
         return None
     read, chunk = chunk.read(learned, tokens, tail)
-    return read.out, MemoryState.of_chunk(chunk, read.tail, position + 1), read.loss
+    after = MemoryState.of_chunk(chunk, read.tail, position + 1, memory.rule.name)
+    return read.out, after, read.loss
 
 
 def _fits(tokens: Tensor, state: MemoryState | None) -> bool:
@@ -79,7 +82,7 @@ def _fits(tokens: Tensor, state: MemoryState | None) -> bool:
         and type(tokens) is Tensor
         and not torch.is_autocast_enabled("cpu")
         and tokens.shape[0] > 0
-        and (state is None or isinstance(state.position, int))
+        and (state is None or (type(state) is MemoryState and isinstance(state.position, int)))
     )
 
 

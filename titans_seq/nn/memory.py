@@ -14,15 +14,25 @@ from titans_seq.exceptions import ConfigError
 from titans_seq.nn.convolution import CausalConvolution
 from titans_seq.nn.decode import read_one
 from titans_seq.nn.gates import MemoryGates
-from titans_seq.nn.packing import advance, from_grid, grid, pack, slots_of, to_grid, unpack
+from titans_seq.nn.packing import (
+    Position,
+    advance,
+    from_grid,
+    grid,
+    pack,
+    slots_of,
+    to_grid,
+    unpack,
+)
 from titans_seq.nn.rules import LearningRule, check_depth, find_rule
 from titans_seq.nn.state import MemoryState
+from titans_seq.nn.state_checks import check_kind, check_memory, in_chunks_of
 from titans_seq.ops.features import leave, normalise, unit
 from titans_seq.ops.general.chunk_network import read_at
 from titans_seq.ops.general.chunks import Rows
 from titans_seq.ops.memory import learn_and_read
 from titans_seq.ops.rules.rule import OutputNorm, Rates
-from titans_seq.ops.state import Carry, split_start
+from titans_seq.ops.state import Carry, Layout, split_start
 
 
 class NeuralMemory(nn.Module):
@@ -173,6 +183,8 @@ class NeuralMemory(nn.Module):
             answer = read_one(self, tokens, state)
             if answer is not None:
                 return answer
+        layout = self.layout(tuple(self.start), batch)
+        state = self.admit(state, layout)
         position = 0 if state is None else state.position
         past = None if state is None else state.convolution
         projected = self.project(tokens)
@@ -194,7 +206,58 @@ class NeuralMemory(nn.Module):
         if not keep_state or carry is None:
             return y, None, loss.mean(1)
         tail = self.convolve.tail(projected, past, lengths)
-        return y, MemoryState(carry, tail, advance(position, lengths, time)), loss.mean(1)
+        after = MemoryState(
+            carry, tail, advance(position, lengths, time), self.chunk_size, self.rule.name
+        )
+        if not torch.compiler.is_compiling():
+            after.mark_layout(layout)
+        return y, after, loss.mean(1)
+
+    def layout(self, start: tuple[Tensor, ...], batch: int) -> Layout:
+        """Return what the state of ``batch`` memories must match."""
+        shapes = tuple([weight.shape for weight in start])
+        return Layout(
+            self.rule.update, self.chunk_size, batch, shapes, start[0].dtype, start[0].device
+        )
+
+    def admit(self, state: MemoryState | None, layout: Layout) -> MemoryState | None:
+        """Return a state to read on from: checked, and in chunks of this memory's size.
+
+        A state that this memory left, or that was admitted before, costs one comparison.
+
+        Raises
+        ------
+        DataError
+            If the state does not fit; see :meth:`check_state`.
+        """
+        if state is None:
+            return None
+        if torch.compiler.is_compiling():
+            chunk_size = self._checked_chunk_size(state, layout, "state")
+            return in_chunks_of(state, self.chunk_size, chunk_size)
+        if type(state) is MemoryState and state.layout == layout:
+            return state
+        chunk_size = self._checked_chunk_size(state, layout, "state")
+        return in_chunks_of(state, self.chunk_size, chunk_size).mark_layout(layout)
+
+    def check_state(self, state: object, batch: int, name: str = "state") -> Position:
+        """Refuse a state that this memory cannot read a batch with; return its position.
+
+        Raises
+        ------
+        DataError
+            If it is of another kind, rule, size, floating type or device, or stands inside a
+            chunk of another size.
+        """
+        kept = check_kind(state, MemoryState, name)
+        self._checked_chunk_size(kept, self.layout(tuple(self.start), batch), name)
+        return kept.position
+
+    def _checked_chunk_size(self, state: object, layout: Layout, name: str) -> int:
+        """Return the chunk size of a state that fits."""
+        kept = check_kind(state, MemoryState, name)
+        tail = (layout.batch, self.convolve.kernel - 1, 3 * self.dim)
+        return check_memory(kept, layout, self.rule.name, tail, self.start[0], name)
 
     def weights(
         self, carry: Carry | None, batch: int

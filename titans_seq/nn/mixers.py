@@ -14,10 +14,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from titans_seq.config import TitansConfig
+from titans_seq.exceptions import DataError
 from titans_seq.nn.attention import SlidingAttention
 from titans_seq.nn.memory import NeuralMemory
 from titans_seq.nn.norms import RMSNorm
+from titans_seq.nn.packing import Position
 from titans_seq.nn.state import AttentionState, MemoryState, StackState, State
+from titans_seq.nn.state_checks import check_kind, check_same_position
 
 
 class Mixer(Protocol):
@@ -27,6 +30,13 @@ class Mixer(Protocol):
         self, tokens: Tensor, lengths: Tensor | None, state: State | None, keep_state: bool
     ) -> tuple[Tensor, State | None]:
         """Return the mixed tokens, and the state to go on from if it is to be kept."""
+        ...
+
+    def check_state(self, state: object, batch: int, name: str) -> Position:
+        """Refuse a state that the mixer cannot read a batch with; return its position.
+
+        Positions of all mixers of a stack are the same after the same tokens.
+        """
         ...
 
 
@@ -68,6 +78,10 @@ class MemoryMixer(PersistentTokens):
         assert state is None or isinstance(state, MemoryState)
         return read_after_prefix(self.memory, self.tokens, tokens, lengths, state, keep_state)
 
+    def check_state(self, state: object, batch: int, name: str = "state") -> Position:
+        """Refuse a state that this layer cannot read a batch with; return its position."""
+        return self.memory.check_state(state, batch, name)
+
 
 class AttentionMixer(PersistentTokens):
     """Sliding-window attention without a memory: the control."""
@@ -87,6 +101,10 @@ class AttentionMixer(PersistentTokens):
         assert state is None or isinstance(state, AttentionState)
         mixed, after = self.attention(tokens, self.tokens, lengths, state, keep_state=keep_state)
         return mixed, after
+
+    def check_state(self, state: object, batch: int, name: str = "state") -> Position:
+        """Refuse a state that this layer cannot read a batch with; return its position."""
+        return self.attention.check_state(state, batch, name)
 
 
 class GateMixer(PersistentTokens):
@@ -120,6 +138,14 @@ class GateMixer(PersistentTokens):
         )
         return self.join(attended, read), StackState((seen, recalled)) if keep_state else None
 
+    def check_state(self, state: object, batch: int, name: str = "state") -> Position:
+        """Refuse a state that this layer cannot read a batch with; return its position."""
+        seen, recalled = _check_two(state, name, (AttentionState, MemoryState))
+        position = self.attention.check_state(seen, batch, f"{name}.layers.0")
+        read = self.memory.check_state(recalled, batch, f"{name}.layers.1")
+        check_same_position(f"{name}.layers.1", read, position + len(self.tokens), batch)
+        return position
+
 
 class LayerMixer(PersistentTokens):
     """MAL: memory, then sliding-window attention on what it read (equations 29 to 31).
@@ -151,6 +177,14 @@ class LayerMixer(PersistentTokens):
             self.norm(tokens + read), self.tokens, lengths, seen, keep_state=keep_state
         )
         return read + attended, StackState((recalled, seen)) if keep_state else None
+
+    def check_state(self, state: object, batch: int, name: str = "state") -> Position:
+        """Refuse a state that this layer cannot read a batch with; return its position."""
+        recalled, seen = _check_two(state, name, (MemoryState, AttentionState))
+        read = self.memory.check_state(recalled, batch, f"{name}.layers.0")
+        position = self.attention.check_state(seen, batch, f"{name}.layers.1")
+        check_same_position(f"{name}.layers.0", read, position + len(self.tokens), batch)
+        return position
 
 
 class GatedJoin(nn.Module):
@@ -194,4 +228,18 @@ def _two(state: State | None) -> tuple[State | None, State | None]:
         return None, None
     assert isinstance(state, StackState)
     first, second = state.layers
+    return first, second
+
+
+def _check_two(
+    state: object, name: str, kinds: tuple[type[State], type[State]]
+) -> tuple[State | None, State | None]:
+    """Return the two parts of a state that holds one of each kind; refuse any other."""
+    layers = check_kind(state, StackState, name).layers
+    if not isinstance(layers, tuple) or tuple(map(type, layers)) != kinds:
+        raise DataError(
+            f"{name} must hold a {kinds[0].__name__} and a {kinds[1].__name__}: it belongs to "
+            "another variant"
+        )
+    first, second = layers
     return first, second

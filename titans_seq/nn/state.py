@@ -1,24 +1,34 @@
-"""States that layers carry from call to call: frozen records of tensors.
+"""States that layers carry from call to call: frozen records of tensors, and their files.
 
-A state is saved as one safetensors file: its tensors by the names of their fields, and in
-the file's head which records they make up. Loading runs no code of the file.
+A state is saved as one safetensors file: its tensors by the names of their fields, and in the
+metadata the records they make up and a checksum of everything. Loading runs no code of the file.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor
 
 from titans_seq.exceptions import DataError
+from titans_seq.files import write_whole
 from titans_seq.nn.packing import Position
 from titans_seq.ops.cpu.memory_open import OpenChunk
-from titans_seq.ops.state import Carry
+from titans_seq.ops.state import Carry, Layout
+
+FORMAT = "titans-seq state"
+"""Kind of file, as its metadata names it."""
+
+VERSION = "1"
+"""Layout of the file; files of a later layout are refused."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,10 +65,10 @@ class State:
         """Yield every tensor, counters too."""
         return (value for _, value in self.leaves() if isinstance(value, Tensor))
 
-    def leaves(self) -> Iterator[tuple[str, Tensor | int | None]]:
-        """Yield whatever the state holds that is not a record itself, each with its name."""
+    def leaves(self) -> Iterator[tuple[str, Tensor | int | str | None]]:
+        """Yield every value of the state that is not a record itself, with its name."""
         for field in dataclasses.fields(self):
-            yield from _walk(field.name, getattr(self, field.name))
+            yield from walk(field.name, getattr(self, field.name))
 
     def equals(self, other: State) -> bool:
         """Tell whether both states are of the same kind and hold exactly the same numbers."""
@@ -73,10 +83,24 @@ class State:
         ------
         FileNotFoundError
             If the folder of ``path`` does not exist.
+        DataError
+            If the state holds numbers that are not finite.
         """
-        from titans_seq.nn.state_files import save_state
+        from safetensors.torch import save_file
 
-        save_state(self, path)
+        tensors: dict[str, Tensor] = {}
+        structure = json.dumps(_description(self, "state", tensors))
+        for name, tensor in tensors.items():
+            if not _is_finite(tensor):
+                raise DataError(f"{name} holds NaN or infinite numbers: the state is not saved")
+        metadata = {
+            "format": FORMAT,
+            "version": VERSION,
+            "structure": structure,
+            "sha256": _checksum(structure, tensors),
+        }
+        with write_whole(path) as temporary:
+            save_file(tensors, temporary, metadata=metadata)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Self:
@@ -92,12 +116,10 @@ class State:
         FileNotFoundError
             If there is no such file.
         DataError
-            If the file holds no state, is damaged, was written by a later version, or holds
-            a state of another kind than the class that is asked for.
+            If the file holds no state, is damaged, holds numbers that are not finite, was
+            written by a later version, or holds another kind of state than this class.
         """
-        from titans_seq.nn.state_files import load_state
-
-        state = load_state(path)
+        state = _load(path)
         if not isinstance(state, cls):
             raise DataError(f"{path} holds a {type(state).__name__}, not a {cls.__name__}")
         return state.to(device)
@@ -136,14 +158,14 @@ def _outline(value: Any) -> Any:
     return value.outline() if isinstance(value, State) else value
 
 
-def _walk(name: str, value: Any) -> Iterator[tuple[str, Tensor | int | None]]:
-    """Yield the leaves of a nest of states and tuples, by their names."""
+def walk(name: str, value: Any) -> Iterator[tuple[str, Tensor | int | str | None]]:
+    """Yield the leaves of nested states and tuples, with their names."""
     if isinstance(value, State):
         yield from ((f"{name}.{inner}", leaf) for inner, leaf in value.leaves())
     elif isinstance(value, tuple):
         keys = getattr(value, "_fields", range(len(value)))
         for key, one in zip(keys, value, strict=True):
-            yield from _walk(f"{name}.{key}", one)
+            yield from walk(f"{name}.{key}", one)
     else:
         yield name, value
 
@@ -195,12 +217,40 @@ class MemoryState(State):
     position: Position
     """Tokens read: one number, or where rows differ one a row, (batch,), on the CPU."""
 
+    chunk_size: int | None = None
+    """Chunk size of the memory that left the state; ``None`` in files that do not record it."""
+
+    rule: str | None = None
+    """Name of that memory's learning rule, likewise."""
+
     @classmethod
-    def of_chunk(cls, chunk: OpenChunk, convolution: Tensor, position: Position) -> MemoryState:
-        """Return a state whose carry is computed when somebody asks for it."""
+    def of_chunk(
+        cls, chunk: OpenChunk, convolution: Tensor, position: Position, rule: str
+    ) -> MemoryState:
+        """Return a state whose carry is computed when it is first read."""
         state = object.__new__(cls)
-        state.__dict__.update(_chunk=chunk, convolution=convolution, position=position)
+        state.__dict__.update(
+            _chunk=chunk,
+            convolution=convolution,
+            position=position,
+            chunk_size=chunk.sizes.layout.chunk_size,
+            rule=rule,
+        )
         return state
+
+    @property
+    def layout(self) -> Layout | None:
+        """The layout that the state is known to match; ``None`` if it was not checked yet."""
+        chunk = self.chunk
+        if chunk is not None:
+            return chunk.sizes.layout
+        layout: Layout | None = self.__dict__.get("_layout")
+        return layout
+
+    def mark_layout(self, layout: Layout) -> Self:
+        """Note that the state was left by, or checked against, a memory of this layout."""
+        self.__dict__["_layout"] = layout
+        return self
 
     @property
     def chunk(self) -> OpenChunk | None:
@@ -216,11 +266,14 @@ class MemoryState(State):
         chunk = self.chunk
         if chunk is None:
             return self
-        return MemoryState(chunk.outline(), self.convolution, self.position)
+        return MemoryState(
+            chunk.outline(), self.convolution, self.position, self.chunk_size, self.rule
+        )
 
-    def __reduce__(self) -> tuple[type[MemoryState], tuple[Carry, Tensor, Position]]:
+    def __reduce__(self) -> tuple[type[MemoryState], tuple[Any, ...]]:
         """Copy and pickle the state with everything written out."""
-        return MemoryState, (self.carry, self.convolution, self.position)
+        fields = (self.carry, self.convolution, self.position, self.chunk_size, self.rule)
+        return MemoryState, fields
 
 
 @dataclass(frozen=True, eq=False)
@@ -263,3 +316,111 @@ class StackState(State):
     """States of several layers, in their order."""
 
     layers: tuple[State | None, ...]
+
+
+RECORDS: dict[str, Any] = {
+    kind.__name__: kind for kind in (AttentionState, Carry, MemoryState, SegmentState, StackState)
+}
+"""Records that a state file may name."""
+
+
+def _description(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
+    """Return plain values that :func:`_rebuilt` turns back into ``value``; collect its tensors."""
+    if isinstance(value, Tensor):
+        # a copy: tensors of a state may share memory, which the format refuses
+        tensors[name] = value.detach().to("cpu", copy=True).contiguous()
+        return {"tensor": name}
+    if isinstance(value, State) or hasattr(value, "_fields"):
+        # fields with a default stand apart, where readers that do not know them look past them
+        optional = [] if not isinstance(value, State) else _optional_fields(value)
+        names = getattr(value, "_fields", None) or [
+            field.name for field in dataclasses.fields(value) if field.name not in optional
+        ]
+        fields = {
+            field: _description(getattr(value, field), f"{name}.{field}", tensors)
+            for field in names
+        }
+        record = {"record": type(value).__name__, "fields": fields}
+        given = {field: getattr(value, field) for field in optional}
+        given = {field: item for field, item in given.items() if item is not None}
+        return record | {"optional": given} if given else record
+    if isinstance(value, tuple):
+        return [_description(item, f"{name}.{index}", tensors) for index, item in enumerate(value)]
+    assert value is None or isinstance(value, int)
+    return value
+
+
+def _optional_fields(state: State) -> list[str]:
+    """Return the names of a state's fields that may be left out."""
+    return [
+        field.name
+        for field in dataclasses.fields(state)
+        if field.default is not dataclasses.MISSING
+    ]
+
+
+def _rebuilt(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    """Undo :func:`_description`."""
+    if isinstance(value, list):
+        return tuple(_rebuilt(item, tensors) for item in value)
+    if not isinstance(value, dict):
+        return value
+    if "tensor" in value:
+        return tensors[value["tensor"]]
+    fields = {name: _rebuilt(item, tensors) for name, item in value["fields"].items()}
+    return RECORDS[value["record"]](**fields, **value.get("optional", {}))
+
+
+def _load(path: str | os.PathLike[str]) -> State:
+    """Read the state of a file, on the CPU; see :meth:`State.load`."""
+    from safetensors import SafetensorError, safe_open
+
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: there is no such file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            _check_metadata(metadata, path)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        structure = metadata["structure"]
+        if metadata.get("sha256", "") not in ("", _checksum(structure, tensors)):
+            raise DataError(f"{path} is damaged: its contents do not match its checksum")
+        state = _rebuilt(json.loads(structure), tensors)
+    except SafetensorError as error:
+        raise DataError(f"{path} is no state file, or is damaged: {error}") from error
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path} is damaged: its structure does not fit its tensors") from error
+    if not isinstance(state, State):
+        raise DataError(f"{path} is damaged: its structure is not that of a state")
+    for name, tensor in tensors.items():
+        if not _is_finite(tensor):
+            raise DataError(f"{path} is damaged: {name} holds NaN or infinite numbers")
+    return state
+
+
+def _check_metadata(metadata: Mapping[str, str], path: str | os.PathLike[str]) -> None:
+    """Refuse a file of another kind or of a later layout."""
+    if metadata.get("format") != FORMAT:
+        raise DataError(f"{path} holds no state: name a file that State.save wrote")
+    if metadata.get("version") != VERSION:
+        raise DataError(
+            f"{path} has layout {metadata.get('version')!r}, this titans-seq reads {VERSION}: "
+            "update it"
+        )
+
+
+def _checksum(structure: str, tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of the structure, and each tensor's name, type, shape and bytes."""
+    digest = hashlib.sha256(structure.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"\n{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        # a tensor of one number counts as contiguous with any stride; its clone has stride 1
+        flat = tensor.reshape(-1).clone(memory_format=torch.contiguous_format)
+        digest.update(flat.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    return not tensor.is_floating_point() or bool(tensor.isfinite().all())

@@ -53,6 +53,41 @@ class Carry(NamedTuple):
     """What the open chunk's tokens write at each step of their windows, for rules with one."""
 
 
+class Layout(NamedTuple):
+    """Everything that the carry of a memory must match before the memory goes on from it."""
+
+    rule: UpdateRule
+    chunk_size: int
+    batch: int
+    shapes: tuple[torch.Size, ...]
+    """Of the learned first weights, (heads, inner, outer) a layer."""
+    dtype: torch.dtype
+    """Of the first weights; a carry may be of another floating type, but float64 only with it."""
+    device: torch.device
+
+    def carry_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shape of every tensor of a carry, by its field and place: ``weights.0``."""
+        rule, heads = self.rule, self.shapes[0][0]
+        memories = (heads, self.batch)
+        matrices = [(*memories, *shape[1:]) for shape in self.shapes]
+        inputs = [(*memories, self.chunk_size, shape[1]) for shape in self.shapes]
+        changes = [(*memories, self.chunk_size, shape[2]) for shape in self.shapes]
+        fields: dict[str, list[tuple[int, ...]]] = {"weights": [*matrices], "momentum": [*matrices]}
+        if rule.gradient_point == "chunk":
+            fields["anchor"] = [*matrices]
+            if rule.step == "triangular":
+                fields |= {"keys": [*inputs], "spent": [shape[:3] for shape in inputs]}
+            if rule.boundary is not None:
+                fields["kept"] = [memories]
+            if rule.window > 1:
+                fields["pending"] = [*inputs, *changes]
+        return {
+            f"{field}.{index}": shape
+            for field, shapes in fields.items()
+            for index, shape in enumerate(shapes)
+        }
+
+
 def split_start(
     start: tuple[Tensor, ...], rule: UpdateRule
 ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
@@ -116,6 +151,21 @@ def forget_chunk(carry: Carry) -> Carry:
 
 def _zeros(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return tuple(torch.zeros_like(one) for one in tensors)
+
+
+def with_chunk_size(carry: Carry, chunk_size: int) -> Carry:
+    """Return the state between two chunks for chunks of another length.
+
+    Only what the closed chunk remembered of its tokens depends on the length, and nothing
+    reads that once the chunk is closed: it becomes zeros.
+    """
+
+    def resized(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(one.new_zeros(*one.shape[:2], chunk_size, *one.shape[3:]) for one in tensors)
+
+    return carry._replace(
+        keys=resized(carry.keys), spent=resized(carry.spent), pending=resized(carry.pending)
+    )
 
 
 def choose(rows: Tensor, ours: Carry, theirs: Carry) -> Carry:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from titans_seq import NeuralMemory
+from titans_seq.exceptions import DataError
 from titans_seq.nn import memory as layer
 from titans_seq.nn.rules import RULES, LearningRule
 from titans_seq.nn.state import MemoryState
@@ -90,7 +91,10 @@ def _alike(one: MemoryState, other: MemoryState, tolerance: float = 1e-10) -> No
     ours, theirs = dict(one.leaves()), dict(other.leaves())
     assert ours.keys() == theirs.keys()
     for name, value in ours.items():
-        torch.testing.assert_close(value, theirs[name], rtol=0, atol=tolerance, msg=name)
+        if isinstance(value, str):
+            assert value == theirs[name]
+        else:
+            torch.testing.assert_close(value, theirs[name], rtol=0, atol=tolerance, msg=name)
 
 
 def _middle() -> tuple[NeuralMemory, MemoryState]:
@@ -358,10 +362,18 @@ def test_reads_under_inference_mode_and_goes_on_outside() -> None:
            _stream(memory, _tokens(3, 2), _middle()[1])[1])  # fmt: skip
 
 
-def test_a_state_of_another_chunk_size_is_not_taken_for_its_own() -> None:
+def test_a_state_inside_a_chunk_of_another_size_is_refused() -> None:
     _, state = _middle()
     other = _memory(depth=2, chunk_size=3)
-    with torch.no_grad():
-        _, after = other(_tokens(1, 2), state)
-    assert after.chunk is not None
-    assert after.chunk.sizes.layout.chunk_size == 3
+    with torch.no_grad(), pytest.raises(DataError, match="only after a multiple of both"):
+        other(_tokens(1, 2), state)
+
+
+def test_a_state_between_chunks_goes_on_in_chunks_of_another_size() -> None:
+    memory, other = _memory(depth=2), _memory(depth=2, chunk_size=3)
+    state = _stream(memory, _tokens(12))[1]
+    out, after, _ = _stream(other, _tokens(7, 2), state)
+    expected, general, _ = _generally(other, _tokens(7, 2), state)
+    assert after.chunk_size == 3
+    torch.testing.assert_close(out, expected, rtol=0, atol=1e-10)
+    _alike(after, general)

@@ -16,18 +16,7 @@ from torch import Tensor
 from titans_seq.ops.cpu import open as compiled
 from titans_seq.ops.cpu.call import Call, sizes_of
 from titans_seq.ops.cpu.library import pointers
-from titans_seq.ops.rules.rule import UpdateRule
-
-
-class Layout(NamedTuple):
-    """What a chunk's tokens have in common."""
-
-    rule: UpdateRule
-    chunk_size: int
-    batch: int
-    shapes: tuple[torch.Size, ...]
-    """Of the learned first weights, (heads, inner, outer) a layer."""
-    dtype: torch.dtype
+from titans_seq.ops.state import Layout
 
 
 class Learned(NamedTuple):
@@ -69,7 +58,7 @@ class Sizes:
     """A layout as the compiled code takes it."""
 
     def __init__(self, layout: Layout) -> None:
-        rule, size, batch, shapes, dtype = layout
+        rule, size, batch, shapes, dtype, _ = layout
         self.layout = layout
         self.heads, dim = shapes[0][0], shapes[0][1]
         self.is_double = dtype == torch.float64

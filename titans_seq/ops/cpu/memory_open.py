@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from titans_seq.ops.cpu import open as compiled
-from titans_seq.ops.cpu.journal import Journal, Layout, Learned, Read, Sizes, sizes_for
+from titans_seq.ops.cpu.journal import Journal, Learned, Read, Sizes, sizes_for
 from titans_seq.ops.cpu.library import pointers
 from titans_seq.ops.cpu.memory import closed
-from titans_seq.ops.state import Carry, first_carry
+from titans_seq.ops.state import Carry, Layout, first_carry
 
 
 class States(NamedTuple):
