@@ -33,7 +33,7 @@ from typing import Any, NamedTuple
 
 CONTEXT = get_context("forkserver")
 LOADED = ["titans_seq.evaluation.runs.run", "titans_seq.evaluation.families.forecasting",
-          "titans_seq.evaluation.scores.plots", "titans_seq.training.run"]  # fmt: skip
+          "titans_seq.evaluation.scores.plots", "titans_seq.training.trainer"]  # fmt: skip
 """What the processes need not load again."""
 
 SMALL = (

@@ -13,7 +13,7 @@ from torch import nn
 from titans_seq import TitansConfig
 from titans_seq.language.facts import VALUES, VOCABULARY, difficulty, recall
 from titans_seq.language.network import NO_ANSWER, TokenNetwork
-from titans_seq.training.optimizer import late_fall
+from titans_seq.training.optimizer import trapezoid_decay
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,4 +107,4 @@ def train(
 
 def trapezoid(share: float) -> float:
     """Return the learning rate's share: it rises over a twentieth, and falls over four tenths."""
-    return min(share / 0.05, late_fall(share))
+    return min(share / 0.05, trapezoid_decay(share))

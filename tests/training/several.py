@@ -219,7 +219,7 @@ def talk() -> None:
         list(shared_map(fail, range(6)))
     with pytest.raises(DataError if rank == 0 else TitansSeqError, match="three"):
         broadcast_from_rank0(lambda: fail(3))
-    with pytest.raises(TitansSeqError, match=r"0 is at a prediction, 1 is at a training"):
+    with pytest.raises(TitansSeqError, match=r"rank 0: prediction, rank 1: training"):
         list(shared_map(str, [1])) if rank == 0 else small(mean_loss)
     if rank == 0:
         with single_process():

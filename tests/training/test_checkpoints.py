@@ -196,7 +196,7 @@ def test_without_resume_a_checkpoint_is_of_no_account(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "about", "message"),
     [
-        ({"learning_rate": 0.1}, {}, r"learning_rate was 0.05, now it is 0.1; go on with"),
+        ({"learning_rate": 0.1}, {}, r"learning_rate was 0.05, now it is 0.1; resume with"),
         ({"max_epochs": 5}, {}, "max_epochs was 4, now it is 5"),
         ({}, {"data": "b"}, "data was 'a', now it is 'b'"),
     ],
@@ -219,7 +219,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "training-1.safetensors"
     path.write_bytes(path.read_bytes()[:100])
     with (
-        pytest.raises(ConfigError, match=r"training-1.safetensors is damaged .* begin anew"),
+        pytest.raises(ConfigError, match=r"training-1.safetensors is damaged .* start again"),
         checkpointing(tmp_path, resume=True),
     ):
         Run()()
@@ -239,7 +239,7 @@ def test_a_full_disk_is_told_by_name_and_the_last_checkpoint_stays(
     written = 0
     write = saver_module.write_state
 
-    def full(path: Path, state: saver_module.State) -> None:
+    def full(path: Path, state: saver_module.TrainingState) -> None:
         nonlocal written
         written += 1
         if written > 4:

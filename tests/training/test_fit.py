@@ -250,5 +250,5 @@ def test_an_interruption_stays_one_and_the_next_is_heard() -> None:
 
 
 def test_an_epoch_without_batches_is_refused() -> None:
-    with pytest.raises(DataError, match="not one batch"):
+    with pytest.raises(DataError, match="no batch to train on"):
         train(_network(), _loss, [], settings=TrainSettings(max_epochs=1))

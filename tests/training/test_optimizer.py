@@ -6,14 +6,20 @@ import pytest
 import torch
 from torch import nn
 
-from titans_seq.training import TrainSettings
+from titans_seq.training import ParameterGroup, TrainSettings
 from titans_seq.training.optimizer import build_optimizer, rate_factor, set_rate
 
 
+class Grouped(nn.ModuleDict):
+    def parameter_groups(self) -> list[ParameterGroup]:
+        return [
+            ParameterGroup(self["marked"].parameters(), weight_decay=False),
+            ParameterGroup([self["plain"].bias], lr_scale=0.5),  # type: ignore[list-item]
+        ]
+
+
 def test_vectors_and_marked_parameters_do_not_decay_and_scales_multiply_the_rate() -> None:
-    network = nn.ModuleDict({"plain": nn.Linear(2, 3), "marked": nn.Linear(4, 5, bias=False)})
-    network["marked"].weight.no_weight_decay = True  # type: ignore[assignment]
-    network["plain"].bias.lr_scale = 0.5  # type: ignore[assignment]
+    network = Grouped({"plain": nn.Linear(2, 3), "marked": nn.Linear(4, 5, bias=False)})
     frozen = nn.Linear(7, 7)
     frozen.requires_grad_(False)
     network["frozen"] = frozen
@@ -25,6 +31,18 @@ def test_vectors_and_marked_parameters_do_not_decay_and_scales_multiply_the_rate
         for parameter in group["params"]
     }
     assert found == {(3, 2): (0.1, 0.01), (3,): (0.0, 0.005), (5, 4): (0.0, 0.01)}
+
+
+class Slow(nn.Linear):
+    def parameter_groups(self) -> list[ParameterGroup]:
+        return [ParameterGroup(self.parameters(), lr_scale=0.1)]
+
+
+def test_the_outer_module_decides_where_two_name_a_parameter() -> None:
+    network = Grouped({"plain": Slow(2, 3), "marked": nn.Linear(4, 5)})
+    optimizer = build_optimizer(network, TrainSettings(max_epochs=1))
+    scales = {id(p): group["lr_scale"] for group in optimizer.param_groups for p in group["params"]}
+    assert [scales[id(value)] for value in network["plain"].parameters()] == [0.1, 0.5]
 
 
 def test_a_shared_parameter_is_stepped_once() -> None:

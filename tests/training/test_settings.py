@@ -26,7 +26,7 @@ from titans_seq.training import TrainSettings, pick_device, seeded
     ],
 )
 def test_a_setting_outside_its_range_is_refused_by_name(name: str, value: Any) -> None:
-    with pytest.raises(ConfigError, match=f"TrainSettings.{name}="):
+    with pytest.raises(ConfigError, match=f"TrainSettings.{name} must be"):
         TrainSettings(**{"max_epochs": 1, name: value})
 
 

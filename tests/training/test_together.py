@@ -17,8 +17,8 @@ from torch import Tensor
 
 from titans_seq.exceptions import ConfigError, DeviceError
 from titans_seq.training import distributed, pick_device, world
-from titans_seq.training.dealing import deal
-from titans_seq.training.ranks import World, joined, single_process
+from titans_seq.training.batches import shard_batch
+from titans_seq.training.ranks import World, in_world, single_process
 
 WORKER = Path(__file__).with_name("several.py")
 
@@ -98,7 +98,7 @@ def test_only_the_first_process_writes_files(two: tuple[dict[str, Tensor], Path]
 LEAVE = """
 import time
 from pathlib import Path
-from titans_seq.training import together
+from titans_seq.training import process_group
 from titans_seq.training.ranks import World
 
 def threads():
@@ -106,10 +106,10 @@ def threads():
     return len(list(Path("/proc/self/task").iterdir()))
 
 alone = threads()
-together._join(World())
+process_group._init_process_group(World())
 within = threads()
 import torch.distributed.nn  # as training does
-together._part()
+process_group._destroy_process_group()
 until = time.monotonic() + 10
 while threads() > alone and time.monotonic() < until:
     time.sleep(0.01)
@@ -136,7 +136,7 @@ def test_no_thread_outlives_the_group() -> None:
 @pytest.mark.parametrize("rows", [1, 2, 5, 6, 7, 16])
 def test_every_row_is_dealt_once_and_both_halves_alike(rows: int, size: int) -> None:
     batch = {"row": torch.arange(rows), "pair": (torch.arange(rows), "word")}
-    shares = [deal(batch, World(rank, size)) for rank in range(size)]
+    shares = [shard_batch(batch, World(rank, size)) for rank in range(size)]
     own = [share.batch["row"].tolist() for share in shares if share.rows]
     assert sorted(row for part in own for row in part) == list(range(rows))
     assert sum(share.rows for share in shares) == rows
@@ -157,7 +157,7 @@ def test_one_process_is_a_world_of_its_own(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_alone_a_process_keeps_its_rank_and_its_device() -> None:
-    with joined(World(3, 4, 1, 2)), single_process():
+    with in_world(World(3, 4, 1, 2)), single_process():
         assert world() == World(3, 1, 1, 2)
 
 
@@ -165,8 +165,8 @@ def test_alone_a_process_keeps_its_rank_and_its_device() -> None:
     ("words", "message"),
     [
         ({"nodes": 2, "devices": 4}, "torchrun --nnodes 2 --nproc-per-node 4"),
-        ({"devices": 0}, "devices=0: at least 1"),
-        ({"strategy": "dpp"}, "choose one of auto, ddp, fsdp"),
+        ({"devices": 0}, "devices must be a positive integer, got 0"),
+        ({"strategy": "dpp"}, "strategy must be one of auto, ddp, fsdp, got 'dpp'"),
     ],
 )
 def test_what_cannot_be_started_is_refused(words: dict[str, Any], message: str) -> None:
@@ -181,18 +181,18 @@ def test_numbers_that_the_launcher_did_not_start_are_refused(
              "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}  # fmt: skip
     for name, value in place.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(ConfigError, match=r"devices=3, .* devices=2 is"), distributed(devices=3):
+    with pytest.raises(ConfigError, match=r"devices must be 2, .*; got 3"), distributed(devices=3):
         pass
-    with pytest.raises(ConfigError, match=r"nodes=1, .* nodes=2 is right"), distributed(nodes=1):
+    with pytest.raises(ConfigError, match=r"nodes must be 2, .*; got 1"), distributed(nodes=1):
         pass
 
 
 def test_several_processes_cannot_share_one_device() -> None:
-    from titans_seq.training.strategies import on_all
+    from titans_seq.training.trainer import trainer_arguments
 
     with pytest.raises(DeviceError, match="cuda:1"):
-        on_all(World(0, 2, 0, 2), torch.device("cuda:1"))
+        trainer_arguments(World(0, 2, 0, 2), torch.device("cuda:1"))
     with pytest.raises(DeviceError, match="cpu or cuda"):
-        on_all(World(0, 2, 0, 2), torch.device("mps"))
-    with joined(World(1, 2, 1, 2)), pytest.raises(DeviceError, match="cuda:1"):
+        trainer_arguments(World(0, 2, 0, 2), torch.device("mps"))
+    with in_world(World(1, 2, 1, 2)), pytest.raises(DeviceError, match="cuda:1"):
         pick_device("cuda")

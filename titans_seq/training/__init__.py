@@ -1,4 +1,4 @@
-"""Training on Lightning, set up once for both heads; nothing is loaded before it is used."""
+"""Training on Lightning, for all models; modules are loaded on first use."""
 
 import lazy_loader
 

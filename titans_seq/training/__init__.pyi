@@ -1,15 +1,18 @@
 from .checkpoints import checkpointing, has_checkpoints, remove_checkpoints
 from .device import pick_device
-from .fit import Term, at_most, mean_of, showing_progress, train
+from .fit import at_most, showing_progress, train
 from .history import EpochRecord, History
+from .losses import Term, mean_of
+from .optimizer import ParameterGroup
+from .process_group import distributed, first_to_fail
 from .randomness import seeded
 from .ranks import broadcast_from_rank0, is_first, shared_map, single_process, unshared, world
 from .settings import TrainSettings
-from .together import distributed, first_to_fail
 
 __all__ = [
     "EpochRecord",
     "History",
+    "ParameterGroup",
     "Term",
     "TrainSettings",
     "at_most",

@@ -1,4 +1,4 @@
-"""Where to compute."""
+"""Choice of the device."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from titans_seq.training.ranks import world
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """Return the device that ``name`` stands for.
+    """Return the device of a name.
 
     Parameters
     ----------
     name
-        ``auto`` (CUDA if there, else the CPU), ``cpu``, ``cuda``, ``cuda:1`` or ``mps``. Of
-        several processes on a machine each has a CUDA device of its own, the first the first.
+        ``auto`` (CUDA if available, else the CPU), ``cpu``, ``cuda``, ``cuda:1`` or ``mps``. With
+        several processes on a machine, ``cuda`` is the device of this process's local rank.
 
     Raises
     ------

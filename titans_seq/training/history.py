@@ -1,4 +1,4 @@
-"""What happened in training, epoch by epoch."""
+"""Record of a training, epoch by epoch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class EpochRecord(NamedTuple):
     """Mean over the validation examples; None without validation."""
 
     learning_rate: float
-    """Rate of the epoch's last step, before ``lr_scale``."""
+    """Learning rate of the epoch's last step, before the scale of a parameter group."""
 
     seconds: float
     """Wall time since training began."""
@@ -27,13 +27,13 @@ class EpochRecord(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class History:
-    """What :func:`titans_seq.training.train` did."""
+    """Result of :func:`titans_seq.training.train`."""
 
     epochs: tuple[EpochRecord, ...]
-    """One record an epoch, the last one perhaps of a part of it."""
+    """One record an epoch; the last epoch may be incomplete."""
 
     best_epoch: int
-    """Epoch whose weights the network now has, counted from 1."""
+    """Epoch whose weights were kept, counted from 1."""
 
     steps: int
     """Optimizer steps taken."""
@@ -42,7 +42,7 @@ class History:
     """``max_epochs``, ``max_steps``, ``max_seconds`` or ``patience``."""
 
     device: str
-    """Where the network was trained."""
+    """Device on which the network was trained."""
 
     @property
     def best_loss(self) -> float | None:

@@ -1,4 +1,4 @@
-"""Randomness that stays where it was asked for."""
+"""Seeded random numbers, without a change of the global generators."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Draw torch's random numbers from ``seed`` inside; leave the global generator untouched.
+    """Seed torch's generators inside the block, and restore them after it.
 
     Parameters
     ----------

@@ -1,9 +1,9 @@
-"""Several processes that work as one: which of them this is, and what they tell each other.
+"""Rank and world size of this process, and the collective calls between processes.
 
-Each process runs the same program on the same data, and comes to the same results. What costs
-time is shared out: rows of a training batch, batches of a prediction. Only the first process
-writes files. Outside :func:`titans_seq.training.distributed` there is one process, and nothing
-here talks to anyone, or loads torch.
+Every process runs the same program on the same data, and arrives at the same results; the rows
+of a training batch and the batches of a prediction are divided among them. Only rank 0 writes
+files. Outside :func:`titans_seq.training.distributed` the world has one process, collective
+calls return at once, and torch is not imported.
 """
 
 from __future__ import annotations
@@ -24,33 +24,33 @@ R = TypeVar("R")
 
 
 class World(NamedTuple):
-    """The processes that work as one."""
+    """Place of this process among those that work together."""
 
     rank: int = 0
-    """Which of them this is, from 0."""
+    """Index of this process, from 0."""
 
     size: int = 1
-    """How many they are."""
+    """Number of processes."""
 
     local_rank: int = 0
-    """Which this is of those on its machine, from 0."""
+    """Index among the processes of this machine, from 0."""
 
     local_size: int = 1
-    """How many are on each machine."""
+    """Number of processes on each machine."""
 
     strategy: str = "ddp"
-    """``ddp``: each holds the whole network; ``fsdp``: each holds a share of it."""
+    """``ddp``: each holds the whole network; ``fsdp``: each holds a shard of it."""
 
 
 class _Outcome(NamedTuple):
-    """What one process came to: a value, or why there is none."""
+    """Result of a call in one process: a value, or an error."""
 
     value: Any = None
     error: str = ""
     cause: Exception | None = None
 
-    def told(self) -> _Outcome:
-        """Return what the others are told: an exception may not travel."""
+    def to_send(self) -> _Outcome:
+        """Return a copy for the other processes; an exception may not be picklable."""
         return self._replace(cause=None)
 
 
@@ -58,41 +58,41 @@ _WORLD: ContextVar[World] = ContextVar("world", default=World())  # noqa: B039
 
 
 def world() -> World:
-    """Return the processes that work as one with this one."""
+    """Return rank and sizes of this process's world."""
     return _WORLD.get()
 
 
 @contextmanager
-def joined(found: World) -> Iterator[None]:
-    """Let this process be one of several."""
-    before = _WORLD.set(found)
+def in_world(processes: World) -> Iterator[None]:
+    """Make this process one of several inside the block."""
+    token = _WORLD.set(processes)
     try:
         yield
     finally:
-        _WORLD.reset(before)
+        _WORLD.reset(token)
 
 
 @contextmanager
 def single_process() -> Iterator[None]:
-    """Let this process do what is inside by itself, whatever the others do meanwhile."""
-    with joined(world()._replace(size=1)):
+    """Run the block in this process by itself, whatever the others do meanwhile."""
+    with in_world(world()._replace(size=1)):
         yield
 
 
 @contextmanager
 def unshared() -> Iterator[None]:
-    """Let each process hold the whole of what is trained inside, whatever the strategy."""
-    with joined(world()._replace(strategy="ddp")):
+    """Train whole networks inside the block, replicated by DDP, whatever the strategy."""
+    with in_world(world()._replace(strategy="ddp")):
         yield
 
 
 def is_first() -> bool:
-    """Tell whether this is the process that writes files."""
+    """Return whether this is the process that writes files, rank 0."""
     return world().rank == 0
 
 
 def all_reduce_sum(values: Tensor) -> Tensor:
-    """Return the sums of values over all processes."""
+    """Return the elementwise sum of a tensor over all processes."""
     if world().size == 1:
         return values
     import torch.distributed as dist
@@ -103,106 +103,107 @@ def all_reduce_sum(values: Tensor) -> Tensor:
 
 
 def all_reduce_max(*values: float) -> tuple[float, ...]:
-    """Return for each value the highest of all processes."""
+    """Return the maximum of each value over all processes."""
     if world().size == 1:
         return values
     import torch
     import torch.distributed as dist
 
     device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-    found = torch.tensor(values, dtype=torch.float64, device=device)
-    dist.all_reduce(found, op=dist.ReduceOp.MAX)
-    return tuple(found.tolist())
+    maxima = torch.tensor(values, dtype=torch.float64, device=device)
+    dist.all_reduce(maxima, op=dist.ReduceOp.MAX)
+    return tuple(maxima.tolist())
 
 
-def all_gather(value: T, what: str) -> list[T]:
-    """Return the value of each process, in the order of their ranks.
+def all_gather(value: T, operation: str) -> list[T]:
+    """Return the value of each process, ordered by rank.
 
     Parameters
     ----------
     value
-        That of this process.
-    what
-        What this process is doing, in a few words; all must be doing the same.
+        That of this process; it must be picklable.
+    operation
+        Name of what this process is doing, compared between processes.
 
     Raises
     ------
     TitansSeqError
-        If they are not.
+        If the processes are doing different things.
     """
     if world().size == 1:
         return [value]
     import torch.distributed as dist
 
-    found: list[Any] = [None] * world().size
-    dist.all_gather_object(found, (what, value))
-    if len({place for place, _ in found}) > 1:
-        places = ", ".join(f"{rank} is at {place}" for rank, (place, _) in enumerate(found))
+    gathered: list[Any] = [None] * world().size
+    dist.all_gather_object(gathered, (operation, value))
+    if len({other for other, _ in gathered}) > 1:
+        operations = ", ".join(f"rank {rank}: {other}" for rank, (other, _) in enumerate(gathered))
         raise TitansSeqError(
-            f"the processes are at different places ({places}): inside distributed() each must "
-            "make the same calls; what one does by itself belongs into `with single_process():`"
+            f"the processes make different calls ({operations}): inside distributed() each must "
+            "make the same calls; work of one process belongs inside `with single_process():`"
         )
-    return [one for _, one in found]
+    return [other for _, other in gathered]
 
 
 def broadcast_from_rank0(make: Callable[[], T]) -> T:
-    """Return to every process what the first one makes.
+    """Call ``make`` in rank 0, and return its result in every process.
 
     Raises
     ------
     TitansSeqError
-        In all others, if the first fails; it raises what went wrong.
+        In the other processes, if the call fails; rank 0 raises the exception itself.
     """
     if world().size == 1:
         return make()
-    outcome = _try(make) if is_first() else _Outcome()
-    told = all_gather(outcome.told(), "a question to the first process")
-    _raise_if_failed(outcome, told)
-    found: T = told[0].value
-    return found
+    own = _try(make) if is_first() else _Outcome()
+    outcomes = all_gather(own.to_send(), "broadcast")
+    _raise_if_failed(own, outcomes)
+    value: T = outcomes[0].value
+    return value
 
 
 def shared_map(make: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """Yield what is made of each item, in their order; the items are shared out.
+    """Map a function over items, divided among the processes; every process gets all results.
 
     Parameters
     ----------
     make
-        Is called once for each item, in one of the processes, which then is alone.
+        Called once for each item, in one of the processes, as in :func:`single_process`.
     items
-        The same in every process; gone through as results are asked for.
+        The same in every process; consumed as results are consumed.
 
     Raises
     ------
     TitansSeqError
-        If another process failed; that one raises what went wrong.
+        If a call fails in another process; that one raises the exception itself.
     """
     if world().size == 1:
         yield from map(make, items)
         return
-    iterator, mine = iter(items), world()
-    while turn := list(islice(iterator, mine.size)):
-        outcome = _Outcome()
-        if mine.rank < len(turn):
+    iterator, process = iter(items), world()
+    # In turns of one item a process, so that no process runs ahead of what is consumed.
+    while turn := list(islice(iterator, process.size)):
+        own = _Outcome()
+        if process.rank < len(turn):
             with single_process():
-                outcome = _try(make, turn[mine.rank])
-        told = all_gather(outcome.told(), "a prediction")
-        _raise_if_failed(outcome, told)
-        yield from (one.value for one in told[: len(turn)])
+                own = _try(make, turn[process.rank])
+        outcomes = all_gather(own.to_send(), "prediction")
+        _raise_if_failed(own, outcomes)
+        yield from (outcome.value for outcome in outcomes[: len(turn)])
 
 
-def _try(make: Callable[..., Any], *given: Any) -> _Outcome:
-    """Return what is made, or why it is not."""
+def _try(make: Callable[..., Any], *arguments: Any) -> _Outcome:
+    """Call a function, and return its result or its exception."""
     try:
-        return _Outcome(make(*given))
+        return _Outcome(make(*arguments))
     except Exception as error:
         return _Outcome(None, f"{type(error).__name__}: {error}", error)
 
 
-def _raise_if_failed(own: _Outcome, told: Sequence[_Outcome]) -> None:
-    """Raise what went wrong here, or say what went wrong elsewhere."""
+def _raise_if_failed(own: _Outcome, outcomes: Sequence[_Outcome]) -> None:
+    """Raise the exception of this process, or an error that reports that of another one."""
     if own.cause is not None:
         raise own.cause
-    for rank, outcome in enumerate(told):
+    for rank, outcome in enumerate(outcomes):
         if outcome.error:
             raise TitansSeqError(f"process {rank} failed: {outcome.error}")

@@ -1,4 +1,4 @@
-"""The Lightning side of a training: one loss, one optimizer, one record an epoch."""
+"""The training loop as a LightningModule: loss, optimizer, best weights, a record an epoch."""
 
 from __future__ import annotations
 
@@ -12,58 +12,35 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from titans_seq.exceptions import DivergedError
-from titans_seq.training.dealing import Share, dealt_loss, stacked
-from titans_seq.training.fit import Loss, ValidationLoss
+from titans_seq.training.batches import BatchShard
+from titans_seq.training.fsdp import LossModule, full_tensor, is_sharded, shard_parameters
 from titans_seq.training.history import EpochRecord
+from titans_seq.training.losses import Loss, RunningLoss, ValidationLoss, shard_loss
 from titans_seq.training.optimizer import build_optimizer, rate_factor, set_rate
-from titans_seq.training.ranks import all_reduce_max, all_reduce_sum, world
+from titans_seq.training.ranks import all_reduce_max
 from titans_seq.training.settings import TrainSettings
-from titans_seq.training.shards import LossModule, finite, is_sharded, mark, shard
 from titans_seq.training.weights import RunningMean, snapshot
 
 
-class Mean:
-    """A mean that is fed sums; it stays on the device until it is read."""
-
-    def __init__(self) -> None:
-        self.total: Any = 0.0
-        self.count: Any = 0.0
-
-    def add(self, total: Any, count: Any) -> None:
-        """Take in a sum of ``count`` values."""
-        self.total = self.total + total
-        self.count = self.count + count
-
-    def join(self) -> None:
-        """Take in what the other processes were fed."""
-        if world().size > 1:
-            self.total, self.count = all_reduce_sum(stacked(self.total, self.count)).unbind()
-
-    @property
-    def value(self) -> float:
-        """The mean so far; NaN of nothing."""
-        return float(self.total) / float(self.count) if float(self.count) else math.nan
-
-
-class Progress:
-    """The last epoch whose loss was markedly lower than what was reached before it."""
+class Patience:
+    """The last epoch whose loss improved by at least a given amount."""
 
     def __init__(self) -> None:
         self.epoch = 0
         self.loss = math.inf
 
-    def waited(self, epoch: int, loss: float, least: float) -> int:
-        """Return how many epochs lie between the last marked progress and this one."""
-        if loss < self.loss - least:
+    def epochs_waited(self, epoch: int, loss: float, min_improvement: float) -> int:
+        """Return the number of epochs since the last such improvement."""
+        if loss < self.loss - min_improvement:
             self.epoch, self.loss = epoch, loss
         return epoch - self.epoch
 
 
 class Task(LightningModule):
-    """A network with its loss, as ``lightning.pytorch.Trainer`` wants it.
+    """A network with its loss, as ``lightning.pytorch.Trainer`` trains it.
 
-    It keeps the best weights itself (in memory: a training writes no files), lets the rate
-    follow the schedule, and turns a non-finite loss or gradient into ``DivergedError``.
+    The best weights are kept in memory, the learning rate follows the schedule, and a
+    non-finite loss or gradient raises ``DivergedError``.
     """
 
     def __init__(
@@ -83,55 +60,54 @@ class Task(LightningModule):
         self.total_steps = total_steps
         self.records: list[EpochRecord] = []
         self.best_epoch = 0
-        self.progress = Progress()
+        self.patience = Patience()
         self.steps = 0
         self.stopped_by = ""
         self.kept = snapshot(network)
         self.mean: RunningMean | None = None
-        self.train_mean = Mean()
+        self.train_loss = RunningLoss()
         self.epochs_before = 0
         self.seconds_before = 0.0
         self.resume: Callable[[], None] | None = None
-        self._validation = Mean()
+        self._validation = RunningLoss()
         self._began = time.monotonic()
         self._rate = 0.0
 
     @property
     def epoch(self) -> int:
-        """Epochs that lie behind, those of an earlier run too."""
+        """Completed epochs, including those before a resumption."""
         return self.epochs_before + self.current_epoch
 
     @property
     def seconds(self) -> float:
-        """Wall time of training so far, that of an earlier run too."""
+        """Wall time of training so far, including that before a resumption."""
         return self.seconds_before + time.monotonic() - self._began
 
     def configure_model(self) -> None:
-        """Share the parameters out among the processes, if that is asked for."""
+        """Shard the parameters among the processes, if the strategy is FSDP."""
         if is_sharded():
             assert self.device_mesh is not None
-            shard(self.loss_module, self.device_mesh["data_parallel"])
+            shard_parameters(self.loss_module, self.device_mesh["data_parallel"])
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return AdamW over the network's parameter groups."""
-        mark(self.network, self.loss_module.marks)
         return build_optimizer(self.network, self.settings)
 
     def on_train_start(self) -> None:
-        """Start the clock and, if asked for, the mean of the weights."""
+        """Start the clock and, if it is enabled, the mean of the weights."""
         self._began = time.monotonic()
         if self.settings.average_weights:
             self.mean = RunningMean(self.network)
 
     def on_train_epoch_start(self) -> None:
-        """Forget the last epoch's mean; where a checkpoint says how it stood, take that."""
-        self.train_mean = Mean()
+        """Reset the mean of the training loss, or restore the state of a checkpoint."""
+        self.train_loss = RunningLoss()
         if self.resume is not None:
             self.resume()
             self.resume = None
 
-    def on_train_batch_start(self, batch: Share, batch_idx: int) -> None:
-        """Set the rate of the step to come."""
+    def on_train_batch_start(self, batch: BatchShard, batch_idx: int) -> None:
+        """Set the learning rate of the next step."""
         self._rate = self.settings.learning_rate * rate_factor(
             self.settings, min(self._done(), 1.0), self.epoch
         )
@@ -139,35 +115,35 @@ class Task(LightningModule):
         assert not isinstance(optimizer, list)
         set_rate(optimizer.param_groups, self._rate)
 
-    def training_step(self, share: Share, batch_idx: int) -> Tensor:
-        """Return the loss of one batch; of several processes, each the share of its rows.
+    def training_step(self, shard: BatchShard, batch_idx: int) -> Tensor:
+        """Return the loss of one batch, or of this process's rows of it.
 
         Raises
         ------
         DivergedError
             If it is not finite.
         """
-        loss, whole, rows = dealt_loss(self.loss_module(self.loss, share.batch), share)
-        if not torch.isfinite(whole):
+        loss = shard_loss(self.loss_module(self.loss, shard.batch), shard)
+        if not torch.isfinite(loss.value):
             raise self._diverged("loss")
-        self.train_mean.add(whole * rows, rows)
-        return loss
+        self.train_loss.add(loss.value * loss.rows, loss.rows)
+        return loss.backward
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
-        """Bound the gradient.
+        """Clip the gradient.
 
         Raises
         ------
         DivergedError
-            If its length is not finite.
+            If its norm is not finite.
         """
-        bound = self.settings.gradient_clip or math.inf
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), bound)
-        if not finite(norm):
+        max_norm = self.settings.gradient_clip or math.inf
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), max_norm)
+        if not torch.isfinite(full_tensor(norm)):
             raise self._diverged("gradient")
 
-    def on_train_batch_end(self, outputs: Any, batch: Share, batch_idx: int) -> None:
-        """Take the step into the mean of the weights; stop after the last one."""
+    def on_train_batch_end(self, outputs: Any, batch: BatchShard, batch_idx: int) -> None:
+        """Update the mean of the weights; stop after the last step."""
         self.steps += 1
         if self.mean is not None:
             self.mean.update()
@@ -180,26 +156,26 @@ class Task(LightningModule):
         else:
             self._stop("max_epochs")
 
-    def validation_step(self, share: Share, batch_idx: int) -> None:
+    def validation_step(self, shard: BatchShard, batch_idx: int) -> None:
         """Score one validation batch, or this process's rows of it."""
         if self.validation_loss is None:
-            _, whole, rows = dealt_loss(self.loss_module(self.loss, share.batch), share)
-            self._validation.add(whole * rows, rows)
+            loss = shard_loss(self.loss_module(self.loss, shard.batch), shard)
+            self._validation.add(loss.value * loss.rows, loss.rows)
             return
-        found = self.loss_module(self.validation_loss, share.batch)
-        if share.rows:
-            self._validation.add(*found)
+        total, count = self.loss_module(self.validation_loss, shard.batch)
+        if shard.rows:
+            self._validation.add(total, count)
 
     def on_validation_start(self) -> None:
-        """Score the mean of the weights, if there is one."""
-        self._validation = Mean()
+        """Swap in the mean of the weights, if there is one."""
+        self._validation = RunningLoss()
         if self.mean is not None:
             self.mean.swap()
 
     def on_validation_end(self) -> None:
-        """Close the epoch with its score, and go on with the weights that are trained."""
+        """Record the epoch, and swap the trained weights back in."""
         if self.validation_loss is not None:
-            self._validation.join()
+            self._validation.all_reduce()
         if not math.isfinite(self._validation.value):
             raise self._diverged("validation loss")
         self._close_epoch(self._validation.value)
@@ -207,7 +183,7 @@ class Task(LightningModule):
             self.mean.swap()
 
     def on_train_epoch_end(self) -> None:
-        """Close the epoch if no validation has done so."""
+        """Record the epoch if there was no validation."""
         if len(self.records) > self.epoch:
             return
         if self.mean is not None:
@@ -217,22 +193,24 @@ class Task(LightningModule):
             self.mean.swap()
 
     def _close_epoch(self, validation_loss: float | None) -> None:
-        """Record the epoch that ends; keep the weights as they stand if none were better."""
+        """Record the epoch; keep a copy of the weights if they are the best so far."""
         epoch = self.epoch + 1
         best = self.records[self.best_epoch - 1].validation_loss if self.best_epoch else None
         if best is None or validation_loss is None or validation_loss < best:
             self.best_epoch = epoch
             self.kept = snapshot(self.network)
         self.records.append(
-            EpochRecord(epoch, self.train_mean.value, validation_loss, self._rate, self.seconds)
+            EpochRecord(epoch, self.train_loss.value, validation_loss, self._rate, self.seconds)
         )
         if validation_loss is not None:
-            waited = self.progress.waited(epoch, validation_loss, self.settings.min_improvement)
+            waited = self.patience.epochs_waited(
+                epoch, validation_loss, self.settings.min_improvement
+            )
             if self.settings.patience is not None and waited >= self.settings.patience:
                 self._stop("patience")
 
     def _done(self) -> float:
-        """Return the share of training that lies behind, by steps or by the clock."""
+        """Return the completed fraction of the training, by steps or by the clock."""
         done = self.steps / self.total_steps
         if self.settings.max_seconds is not None:
             (seconds,) = all_reduce_max(self.seconds)  # processes must stop at the same step

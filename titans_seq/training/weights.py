@@ -1,14 +1,14 @@
-"""Copies of a network's weights: the best so far, and a running mean."""
+"""Copies of a network's weights: snapshots and an exponential moving average."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from titans_seq.training.shards import local
+from titans_seq.training.fsdp import local_tensor
 
-MEMORY = 0.995
-"""Share of the running mean that stays at each step, once there are enough steps."""
+_DECAY = 0.995
+"""Decay of the moving average, reached after some steps of a faster one."""
 
 
 def snapshot(network: nn.Module) -> dict[str, Tensor]:
@@ -17,10 +17,10 @@ def snapshot(network: nn.Module) -> dict[str, Tensor]:
 
 
 class RunningMean:
-    """Exponential mean of a network's weights; integer buffers are taken as they stand.
+    """Exponential moving average of a network's weights; integer buffers are copied.
 
-    From the first update on the network's tensors must stay the same objects, as they do while
-    it is trained.
+    From the first update on, the network's tensors must remain the same objects, as they do in
+    training.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -31,20 +31,23 @@ class RunningMean:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take the network's present weights into the mean."""
-        self._live = self._live or self.network.state_dict()  # it walks through all modules
+        """Add the network's current weights to the average."""
+        # Only once, because state_dict() walks through all modules.
+        self._live = self._live or self.network.state_dict()
         self.steps += 1
-        stays = min(MEMORY, self.steps / (self.steps + 9))
+        # 1/10, 2/11, ...: the random first weights are soon forgotten.
+        decay = min(_DECAY, self.steps / (self.steps + 9))
         names = [name for name, value in self.values.items() if value.is_floating_point()]
         if names:
-            means = [local(self.values[name]) for name in names]
-            torch._foreach_lerp_(means, [local(self._live[name]) for name in names], 1 - stays)
+            means = [local_tensor(self.values[name]) for name in names]
+            live = [local_tensor(self._live[name]) for name in names]
+            torch._foreach_lerp_(means, live, 1 - decay)
         for name, value in self.values.items():
             if not value.is_floating_point():
                 value.copy_(self._live[name])
 
     def swap(self) -> None:
-        """Exchange the network's weights with the mean; a second call undoes the first."""
-        own = snapshot(self.network)
+        """Exchange the network's weights with the average; a second call undoes the first."""
+        current = snapshot(self.network)
         self.network.load_state_dict(self.values)
-        self.values = own
+        self.values = current

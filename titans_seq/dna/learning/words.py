@@ -16,6 +16,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from titans_seq.training import ParameterGroup
+
 
 class Shape(NamedTuple):
     """Which bases make a word: ``left`` of them, ``gap`` that do not count, then ``right``."""
@@ -138,9 +140,12 @@ class WordLogits(nn.Module):
         self.begins = dict(zip(own, [0, *ends], strict=False))
         """First row of each shape's words in the table."""
         self.table = nn.Parameter(torch.zeros(ends[-1], outputs))
-        # As a sum of many small terms the logits move slowly at the rate of a network.
-        self.table.lr_scale = _RATE  # type: ignore[attr-defined]
         self.bias = nn.Parameter(torch.zeros(outputs))
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Return the table with its learning rate."""
+        # As a sum of many small terms the logits move slowly at the rate of a network.
+        return [ParameterGroup([self.table], lr_scale=_RATE)]
 
     def forward(self, codes: Int[Tensor, "batch time"]) -> Float[Tensor, "batch outputs"]:
         """Return the logits; ``codes`` as in :mod:`titans_seq.dna.alphabet`, 0 for padding."""

@@ -34,6 +34,7 @@ from titans_seq.forecasting.network.covariates import (
 from titans_seq.forecasting.network.heads import QuantileHead, latest_of, window_scale
 from titans_seq.forecasting.network.series_maps import SeriesMaps
 from titans_seq.forecasting.network.tokens import Coded, PatchReader, select_patches
+from titans_seq.training import ParameterGroup
 
 CODE_DIM = 8
 """Width of the vector that stands for one category of a series."""
@@ -54,8 +55,8 @@ LEAST_SPREAD = 0.1
 BACKBONE_RATE = 1 / 3
 """Learning rate of the backbone and what surrounds it, over that of the linear part."""
 
-_RATES = {"linear": 1.0, "cycle": 1.0, "effect": 3.0}
-"""Learning rates of the linear parts; what covariates say is to be known before the rest."""
+_LINEAR_RATES = {"linear": 1.0, "cycle": 1.0, "effect": 3.0}
+"""Learning rates of the linear parts; the effect of covariates is to be learnt before the rest."""
 
 
 class Windows(NamedTuple):
@@ -192,7 +193,8 @@ class ForecastNetwork(nn.Module):
         self.extra = nn.Linear(STEP_DIM, config.extra_outputs) if config.extra_outputs else None
         self.share: Tensor
         self.register_buffer("share", torch.ones(()))
-        self._set_rates()
+        self.lr_scales = dict(_LINEAR_RATES)
+        """Factors of the learning rate of the linear parts, by attribute."""
 
     def forward(self, windows: Windows) -> Forecast:
         """Return the forecast of a batch of windows."""
@@ -286,12 +288,22 @@ class ForecastNetwork(nn.Module):
         drawn = torch.rand(len(values), self.past_tokens, device=values.device)
         return drawn.topk(kept, dim=1).indices.sort(dim=1).values
 
-    def _set_rates(self) -> None:
-        """Mark how fast each part learns, and what is not to decay."""
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Return every part of the network with its learning rate.
+
+        The parts of the baseline do not decay: their weights are in the units of the series.
+        """
+        parts: dict[str, list[nn.Parameter]] = {}
         for name, parameter in self.named_parameters():
-            part = name.partition(".")[0]
-            parameter.lr_scale = _RATES.get(part, BACKBONE_RATE)  # type: ignore[attr-defined]
-            parameter.no_weight_decay = part in _RATES  # type: ignore[attr-defined]
+            parts.setdefault(name.partition(".")[0], []).append(parameter)
+        return [
+            ParameterGroup(
+                parameters,
+                lr_scale=self.lr_scales.get(part, BACKBONE_RATE),
+                weight_decay=part not in self.lr_scales,
+            )
+            for part, parameters in parts.items()
+        ]
 
     def settle_unknown(self) -> None:
         """Let every unknown category stand for the mean of the known ones."""

@@ -221,6 +221,15 @@ def test_a_series_never_seen_has_the_mean_profile() -> None:
     torch.testing.assert_close(network.cycle.fixed[0], network.cycle.fixed[1:].mean(0))
 
 
+def _rates(network: ForecastNetwork) -> dict[str, float]:
+    names = {parameter: name for name, parameter in network.named_parameters()}
+    return {
+        names[parameter]: group.lr_scale
+        for group in network.parameter_groups()
+        for parameter in group.parameters
+    }
+
+
 def test_what_was_solved_for_learns_slowly_and_what_was_not_chosen_not_at_all() -> None:
     learnt, panel = _panel(_days(np.random.default_rng(1)))
     network = _network(learnt)
@@ -229,7 +238,7 @@ def test_what_was_solved_for_learns_slowly_and_what_was_not_chosen_not_at_all() 
     start.solve_start(
         network, _batches(panel, CONTEXT, 8 * WEEK), _batches(panel, 8 * WEEK, 12 * WEEK)
     )
-    rates = {name: getattr(one, "lr_scale") for name, one in network.named_parameters()}  # noqa: B009
+    rates = _rates(network)
     solved = ("linear.weight", "linear.bias", "cycle.fixed", "cycle.scaled")
     assert [rates[name] for name in solved] == [start.SOLVED_RATE] * 4
     for batch in _batches(panel, CONTEXT, 12 * WEEK):
@@ -273,11 +282,7 @@ def test_a_network_without_an_idle_cycle_begins_where_solving_again_would() -> N
     for batch in _batches(rest, CONTEXT, 12 * WEEK):
         expected = again.baseline(batch.windows).expected()
         assert torch.equal(taken.baseline(batch.windows).expected(), expected)
-    rates = [
-        {name: getattr(one, "lr_scale") for name, one in network.named_parameters()}  # noqa: B009
-        for network in (taken, again)
-    ]
-    assert rates[0] == rates[1]
+    assert _rates(taken) == _rates(again)
 
 
 def test_a_cycle_that_tells_in_some_stretches_only_is_idle() -> None:

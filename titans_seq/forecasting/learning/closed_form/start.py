@@ -60,9 +60,7 @@ def take_start(network: ForecastNetwork, solved: ForecastNetwork) -> None:
 
 def _slow_down(network: ForecastNetwork) -> None:
     """Lower the learning rate of the solved parameters."""
-    for module in (network.linear, network.cycle):
-        for parameter in [] if module is None else module.parameters():
-            parameter.lr_scale = SOLVED_RATE  # type: ignore[attr-defined]
+    network.lr_scales |= dict.fromkeys(("linear", "cycle"), SOLVED_RATE)
 
 
 def idle_cycles(
