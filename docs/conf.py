@@ -1,4 +1,4 @@
-"""How the documentation is built: ``make docs`` writes it to ``docs/_build/html``."""
+"""Sphinx configuration; ``make docs`` builds the site into ``docs/_build/html``."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from sphinx_gallery.sorting import ExplicitOrder
 from titans_seq import __version__
 
 sys.path.insert(0, str(Path(__file__).parent / "extensions"))
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # the tutorials share the machine
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # leave idle cores to other tutorials
 
 project = "titans-seq"
 author = "the authors of titans-seq"
 copyright = author
 version = release = __version__
 language = "en"
-smartquotes = False  # commands hold two hyphens
+smartquotes = False  # they would turn the -- of options into dashes
 
 extensions = [
     "sphinx.ext.autodoc",
@@ -53,10 +53,10 @@ add_module_names = False
 autosummary_generate = True
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
-# What a class inherits from one of ours is told; extensions/docstrings.py leaves out the rest.
+# Members inherited from our own classes; extensions/docstrings.py removes those of other packages.
 autodoc_default_options = {"inherited-members": True}
 numpydoc_show_class_members = False
-# extensions/docstrings.py has turned them into notes when numpydoc asks a second time.
+# extensions/docstrings.py turns this section into notes before numpydoc parses the docstring.
 warnings.filterwarnings("ignore", message="Unknown section Shapes")
 numpydoc_use_plots = False
 viewcode_line_numbers = True
@@ -88,7 +88,7 @@ sphinx_gallery_conf: dict[str, Any] = {
     "copyfile_regex": r".^",
 }
 
-# -- Looks ------------------------------------------------------------------------------------
+# -- Theme ------------------------------------------------------------------------------------
 
 html_math_renderer = "mathml"
 html_theme = "pydata_sphinx_theme"
@@ -114,11 +114,11 @@ html_theme_options = {
 html_sidebars: dict[str, list[str]] = {"index": [], "start": [], "changes": []}
 
 
-def stay_within_the_site(app: Sphinx, name: str, text: list[str]) -> None:
-    """Let links to the repository's other pages, as one follows them there, lead to ours."""
+def link_benchmarks_page(app: Sphinx, name: str, text: list[str]) -> None:
+    """Point links to ``benchmarks/README.md`` at the site's copy of that page."""
     text[0] = text[0].replace("](../benchmarks/README.md", "](benchmarks.md")
 
 
 def setup(app: Sphinx) -> None:
-    """Register what stands above."""
-    app.connect("source-read", stay_within_the_site)
+    """Connect the handler."""
+    app.connect("source-read", link_benchmarks_page)

@@ -1,4 +1,4 @@
-"""What the docstrings of this project need before numpydoc and sphinx-click read them."""
+"""Prepare this project's docstrings for numpydoc and sphinx-click."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import Any
 import click
 from sphinx.application import Sphinx
 
-OURS = ("titans_seq", "cli")
+OUR_PACKAGES = ("titans_seq", "cli")
 
 
-def leave_out_others(
+def skip_foreign_members(
     app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any
 ) -> bool | None:
-    """Leave out members that classes inherit from other packages, or are given by them."""
+    """Skip members that classes inherit from other packages or that these add."""
     owner = getattr(getattr(obj, "fget", obj), "__module__", None)
-    if owner is None or owner.startswith(OURS):
-        # scikit-learn writes set_fit_request and the like into every estimator
+    if owner is None or owner.startswith(OUR_PACKAGES):
+        # scikit-learn adds set_fit_request and the like to every estimator
         return True if re.fullmatch(r"set_\w+_request", name) else None
     return True if callable(obj) or isinstance(obj, property) else None
 
 
-def show_shapes(
+def convert_shapes_section(
     app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]
 ) -> None:
-    """Turn a section "Shapes", which numpydoc does not know, into notes as they stand."""
+    """Turn a "Shapes" section, which numpydoc does not know, into literal notes."""
     if "Shapes" not in lines:
         return
     begin = lines.index("Shapes")
@@ -34,27 +34,30 @@ def show_shapes(
     lines[begin:end] = ["Notes", "-----", "Shapes::", "", *body, ""]
 
 
-def forget_field_numbers(
+def drop_field_numbers(
     app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]
 ) -> None:
-    """Drop what Python says of a named tuple's field that nobody described."""
+    """Drop Python's default docstring of named-tuple fields."""
     if lines and lines[0].startswith("Alias for field number"):
         lines.clear()
 
 
-def show_examples(app: Sphinx, ctx: click.Context, lines: list[str]) -> None:
-    """Set the examples in a command's help as code."""
+def format_examples(app: Sphinx, ctx: click.Context, lines: list[str]) -> None:
+    """Format the examples in a command's help as code."""
     for number, line in enumerate(lines):
         if re.fullmatch(r"\| Examples?:", line):
-            commands = [f"   {one.removeprefix('|').strip()}" for one in lines[number + 1 :] if one]
-            lines[number:] = [line.removeprefix("| "), "", ".. code-block:: console", "", *commands]
+            rest = lines[number + 1 :]
+            commands = [f"   {text.removeprefix('|').strip()}" for text in rest if text]
+            title = line.removeprefix("| ")
+            lines[number:] = [title, "", ".. code-block:: console", "", *commands]
             return
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Register what stands above."""
-    app.connect("autodoc-skip-member", leave_out_others)
-    app.connect("autodoc-process-docstring", show_shapes, priority=400)  # numpydoc has 500
-    app.connect("autodoc-process-docstring", forget_field_numbers, priority=400)
-    app.connect("sphinx-click-process-description", show_examples)
+    """Connect the handlers."""
+    app.connect("autodoc-skip-member", skip_foreign_members)
+    # numpydoc processes docstrings at priority 500.
+    app.connect("autodoc-process-docstring", convert_shapes_section, priority=400)
+    app.connect("autodoc-process-docstring", drop_field_numbers, priority=400)
+    app.connect("sphinx-click-process-description", format_examples)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,4 +1,4 @@
-"""Shows the figures of a tutorial, also those that pyplot does not know of."""
+"""Collect the figures of a tutorial, including those not registered with pyplot."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sphinx_gallery.scrapers import figure_rst, matplotlib_scraper
 
 
 def figures(block: tuple[Any, ...], block_vars: dict[str, Any], conf: dict[str, Any]) -> str:
-    """Save every figure that a block made; its heading is what is told to those who cannot see it.
+    """Save every figure that a block created; its title becomes the alternative text.
 
     ``TitansForecaster.plot`` and its like return figures without opening them in pyplot.
     """

@@ -1,14 +1,14 @@
 """
-From FASTA to labels, and what the score is worth
-=================================================
+First classifier: from FASTA to labels
+======================================
 
-Is a stretch of *E. coli* part of a gene, or does it lie between genes? One command trains a
-classifier on labelled FASTA, one labels new sequences, and one asks the question that matters:
-would a much simpler method have done as well?
+Is a stretch of *E. coli* part of a gene, or between genes? One command trains a classifier on
+labelled FASTA, one labels new sequences, and one checks whether a much simpler method would have
+done as well.
 """
 
 # %%
-# The commands of this page run as in a shell; this is how Python calls them.
+# The commands on this page run as in a shell; this helper calls them from Python.
 
 import contextlib
 import shlex
@@ -31,9 +31,9 @@ def shell(line: str) -> None:
 # %%
 # The sequences
 # -------------
-# Windows of 100 bases, the class in the header. Training windows are of the first 80% of the
-# chromosome, test windows of the rest. Labels may stand in a table of their own, too, and files
-# may be plain or packed.
+# Windows of 100 bases, with the class in the header. Training windows come from the first 80% of
+# the chromosome, test windows from the rest. Labels may also be in a separate table, and files may
+# be compressed.
 
 from titans_seq.evaluation import data_path, read_card
 
@@ -49,9 +49,9 @@ with gzip.open(folder / "train.fa.gz", "rt") as file:
 # %%
 # Train
 # -----
-# The windows were read from either strand, so the strand says nothing: let the model answer
-# alike for both. So that this page builds quickly, the model is small and sees the sequences
-# twice; leave out ``--max-epochs`` and ``-s`` for a good one.
+# The windows were taken from either strand, so the strand carries no information: let the model
+# predict the same for both. To build this page quickly, the model is small and is trained for two
+# epochs; omit ``--max-epochs`` and ``-s`` for a good one.
 
 shell(
     "titans-seq dna fit train.fa.gz --model coding --reverse-complement average "
@@ -59,10 +59,10 @@ shell(
 )
 
 # %%
-# Label
-# -----
-# Any FASTA will do: soft-masked, wrapped, gzipped, with ``N`` and other IUPAC letters. What is no
-# DNA is refused by file, record and line. The table goes to a file, or into a pipe.
+# Predict
+# -------
+# Any FASTA works: soft-masked, wrapped, gzipped, with ``N`` and other IUPAC letters. Anything that
+# is not DNA is rejected with its file, record and line. The table is written to a file or a pipe.
 
 shell("titans-seq dna predict test.fa.gz --model coding --out labels.tsv")
 
@@ -71,20 +71,20 @@ import pandas as pd
 pd.read_table(folder / "labels.tsv").head(3)
 
 # %%
-# Is it worth anything?
-# ---------------------
-# With ``--train``, ``evaluate`` trains simple models on the same rows and scores them on the same
-# test: the commonest label, length, GC, the most similar training row, short words, letters by
-# place.
+# Evaluate
+# --------
+# With ``--train``, ``evaluate`` fits simple baselines on the same training rows and scores them on
+# the same test rows: the most frequent label, length, GC content, the most similar training row,
+# k-mers, bases by position.
 
 shell(
     "titans-seq -q dna evaluate test.fa.gz --model coding --train train.fa.gz --out scores.json"
 )
 
 # %%
-# The bars are 95% intervals. Where a simple model's comes as high as ours, these data do not show
-# that anything more was learnt; the command then says so, and here it is right. Eight epochs of a
-# wider model (``titans-seq recipe run ecoli_coding_vs_intergenic``) reach 88.6%.
+# The error bars are 95% intervals. If a baseline lies within the interval of the model, the score
+# does not show that the model learned more; ``evaluate`` then prints a warning, as here.
+# Eight epochs of a wider model (``titans-seq recipe run ecoli_coding_vs_intergenic``) reach 88.6%.
 
 import json
 
@@ -101,29 +101,29 @@ colours = [
 ]
 figure, axes = plt.subplots(figsize=(8, 3.6), layout="constrained")
 axes.barh(table.index, table["accuracy"], xerr=error, color=colours)
-axes.set(xlim=(0.45, 1), xlabel="share of test windows that are right")
+axes.set(xlim=(0.45, 1), xlabel="accuracy on the test windows")
 axes.set_title(
-    "Coding or not: two epochs of a small model beside simple methods"
+    "Coding or intergenic: two epochs of a small model beside simple baselines"
 )
 plt.show()
 
 # %%
-# Why?
-# ----
-# ``explain`` changes every base of a sequence and reads it anew. Letters are as tall as the base
-# is important for the answer.
+# Explain a prediction
+# --------------------
+# ``explain`` substitutes every base of a sequence and predicts again. The height of a letter shows
+# how much the base matters for the prediction.
 
 from titans_seq.dna import TitansDNAClassifier, explain, read_labelled
 from titans_seq.dna.plots import plot_logo
 
 classifier = TitansDNAClassifier.load(folder / "coding")
 test = read_labelled(folder / "test.fa.gz")
-(found,) = explain(classifier, test.sequences[:1], target="coding")
+(explanation,) = explain(classifier, test.sequences[:1], target="coding")
 figure = plot_logo(
-    found, title=f"What speaks for or against coding in {test.names[0]}"
+    explanation, title=f"Bases for and against coding in {test.names[0]}"
 )
 
 # %%
-# The classifier is a scikit-learn estimator: ``cross_val_score``, ``GridSearchCV`` and pipelines
-# take it as it is. :doc:`../../dna` tells the rest: tracks along chromosomes, variants,
-# pre-training on a genome, several labels a sequence.
+# The classifier is a scikit-learn estimator and works with ``cross_val_score``, ``GridSearchCV`` and
+# pipelines. :doc:`../../dna` continues with tracks along chromosomes, variants, pre-training on a
+# genome, and several labels per sequence.

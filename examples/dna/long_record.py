@@ -1,17 +1,17 @@
 """
-Along a chromosome, at memory that does not grow
-================================================
+Predict along a chromosome at constant memory
+=============================================
 
-A classifier of short windows becomes a track along a record of any length: for a genome browser,
-as a table, or as rows in Python. The file is read in pieces, so a hundred million bases need no
-more memory than ten thousand.
+A classifier of short windows gives a track along a record of any length: for a genome browser, as
+a table, or as rows in Python. The file is read in pieces, so a hundred million bases need no more
+memory than ten thousand.
 """
 
 # %%
-# A chromosome whose truth is known
-# ---------------------------------
-# 400 test windows of *E. coli*, sorted so that ten coding ones follow ten that lie between genes,
-# become one record. What stood where, we remember.
+# A chromosome with known labels
+# ------------------------------
+# We join 400 test windows of *E. coli* into one record, alternating ten coding and ten intergenic
+# ones, and keep their labels.
 
 import contextlib
 import shlex
@@ -33,8 +33,8 @@ test = read_labelled(data_path(card, "test"))
 kinds = {
     kind: [
         s
-        for s, own in zip(test.sequences, test.labels, strict=True)
-        if own == kind
+        for s, label in zip(test.sequences, test.labels, strict=True)
+        if label == kind
     ]
     for kind in ("coding", "intergenic")
 }
@@ -46,7 +46,7 @@ chromosome = folder / "chromosome.fa"
 chromosome.write_text(">chr1\n" + "\n".join(windows) + "\n")
 
 # %%
-# A small model, as on the page before, from Python; half of the training windows will do here:
+# A small model, as in the first tutorial but from Python; half of the training windows are enough:
 
 classifier = TitansDNAClassifier(
     dim=16, layers=1, max_epochs=2, reverse_complement="average", random_state=0
@@ -55,10 +55,10 @@ classifier.fit(train.sequences[::2], train.labels[::2])
 classifier.save(folder / "coding")
 
 # %%
-# Windows, as a track
-# -------------------
-# ``--window 100 --stride 25`` reads a window of 100 bases every 25. bedGraph goes into any genome
-# browser; each base has the value of the window whose middle is nearest.
+# Windows as a track
+# ------------------
+# ``--window 100 --stride 25`` reads a window of 100 bases every 25. Any genome browser reads
+# bedGraph; each base has the value of the window whose centre is nearest.
 
 
 def shell(line: str) -> None:
@@ -90,10 +90,10 @@ axes.plot(
 for block in range(0, 10_000, 2000):
     axes.axvspan(block, block + 1000, color="tab:green", alpha=0.12, lw=0)
 axes.set(
-    xlim=(0, 10_000), ylim=(0, 1), xlabel="place on chr1", ylabel="p(coding)"
+    xlim=(0, 10_000), ylim=(0, 1), xlabel="position on chr1", ylabel="p(coding)"
 )
 axes.set_title(
-    "Probability of coding along 10,000 bases; coding stretches are green"
+    "Probability of coding along 10,000 bases (coding stretches in green)"
 )
 axes.legend(loc="lower right")
 plt.show()
@@ -101,31 +101,30 @@ plt.show()
 # %%
 # The same rows in Python
 # -----------------------
-# ``predict_stream`` yields them one by one, while the file is read.
+# ``predict_stream`` yields rows one by one while the file is read.
 
 rows = classifier.predict_stream(chromosome, window=100)
-right = [row.label == kind for row, kind in zip(rows, truth, strict=True)]
-print(f"{np.mean(right):.1%} of {len(right)} windows are right")
+correct = [row.label == kind for row, kind in zip(rows, truth, strict=True)]
+print(f"{np.mean(correct):.1%} of {len(correct)} windows are correct")
 
 # %%
-# A memory carried along
+# Carry the memory along
 # ----------------------
-# Windows are read one by one, each as if it were the first. With ``carry`` the memory goes on from
-# window to window, and tells how surprised it was. A model that was trained on single windows has
-# not learnt what to do with a past, so compare before you use it:
+# By default each window is read independently. With ``carry`` the state of the memory is carried
+# from window to window, and its surprise is returned. A model trained on single windows was not
+# trained to use the past, so compare before you use it:
 
 carried = list(classifier.predict_stream(chromosome, window=100, carry=True))
-right = [row.label == kind for row, kind in zip(carried, truth, strict=True)]
-print(f"{np.mean(right):.1%} with the memory carried along")
+correct = [row.label == kind for row, kind in zip(carried, truth, strict=True)]
+print(f"{np.mean(correct):.1%} with the memory carried along")
 print(
     f"mean surprise of a window: {np.mean([row.surprise for row in carried]):.2f}"
 )
 
 # %%
-# How much memory does it take?
-# -----------------------------
-# We let Python count what is allocated while records of growing length are read, a window every
-# 2,000 bases.
+# Memory use
+# ----------
+# Python's allocations while records of increasing length are read, with a window every 2,000 bases:
 
 import tracemalloc
 
@@ -143,5 +142,5 @@ for times in (10, 40, 160):
 print(peaks)
 
 # %%
-# What the network itself needs depends on the window, not on the record. :doc:`../../dna` has the
-# rest: intervals of a BED file, variants of a VCF file, and the other kinds of output.
+# The memory used by the network depends on the window, not on the record. :doc:`../../dna` continues
+# with intervals of a BED file, variants of a VCF file, and the other output formats.

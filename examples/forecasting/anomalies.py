@@ -1,17 +1,17 @@
 """
-Which hours were out of the ordinary?
-=====================================
+Detect anomalies with a stream
+==============================
 
-A stream expects something of every row before it reads it. How far a row is from what was
-expected is its *surprise*, and a p-value says how rare so much surprise is. Nobody has to say
-what an anomaly looks like, and the detector goes on learning what is usual.
+A stream predicts every row before it reads it. The deviation from the prediction is the row's
+*surprise*, and its p-value shows how rare so large a surprise is. No examples of anomalies are
+needed, and the detector keeps learning what is normal.
 """
 
 # %%
-# Learn what is usual
-# -------------------
-# Late departures at JFK and LaGuardia, from June to September of 2013. The model is told the
-# timetable and nothing else, above all nothing of the weather.
+# Learn what is normal
+# --------------------
+# Late departures at JFK and LaGuardia from June to September 2013. The timetable is the only
+# covariate; in particular, the model has no weather data.
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -43,8 +43,8 @@ forecaster.fit(rows[rows["time"] < autumn])
 # %%
 # Read the autumn
 # ---------------
-# Rows may come one at a time or all at once: the surprise is the same, since each row is judged
-# by what was read before it.
+# Rows may be read one at a time or all at once. The surprise is the same, since each row is
+# compared with a prediction from the rows before it.
 
 stream = forecaster.stream(rows[rows["time"] < autumn])
 stream.update(rows[rows["time"] >= autumn])
@@ -52,8 +52,8 @@ surprise = stream.surprise
 surprise.sort_values("surprise").tail(3)
 
 # %%
-# ``p_value`` is the share of ordinary hours that were at least as surprising: what a threshold of
-# 1% finds should be about 1% of the hours.
+# ``p_value`` is the share of the training tail that was at least as surprising, so a threshold of
+# 1% should flag about 1% of normal hours.
 
 for level in (0.01, 0.05):
     print(
@@ -61,32 +61,32 @@ for level in (0.01, 0.05):
     )
 
 # %%
-# What happened there?
-# --------------------
-# We have not used the weather, so it can be a witness. Lay it beside the hours that were later
-# than usual:
+# What happened in these hours?
+# -----------------------------
+# The weather was not used, so it can serve as independent evidence. Compare it in the hours with
+# unusually many late departures:
 
 weather = flights[["airport", "time", "precip", "visib", "wind_speed"]]
 hours = surprise.merge(rows).merge(weather)
 rare = hours[(hours["p_value"] < 0.01) & (hours["late"] > 0)]
-witness = {
-    "rare and late": rare,
+groups = {
+    "p < 0.01 and late": rare,
     "all hours with a late departure": hours[hours["late"] > 0],
 }
 pd.DataFrame(
     {
         name: {
-            "hours": len(part),
-            "rain or snow": (part["precip"] > 0).mean(),
-            "sight below 3 miles": (part["visib"] < 3).mean(),
-            "wind above 18 mph": (part["wind_speed"] > 18).mean(),
+            "hours": len(group),
+            "rain or snow": (group["precip"] > 0).mean(),
+            "visibility below 3 miles": (group["visib"] < 3).mean(),
+            "wind above 18 mph": (group["wind_speed"] > 18).mean(),
         }
-        for name, part in witness.items()
+        for name, group in groups.items()
     }
 ).T.round(2)
 
 # %%
-# And in a picture: JFK in the week of the snow of mid-December.
+# JFK in the week of the snowfall of mid-December:
 
 week = hours[
     (hours["airport"] == "JFK")
@@ -100,7 +100,7 @@ above.plot(week["time"], week["late"], color="0.3")
 above.plot(
     marked["time"], marked["late"], "o", color="tab:red", label="p < 0.01"
 )
-above.set(ylabel="late departures an hour")
+above.set(ylabel="late departures per hour")
 above.legend()
 below.fill_between(
     week["time"],
@@ -114,17 +114,17 @@ below.plot(
     10 - week["visib"],
     color="0.5",
     lw=1,
-    label="10 miles less the sight",
+    label="10 miles minus visibility",
 )
 below.legend()
 below.set(ylabel="deviations, miles")
 below.tick_params(axis="x", rotation=20)
 figure.suptitle(
-    "Surprising hours at JFK, and the sight that the model was not told"
+    "Surprising hours at JFK, and visibility, which the model did not see"
 )
 plt.show()
 
 # %%
-# On series with anomalies that were put in on purpose, where the truth is known, the ranking can
-# be scored: :doc:`../../streams` has the result, and ``benchmarks/synthetic/anomalies.py`` in the
-# repository makes such series.
+# On series with injected anomalies, where the truth is known, the ranking can be scored:
+# :doc:`../../streams` has the results, and ``benchmarks/synthetic/anomalies.py`` in the repository
+# generates such series.

@@ -1,17 +1,17 @@
 """
-From a pandas frame to a forecast with intervals
+First forecast: from a pandas frame to intervals
 ================================================
 
-How many departures leave New York's airports more than a quarter of an hour late tomorrow, hour
-by hour? We train a forecaster on a frame, ask for intervals, look at how honest they are, and
-keep the model in a folder. The data come with the package.
+How many departures will leave New York's airports more than 15 minutes late in each hour of
+tomorrow? We train a forecaster on a frame, predict intervals, check their coverage, and save the
+model. The data are included in the package.
 """
 
 # %%
-# The data: one row for each series and hour
-# ------------------------------------------
-# ``late`` is what we want to know, ``scheduled`` is known ahead: it is the timetable. A *long*
-# frame like this may hold any number of series, in any order, with rows or values missing.
+# The data: one row per series and hour
+# -------------------------------------
+# ``late`` is the target; ``scheduled``, the timetable, is known in advance. A *long* frame like
+# this one may have any number of series, in any order, with missing rows or values.
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -27,7 +27,7 @@ flights = flights.loc[
 flights.head(3)
 
 # %%
-# Everything before ``now`` is known. The rest we keep for later, to see what came.
+# Rows before ``now`` are known. The rest is kept for comparison with the forecast.
 
 now = pd.Timestamp("2013-11-01")
 known = flights[flights["time"] < now]
@@ -35,9 +35,9 @@ known = flights[flights["time"] < now]
 # %%
 # Fit
 # ---
-# Say which column is what; the rest has defaults. The last 15% of each series are not trained
-# on: they choose the epoch, and calibrate the intervals. (Two epochs keep this page quick; the
-# default is to go on until the held-out rows no longer gain.)
+# Name the columns; everything else has defaults. The last 15% of each series are held out for
+# early stopping and for calibrating the intervals. (Two epochs keep this page quick; by default,
+# training continues until the held-out error stops falling.)
 
 forecaster = TitansForecaster(
     horizon=24,
@@ -55,7 +55,7 @@ forecaster.fit(known)
 # %%
 # Predict
 # -------
-# ``make_future_frame`` says which rows must be known ahead; the timetable fills them in.
+# ``make_future_frame`` returns the rows to forecast; merge in the timetable, which is known.
 
 plan = forecaster.make_future_frame().merge(
     flights[["airport", "time", "scheduled"]]
@@ -64,52 +64,52 @@ forecast = forecaster.predict(future_df=plan, levels=[50, 80])
 forecast.head(3)
 
 # %%
-# The answer is a frame again, in late departures an hour. Draw it over what came:
+# The forecast is a frame, in late departures per hour. Plot it with the actual values:
 
-came = flights[
+actual = flights[
     (flights["time"] >= now) & (flights["time"] < now + pd.Timedelta("24h"))
 ]
 figure = forecaster.plot(
-    future_df=plan, actual=came, title="Late departures, a day ahead"
+    future_df=plan, actual=actual, title="Late departures, a day ahead"
 )
 
 # %%
-# How far can it be trusted?
-# --------------------------
-# ``backtest`` forecasts from many origins and scores every one beside *seasonal naive*, which
-# repeats last week. The forecaster has seen nothing of November.
+# How far can you trust it?
+# -------------------------
+# ``backtest`` forecasts from rolling origins and scores each forecast beside *seasonal naive*,
+# which repeats the last week. November is out-of-sample for this forecaster.
 
 november = flights[flights["time"] < "2013-11-29"]
 backtest = forecaster.backtest(november, windows=28, step=24, season=168)
 backtest.summary().round(3)
 
 # %%
-# An 80% interval should hold 80% of what comes, at every step of the horizon, not only on the
-# whole:
+# An 80% interval should cover 80% of the actual values at every step of the horizon, not only on
+# average:
 
 coverage = backtest.by_horizon()["coverage-80"].unstack(0)
 axes = coverage.plot(figsize=(7, 3), ylim=(0, 1.05), grid=True)
-axes.axhline(0.8, color="black", linestyle=":", label="promised")
+axes.axhline(0.8, color="black", linestyle=":", label="nominal")
 axes.set(
-    title="Share of November inside the 80% intervals",
+    title="Coverage of the 80% intervals in November",
     xlabel="hours ahead",
-    ylabel="inside",
+    ylabel="share inside",
 )
 axes.legend()
 plt.show()
 
 # %%
-# Sums need whole paths, not intervals hour by hour: how many late departures will the whole day
-# have?
+# For sums, sample whole paths instead of hourly intervals. The number of late departures in the
+# whole day:
 
 paths = forecaster.sample(future_df=plan, n=500, random_state=0)
 days = paths.groupby(["airport", "sample"])["y_pred"].sum()
 days.groupby("airport").quantile([0.1, 0.5, 0.9]).unstack().round(0)
 
 # %%
-# Keep it
-# -------
-# A model is a folder of JSON and safetensors, without pickle.
+# Save and load
+# -------------
+# A model is a folder of JSON files and safetensors, without pickle.
 
 import tempfile
 from pathlib import Path
@@ -124,7 +124,7 @@ print(
 )
 
 # %%
-# On the command line the same is
+# The same on the command line:
 #
 # .. code-block:: console
 #
@@ -132,4 +132,5 @@ print(
 #          --id-col airport --time-col time --target-col late --future scheduled --model late
 #    $ titans-seq forecast predict known.csv --future-data plan.csv --model late --out tomorrow.csv
 #
-# :doc:`../../forecasting` goes on from here: other shapes of data, paths, searches for settings.
+# :doc:`../../forecasting` continues with other input formats, sample paths and hyperparameter
+# search.

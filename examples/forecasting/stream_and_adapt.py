@@ -1,19 +1,18 @@
 """
-Learn from every new row: streams, and ``adapt``
-================================================
+Learn from every new row: streams and ``adapt``
+===============================================
 
 A model is trained in spring and used until winter. What if something changes in between? A
-stream goes on learning while rows come in, in a memory of constant size; the network's weights
-stay as they are. Here an airport changes for the worse overnight, and we watch how soon it
-is found out.
+stream keeps learning as rows arrive, in memories of constant size; the weights of the network do
+not change. Here delays at one airport rise overnight, and we see how quickly the forecasts follow.
 """
 
 # %%
 # An airport that changes overnight
 # ---------------------------------
-# Two airports, hour by hour. From October on we add ten late departures to each of JFK's busy
-# hours, as if a runway had been closed. LaGuardia stays as it was: whatever learns about JFK must
-# not forget LaGuardia.
+# Two airports, hourly. From October we add ten late departures to each hour with traffic at JFK,
+# as if a runway had been closed. LaGuardia does not change: learning about JFK must not affect its
+# forecasts.
 
 import pandas as pd
 
@@ -38,8 +37,8 @@ closed = (
 flights.loc[closed, "late"] += 10
 
 # %%
-# Train on what was known in September
-# ------------------------------------
+# Train on the rows before mid-September
+# --------------------------------------
 # ``context_length=None`` looks back on 96 rows and remembers everything before them.
 
 begin = pd.Timestamp("2013-09-17")
@@ -57,10 +56,10 @@ forecaster = TitansForecaster(
 forecaster.fit(flights[flights["time"] < begin])
 
 # %%
-# Live through the autumn
-# -----------------------
-# Every midnight each stream forecasts the day to come, then reads what came. With ``adapt=True`` it
-# also changes, by how its forecasts come true, which of its memories it believes.
+# Stream through the autumn
+# -------------------------
+# Every midnight each stream forecasts the next day and then reads its actual values. With
+# ``adapt=True`` it also adjusts how much it trusts each of its experts, by their recent errors.
 
 history = flights[flights["time"] < begin]
 streams = {
@@ -68,13 +67,13 @@ streams = {
     "memory, adapted": forecaster.stream(history, adapt=True),
 }
 
-found = []
+daily_errors = []
 for day in pd.date_range(begin, "2013-11-03"):
     tomorrow = day + pd.Timedelta(days=1)
-    came = flights[flights["time"].between(day, tomorrow, inclusive="left")]
-    plan = came[["airport", "time", "scheduled"]]
+    actual = flights[flights["time"].between(day, tomorrow, inclusive="left")]
+    plan = actual[["airport", "time", "scheduled"]]
     for name, stream in streams.items():
-        forecast = stream.forecast(plan).merge(came)
+        forecast = stream.forecast(plan).merge(actual)
         error = (forecast["y_pred"] - forecast["late"]) ** 2
         daily = (
             error.groupby(forecast["airport"])
@@ -82,12 +81,12 @@ for day in pd.date_range(begin, "2013-11-03"):
             .rename("error")
             .reset_index()
         )
-        found.append(daily.assign(stream=name, day=day))
-        stream.update(came)
+        daily_errors.append(daily.assign(stream=name, day=day))
+        stream.update(actual)
 
 # %%
-# What is the past worth at all? The control is the same forecaster with its memories reset before
-# every forecast: it has read 96 rows, as a plain window would.
+# How much does the past help at all? The control is the same forecaster with its memories reset
+# before every forecast, so that it has read only 96 rows, like a plain window.
 
 first = len(history) // 2  # of the rows of each of the two series
 reset = forecaster.forecast_windows(flights, start=first, stride=24, reset=True)
@@ -99,10 +98,10 @@ control = pd.DataFrame(
         "day": pd.to_datetime(reset.cutoffs) + pd.Timedelta(hours=1),
     }
 )
-found = pd.concat([*found, control])
+errors = pd.concat([*daily_errors, control])
 
 # %%
-# How soon is the change found out?
+# How quickly do the forecasts follow the change?
 
 import matplotlib.pyplot as plt
 
@@ -110,8 +109,10 @@ figure, panels = plt.subplots(
     2, 1, figsize=(8, 5), sharex=True, layout="constrained"
 )
 for axes, airport in zip(panels, ["JFK", "LGA"], strict=True):
-    own = found[found["airport"] == airport]
-    daily = own.pivot_table(index="day", columns="stream", values="error")
+    at_airport = errors[errors["airport"] == airport]
+    daily = at_airport.pivot_table(
+        index="day", columns="stream", values="error"
+    )
     daily.rolling(3, min_periods=1).mean().plot(
         ax=axes, legend=airport == "JFK"
     )
@@ -123,28 +124,28 @@ figure.suptitle(
 plt.show()
 
 # %%
-# In figures, the mean squared error:
+# The mean squared errors:
 
 spans = pd.cut(
-    found["day"],
+    errors["day"],
     [begin, change, change + pd.Timedelta(days=14), pd.Timestamp("2013-11-04")],
     labels=["before", "first two weeks", "afterwards"],
     right=False,
 )
-found.pivot_table(
+errors.pivot_table(
     index=["airport", "stream"], columns=spans, values="error", observed=True
 ).round(2)
 
 # %%
-# What memories have learnt for months they unlearn in weeks; adapted, sooner. The control has
-# nothing to unlearn, and before the change it does at least as well: one week of flights resembles
-# the next, so these data hardly need a long memory. :doc:`../../streams` has data that do, measured in
-# the same way. Ask for your own data before you choose: ``forecast_windows(..., reset=True)``.
+# Memories that learned for months need weeks to unlearn; with adaptation, less. The control has
+# nothing to unlearn, and before the change it does at least as well: one week of flights is like
+# the next, so these data hardly need a long memory. :doc:`../../streams` has data that do, measured
+# in the same way. Check your own data with ``forecast_windows(..., reset=True)`` before you choose.
 #
-# A state that stays small, and can be kept
-# -----------------------------------------
-# What a stream knows has one size, whether it has read a week or ten years. It is saved to one
-# file, without code, and goes on from there bit for bit.
+# Save the state
+# --------------
+# The state has a constant size, whether the stream has read a week or ten years. It is saved to
+# one file, without code; a loaded stream continues bit for bit.
 
 import tempfile
 from pathlib import Path
@@ -159,11 +160,11 @@ stream.save(path)
 print(forecaster.load_stream(path).digest() == stream.digest())
 
 # %%
-# From a shell, an object a line goes in and one comes out:
+# On the command line, a stream reads one JSON object per line and prints one per line:
 #
 # .. code-block:: console
 #
 #    $ titans-seq forecast fit flights.csv --horizon 24 --context-length none --model late ...
 #    $ titans-seq forecast stream --model late --state autumn.state < rows.jsonl
 #
-# :doc:`../../streams` says what is remembered, and what it is worth on other data.
+# :doc:`../../streams` describes what is remembered, and how much it helps on other data.

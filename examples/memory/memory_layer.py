@@ -1,17 +1,17 @@
 """
-A layer that learns while it reads
-==================================
+First memory layer: learning while reading
+==========================================
 
-``NeuralMemory`` takes tokens and returns tokens, as an attention layer does. In between it is a
-small network whose weights take a step with every token. Nothing here is trained beforehand:
-what you see is learnt in the forward pass.
+``NeuralMemory`` maps tokens to tokens, as an attention layer does. Inside is a small network whose
+weights take a gradient step for every token. Nothing on this page is trained beforehand: everything
+is learned in the forward pass.
 """
 
 # %%
 # Tokens of a genome
 # ------------------
-# Two stretches of *E. coli* from the embedded windows, as overlapping words of 6 letters. Each word
-# gets a random vector of its own.
+# Two stretches of *E. coli* from the embedded windows, as overlapping 6-mers. Each 6-mer has its own
+# random vector.
 
 import matplotlib.pyplot as plt
 import torch
@@ -21,21 +21,21 @@ from titans_seq import NeuralMemory
 from titans_seq.dna import read_sequences
 from titans_seq.evaluation import data_path, read_card
 
-DIM, WORD = 64, 6
+DIM, K = 64, 6
 path = data_path(read_card("ecoli_coding_vs_intergenic"), "test")
-windows = [str(one) for one in read_sequences(path).sequences[:4]]
+windows = [str(window) for window in read_sequences(path).sequences[:4]]
 torch.manual_seed(0)
-vectors = torch.randn(4**WORD, DIM)
+vectors = torch.randn(4**K, DIM)
 
 
 def tokens_of(bases: str) -> Tensor:
-    """Return the vectors of a stretch's words, (batch 1, time, dim)."""
+    """Return the vectors of the k-mers of a sequence, (batch 1, time, dim)."""
     digits = bases.translate(str.maketrans("ACGT", "0123"))
-    words = [
-        int(digits[place : place + WORD], 4)
-        for place in range(len(digits) - WORD + 1)
+    kmers = [
+        int(digits[start : start + K], 4)
+        for start in range(len(digits) - K + 1)
     ]
-    return vectors[torch.tensor(words)][None]
+    return vectors[torch.tensor(kmers)][None]
 
 
 tokens, others = (
@@ -47,18 +47,18 @@ tokens.shape
 # %%
 # Write and read
 # --------------
-# A call returns an output for each token, and a state. The state is all that is kept of the past:
-# its size does not depend on how much was read.
+# A call returns an output for each token, and a state. The state is everything that is kept of the
+# past; its size does not depend on how much was read.
 
 memory = NeuralMemory(DIM, heads=1, depth=2, chunk_size=16, rule="titans")
 with torch.inference_mode():
     outputs, state = memory(tokens)
-    more, later = memory(tokens, state)
+    _, later = memory(tokens, state)
 print(outputs.shape, f"{state.nbytes:,} bytes, later {later.nbytes:,}")
 
 # %%
-# Any split of a sequence gives what one call gives. So a model that was trained on short pieces
-# reads a stream of any length.
+# A sequence read in pieces gives the same outputs as in one call, so a model trained on short pieces
+# can read a stream of any length.
 
 with torch.inference_mode():
     first, state = memory(tokens[:, :71])
@@ -70,16 +70,15 @@ print(
 # %%
 # Surprise
 # --------
-# The memory is asked about every token before it is written: given its key, what is its value?
-# How wrong it is, is its *surprise*. It falls at once from where random weights begin, and on
-# whenever the same stretch is read again; another stretch raises it, and does not wipe out the
-# first.
+# Before a token is written, the memory predicts its value from its key. The error is the token's
+# *surprise*. It falls quickly from the level of random weights, and again each time the same stretch
+# is read; another stretch raises it without erasing the first.
 
 readings = {
     "first": tokens,
     "second": tokens,
     "third": tokens,
-    "other words": others,
+    "other stretch": others,
     "again": tokens,
 }
 state, curves = None, []
@@ -91,7 +90,7 @@ with torch.inference_mode():
 figure, axes = plt.subplots(figsize=(8, 3), layout="constrained")
 length = tokens.shape[1]
 for turn, (name, curve) in enumerate(zip(readings, curves, strict=True)):
-    colour = "tab:orange" if name == "other words" else "tab:blue"
+    colour = "tab:orange" if name == "other stretch" else "tab:blue"
     axes.plot(
         turn * length + torch.arange(length),
         curve,
@@ -111,19 +110,19 @@ for turn, (name, curve) in enumerate(zip(readings, curves, strict=True)):
     )
 axes.set(xlabel="tokens read", ylabel="surprise", ylim=(0, 11.5))
 axes.set_title(
-    "Surprise of each token, and its mean, while one stretch is read again and again"
+    "Surprise of each token, and its mean, while a stretch is read repeatedly"
 )
 plt.show()
 
 # %%
 # Rules
 # -----
-# What a token does to the weights is a *rule*, and rules are data: the layer takes one by name.
-# After three readings of one stretch, how much less surprising is it than another?
+# A *rule* defines how a token changes the weights; the layer takes one by name. After a stretch was
+# read three times, how surprising is it compared with a new one?
 
 from titans_seq.nn.rules import RULES
 
-shares = {}
+ratios = {}
 for name, rule in RULES.items():
     torch.manual_seed(0)
     depth = 1 if rule.update.gradient_point == "token" else 2
@@ -132,24 +131,24 @@ for name, rule in RULES.items():
         _, state = layer(tokens.repeat(1, 3, 1))
         _, _, known = layer(tokens, state, return_surprise=True)
         _, _, new = layer(others, state, return_surprise=True)
-    shares[name] = float(known.mean() / new.mean())
+    ratios[name] = float(known.mean() / new.mean())
 
 figure, axes = plt.subplots(figsize=(8, 3), layout="constrained")
-axes.barh(list(shares), list(shares.values()), color="tab:blue")
+axes.barh(list(ratios), list(ratios.values()), color="tab:blue")
 axes.axvline(1, color="black", linestyle=":")
 axes.set(
-    title="Surprise of words read before over that of new ones, by rule, untrained"
+    title="Surprise of a known stretch relative to a new one, by rule, untrained"
 )
 axes.invert_yaxis()
 plt.show()
 
 # %%
-# This compares layers as they are born. What a rule is worth after training is another question.
+# This compares untrained layers; it does not predict how a rule performs after training.
 #
 # A rule of your own
 # ------------------
-# Most rules are a choice of fields. This one is ``titans`` with steps along the gradients of the
-# last eight tokens together, and with forgetting towards zero:
+# Most rules are a choice of fields. This one is ``titans`` with steps along the combined gradients
+# of the last eight tokens, and with decay towards zero:
 
 from titans_seq.nn.rules import LearningRule
 from titans_seq.ops.rules.rule import UpdateRule
@@ -159,12 +158,12 @@ own = LearningRule(
 )
 layer = NeuralMemory(DIM, heads=1, rule=own)
 outputs, state = layer(tokens)
-outputs.square().mean().backward()  # gradients flow through everything that was learnt
+outputs.square().mean().backward()  # backpropagates through the learning
 print(
     sum(parameter.grad is not None for parameter in layer.parameters()),
-    "gradients",
+    "parameters have gradients",
 )
 
 # %%
-# :doc:`../../rules` writes a rule with a new loss and holds it to the token-by-token reference;
+# :doc:`../../rules` defines a rule with a new loss and compares it with the token-by-token reference;
 # :doc:`../../memory` has the equations.

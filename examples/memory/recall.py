@@ -1,17 +1,17 @@
 """
-Recall what lies far outside the window
-=======================================
+Recall facts from far outside the window
+========================================
 
-Attention sees its window and nothing before it. Here a fact is told once, at the beginning, and
-asked for long after it has left the window. Two small models are trained on the same short
-sequences, one with a memory and one without, then both read sequences many times as long.
+Attention sees its window and nothing before it. Here a fact is given once, at the beginning, and
+queried long after it has left the window. Two small models, one with a memory and one without, are
+trained on the same short sequences and then tested on sequences many times as long.
 """
 
 # %%
 # The task
 # --------
-# A sequence begins with two facts, each a key and its value; fillers follow, and at the end both
-# keys come again, in either order. Whoever meets a key must name its value, one of eight.
+# A sequence starts with two facts, each a key and its value; fillers follow, and at the end both
+# keys appear again, in either order. The model must predict the value of each, one of eight.
 
 import matplotlib.pyplot as plt
 import torch
@@ -27,7 +27,7 @@ FACTS = 2
 def draw(
     batch: int, length: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Return tokens (batch, length) and the values asked for by the last two."""
+    """Return tokens (batch, length) and the values of the keys in the last two."""
     tokens = torch.randint(
         KEYS + VALUES,
         KEYS + VALUES + FILLERS,
@@ -48,14 +48,14 @@ def draw(
 # %%
 # Two models
 # ----------
-# Width, window and training are the same. ``lmm`` is the memory alone; ``attention`` is the
-# control, with two layers, as one could not even join a key to its value.
+# Width, window and training are the same. ``lmm`` is the memory alone. ``attention`` is the control;
+# it has two layers, because one layer cannot even associate a key with its value.
 
 WINDOW = 16
 
 
 class Recaller(nn.Module):
-    """Tokens in, a score for each value out, at the last tokens."""
+    """Predict a score for each value at the last tokens."""
 
     def __init__(self, variant: str, layers: int) -> None:
         super().__init__()
@@ -83,11 +83,11 @@ class Recaller(nn.Module):
 # %%
 # Train on short sequences
 # ------------------------
-# Lengths of 8 to 64, four windows at most.
+# Lengths are 8 to 64 tokens, at most four windows.
 
 
 def train(model: Recaller, steps: int) -> None:
-    """Train on sequences that are drawn anew for every step."""
+    """Train on new random sequences in every step."""
     generator = torch.Generator().manual_seed(0)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=8e-3, weight_decay=0.01
@@ -114,39 +114,36 @@ for variant, layers in (("lmm", 1), ("attention", 2)):
     train(models[variant], steps=400)
 
 # %%
-# Ask after long sequences
-# ------------------------
+# Test on long sequences
+# ----------------------
 
 lengths = [8, 16, 32, 64, 128, 256, 512, 1024, 2048]
-shares: dict[str, list[float]] = {name: [] for name in models}
+accuracy: dict[str, list[float]] = {name: [] for name in models}
 with torch.inference_mode():
     for length in lengths:
         tokens, values = draw(
             100, length, torch.Generator().manual_seed(length)
         )
         for name, model in models.items():
-            shares[name].append(
+            accuracy[name].append(
                 float((model(tokens).argmax(-1) == values).float().mean())
             )
 
 figure, axes = plt.subplots(figsize=(8, 3.4), layout="constrained")
-for name, share in shares.items():
-    axes.plot(lengths, share, marker="o", label=name)
+for name, values_by_length in accuracy.items():
+    axes.plot(lengths, values_by_length, marker="o", label=name)
 axes.axhline(1 / VALUES, color="black", linestyle=":", label="chance")
 axes.axvspan(0, WINDOW, color="0.92", label="window")
 axes.axvline(64, color="0.6", linestyle="--", label="longest in training")
 axes.set_xscale("log", base=2)
-axes.set(
-    xlabel="tokens of the sequence", ylabel="facts recalled", ylim=(0, 1.05)
-)
+axes.set(xlabel="sequence length", ylabel="facts recalled", ylim=(0, 1.05))
 axes.set_title(
-    "Facts recalled by a memory, and by attention with the same window"
+    "Facts recalled by a memory and by attention with the same window"
 )
 axes.legend(loc="center right")
 plt.show()
 
 # %%
-for name, share in shares.items():
-    print(
-        name, dict(zip(lengths, (round(one, 2) for one in share), strict=True))
-    )
+import pandas as pd
+
+pd.DataFrame(accuracy, index=lengths).T.round(2)
