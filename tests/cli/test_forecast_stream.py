@@ -44,24 +44,18 @@ def _lines(rows: pd.DataFrame) -> str:
     return text
 
 
-def _run(lines: str, *words: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [PROGRAM, "forecast", "stream", *map(str, words)],
-        input=lines, capture_output=True, text=True, check=False, timeout=300,
-    )  # fmt: skip
-
-
 def test_two_runs_over_one_state_are_as_one(
-    model: Path, history: pd.DataFrame, tmp_path: Path
+    run: Run, model: Path, history: pd.DataFrame, tmp_path: Path
 ) -> None:
     table = tmp_path / "history.csv"
     history[:150].to_csv(table, index=False)
     later = history[150:160]
-    whole = _run(_lines(later), "--model", model, "--history", table)
-    assert whole.returncode == 0, whole.stderr
+    use = ("forecast", "stream", "--model", model)
+    whole = run(*use, "--history", table, input=_lines(later))
+    assert whole.exit_code == 0, whole.stderr
     state = tmp_path / "shop.state"
-    first = _run(_lines(later[:4]), "--model", model, "--history", table, "--state", state)
-    second = _run(_lines(later[4:]), "--model", model, "--state", state)
+    first = run(*use, "--history", table, "--state", state, input=_lines(later[:4]))
+    second = run(*use, "--state", state, input=_lines(later[4:]))
     assert first.stdout + second.stdout == whole.stdout
     answer = json.loads(whole.stdout.splitlines()[0])
     assert list(answer) == [
@@ -86,11 +80,12 @@ def test_two_runs_over_one_state_are_as_one(
     ],
 )
 def test_a_bad_line_is_named_and_what_was_read_before_is_kept(
-    model: Path, history: pd.DataFrame, tmp_path: Path, line: str, message: str
+    run: Run, model: Path, history: pd.DataFrame, tmp_path: Path, line: str, message: str
 ) -> None:
     state = tmp_path / "s.state"
-    answer = _run(_lines(history[150:151]) + line + "\n", "--model", model, "--state", state)
-    assert answer.returncode == 4
+    lines = _lines(history[150:151]) + line + "\n"
+    answer = run("forecast", "stream", "--model", model, "--state", state, input=lines)
+    assert answer.exit_code == 4
     assert message in answer.stderr
     assert answer.stderr.count("\n") == 1
     assert TitansForecaster.load(model).load_stream(state).rows == {"a": 1}
