@@ -1,0 +1,1 @@
+"""Public leaderboards of forecasters: their tasks, rules and published scores."""
