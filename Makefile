@@ -1,4 +1,4 @@
-# Needs Python 3.11 or later with venv and pip; everything else goes into .venv.
+# Needs Python 3.11 or later with venv and pip; everything else is installed into .venv.
 TORCH ?= 2.13.0
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -7,17 +7,18 @@ DEMO ?= demo-out
 PYTEST_ARGS ?=
 CASES ?= 5000
 
-.PHONY: help install demo test coverage fuzz lint docs check
+.PHONY: help install demo quick test coverage fuzz lint docs check
 
 help:
-	@echo "make demo    train and score both heads on the embedded data, into $(DEMO)/"
-	@echo "make test    run the tests; PYTEST_ARGS=... is handed on"
-	@echo "make coverage    the same, and which lines they reach"
-	@echo "make fuzz    hostile inputs, CASES=$(CASES) of each kind"
-	@echo "make lint    ruff, mypy --strict, import-linter"
-	@echo "make docs    the site, its tutorials run, into docs/_build/html"
-	@echo "make check   lint and test"
-	@echo "TORCH=$(TORCH) is the version of torch that is installed"
+	@echo "make demo      train and score both heads on the embedded data, into $(DEMO)/"
+	@echo "make quick     run the tests that are not marked slow"
+	@echo "make test      run all tests; PYTEST_ARGS=... passes options to pytest"
+	@echo "make coverage  the same, with a report of the lines reached"
+	@echo "make fuzz      run hostile inputs, CASES=$(CASES) of each kind"
+	@echo "make lint      ruff, mypy --strict, import-linter"
+	@echo "make docs      run the tutorials and build the site into docs/_build/html"
+	@echo "make check     lint and test"
+	@echo "TORCH=$(TORCH) is the version of torch to install"
 
 install: $(STAMP)
 
@@ -29,6 +30,9 @@ $(STAMP): pyproject.toml $(wildcard titans_seq/ops/cpu/src/*)
 
 demo: $(STAMP)
 	$(BIN)/titans-seq demo --out $(DEMO)
+
+quick: $(STAMP)
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow" $(PYTEST_ARGS)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
@@ -45,7 +49,7 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Tutorials one after another, then pages two at a time; a warning is an error.
+# Runs the tutorials one after another, then builds the pages in parallel; warnings are errors.
 docs: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -j 2 docs docs/_build/html
 
