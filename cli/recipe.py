@@ -155,7 +155,8 @@ def compare(runs: tuple[Path, ...], out: Path | None) -> None:
     Example:
       titans-seq recipe compare runs/* --out results.md
     """
-    from titans_seq.evaluation.runs.comparison import compare_runs, write_comparison
+    from titans_seq.evaluation.runs.comparison import compare_runs
+    from titans_seq.evaluation.runs.report_files import write_comparison
 
     found = compare_runs(runs)
     if out is not None and str(out) != "-":

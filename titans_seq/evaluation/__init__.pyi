@@ -4,7 +4,7 @@ from .cards.records import DatasetCard
 from .cards.splits import Borders, Split
 from .data.fetch import fetch_dataset, verify_dataset
 from .data.locations import data_path
-from .demo.run import run_demo
+from .demo import run_demo
 from .dna.assessment import (
     Assessment,
     assess_classifier,
@@ -15,7 +15,8 @@ from .dna.assessment import (
 from .dna.classification import score_classifier, score_dna
 from .dna.controls import score_dna_controls
 from .forecasts.protocols import score_forecast_controls, score_forecaster
-from .runs.comparison import Comparison, compare_runs, write_comparison
+from .runs.comparison import Comparison, compare_runs
+from .runs.report_files import write_comparison
 from .runs.run import run_recipe
 
 __all__ = [

@@ -39,10 +39,10 @@ def test_text_comes_back_as_it_went_in(text):
     [
         ("8640,2880", "write train,validation,test"),
         ("a,b,c", "write train,validation,test"),
-        ("0.7,0.1,0.1", "add up to 0.9"),
-        ("0,10,10", "train and test above 0"),
-        ("10,-1,10", "train and test above 0"),
-        ("10,0.5,10", "either all rows or all shares"),
+        ("0.7,0.1,0.1", "must add up to 1, got 0.9"),
+        ("0,10,10", "train and test must be > 0"),
+        ("10,-1,10", "train and test must be > 0"),
+        ("10,0.5,10", "must be all row counts or all shares"),
     ],
 )
 def test_what_cannot_be_a_split_is_refused(text, message):
@@ -57,5 +57,5 @@ def test_too_few_rows_are_refused(text, rows):
 
 
 def test_an_unknown_part_is_refused():
-    with pytest.raises(ConfigError, match="no part 'dev'"):
+    with pytest.raises(ConfigError, match=r"part must be one of .* got 'dev'"):
         Split.parse("6,2,2").borders(10).rows("dev")

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from titans_seq.evaluation.cards.reading import read_recipe
-from titans_seq.evaluation.families import bytes as room
+from titans_seq.evaluation.families import bytes as bytes_module
 from titans_seq.evaluation.runs.comparison import compare_runs
 from titans_seq.evaluation.runs.folder import read_recipe_file
 from titans_seq.evaluation.runs.overrides import override, with_input
@@ -28,7 +28,7 @@ def recipe(tmp_path: Path):
 def test_a_text_is_run_and_gone_on_with_after_a_kill(
     recipe, tmp_path: Path, killed_at, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "WRITTEN", 240)
+    monkeypatch.setattr(bytes_module, "_GENERATED_BYTES", 240)
     whole = run_recipe(recipe, tmp_path / "whole")
     scores = whole["trials"]["seed-0"]["scores"]
     assert 0 < scores["bits_per_byte"] < 9

@@ -8,11 +8,11 @@ import pytest
 from titans_seq.evaluation.cards.reading import read_card
 from titans_seq.evaluation.cards.recipes import RecipeCard
 from titans_seq.evaluation.cards.records import Competition, DataFile, DatasetCard
-from titans_seq.evaluation.data.locations import data_path
-from titans_seq.evaluation.families.m4 import M4Head, read_rows
-from titans_seq.evaluation.families.registry import read_head
+from titans_seq.evaluation.data.locations import data_path, hash_file
+from titans_seq.evaluation.families import registry
+from titans_seq.evaluation.families.m4 import M4Experiment, read_series_rows
+from titans_seq.evaluation.families.protocol import RunInputs
 from titans_seq.evaluation.forecasts.m4_rules import score_m4, score_m4_controls
-from titans_seq.evaluation.runs import run as run_module
 from titans_seq.evaluation.runs.run import run_recipe
 from titans_seq.exceptions import ConfigError, DataError, MissingDataError
 
@@ -43,14 +43,19 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         table = pd.DataFrame([[key, *values] for key, values in rows.items()])
         table.columns = [f"V{n + 1}" for n in range(table.shape[1])]
         table.to_csv(tmp_path / f"{name}.csv", index=False)
-    monkeypatch.setattr(run_module, "read_card", lambda name: CARD)
+    monkeypatch.setattr(registry, "read_card", lambda name: CARD)
     monkeypatch.setattr("titans_seq.evaluation.runs.comparison.read_card", lambda name: CARD)
     monkeypatch.setenv("TITANS_SEQ_DATA", str(tmp_path))
     return tmp_path
 
 
-def _head(folder: Path, recipe: RecipeCard = RECIPE) -> M4Head:
-    return M4Head(recipe, CARD, {name: folder / f"{name}.csv" for name in ("train", "test")})
+def _inputs(folder: Path) -> RunInputs:
+    files = {name: hash_file(folder / f"{name}.csv") for name in ("train", "test")}
+    return RunInputs(CARD, files)
+
+
+def _head(folder: Path, recipe: RecipeCard = RECIPE) -> M4Experiment:
+    return M4Experiment(recipe, _inputs(folder))
 
 
 def test_a_competition_is_run_and_gone_on_with(folder: Path, killed_at) -> None:
@@ -91,10 +96,10 @@ def test_files_that_do_not_fit_are_refused(
 
 
 def test_the_horizon_is_the_competition_s(folder: Path) -> None:
-    with pytest.raises(ConfigError, match="the horizon is that of contest"):
+    with pytest.raises(ConfigError, match="leave out horizon, it is that of contest, 4"):
         _head(folder, dataclasses.replace(RECIPE, settings={"horizon": 3}))
-    with pytest.raises(ConfigError, match="horizons are for forecasts by windows only"):
-        read_head(dataclasses.replace(RECIPE, horizons=(3,)), CARD, folder)
+    with pytest.raises(ConfigError, match="horizons are only possible for forecasts by windows"):
+        registry.read_experiment(dataclasses.replace(RECIPE, horizons=(3,)), _inputs(folder))
 
 
 @pytest.mark.parametrize(
@@ -108,7 +113,7 @@ def test_naive_2_scores_what_it_scored_in_the_competition(
         names = [data_path(card, part, shared_data) for part in ("train", "test")]
     except MissingDataError as error:
         pytest.skip(str(error))
-    histories, rows = (read_rows(path)[1] for path in names)
+    histories, rows = (read_series_rows(path)[1] for path in names)
     assert card.competition is not None
     found = score_m4_controls(histories, np.stack(rows), card.competition.season)
     assert found["Naive 2"]["smape"] == pytest.approx(smape, abs=5e-4)

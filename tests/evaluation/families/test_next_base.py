@@ -11,9 +11,9 @@ from titans_seq.dna.alphabet import encode
 from titans_seq.dna.learning.bases import PretrainSettings, score_bases
 from titans_seq.dna.learning.corpus import HeldWindows
 from titans_seq.dna.learning.language import LanguageConfig, TitansDNALanguage
-from titans_seq.evaluation.cards.reading import read_recipe
+from titans_seq.evaluation.cards.reading import read_card, read_recipe
 from titans_seq.evaluation.cards.records import DataFile, DatasetCard
-from titans_seq.evaluation.families import next_base, registry
+from titans_seq.evaluation.families import registry
 from titans_seq.evaluation.runs.comparison import compare_runs
 from titans_seq.evaluation.runs.overrides import override, with_input
 from titans_seq.evaluation.runs.run import run_recipe
@@ -50,8 +50,9 @@ def labelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         name="small", task="classification", summary="", source="", url="", licence="",
         citation="", split_rule="", files=files,
     )  # fmt: skip
-    for room in (next_base, registry):
-        monkeypatch.setattr(room, "read_card", lambda name: small)
+    monkeypatch.setattr(
+        registry, "read_card", lambda name: read_card(name) if name != "small" else small
+    )
     monkeypatch.setenv("TITANS_SEQ_DATA", str(tmp_path))
     return "small"
 

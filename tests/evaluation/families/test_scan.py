@@ -8,8 +8,8 @@ import pytest
 
 from titans_seq.dna import TitansDNAClassifier
 from titans_seq.evaluation.cards.reading import read_recipe
-from titans_seq.evaluation.families import scan as room
-from titans_seq.evaluation.families.scanning import POINTS, Scan, Track, run_scan
+from titans_seq.evaluation.families import scan as scan_module
+from titans_seq.evaluation.families.scan_worker import POINTS, Scan, Track, run_scan
 from titans_seq.evaluation.runs.comparison import compare_runs
 from titans_seq.evaluation.runs.overrides import override, with_input
 from titans_seq.evaluation.runs.run import run_recipe
@@ -46,7 +46,7 @@ def test_a_genome_is_read_whole(
 ) -> None:
     (tmp_path / "short-lived").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "short-lived"))
-    monkeypatch.setattr(room, "scan_apart", run_scan)  # a new process takes seconds to begin
+    monkeypatch.setattr(scan_module, "scan_in_process", run_scan)  # a process takes seconds
     recipe = override(read_recipe("chromosome_stream"), _words(model), "chromosome_stream")
     whole = run_recipe(with_input(recipe, genome), tmp_path / "run")
     scores = whole["trials"]["seed-0"]["scores"]
@@ -68,7 +68,7 @@ def test_a_process_of_its_own_finds_the_same(model: str, genome: Path, tmp_path:
     words = {"model": model, "path": str(genome), "window": 100, "stride": 50, "carry": False,
              "threads": 1}  # fmt: skip
     here = run_scan(Scan(rows=str(tmp_path / "here"), **words))
-    apart = room.scan_apart(Scan(rows=str(tmp_path / "apart"), **words))
+    apart = scan_module.scan_in_process(Scan(rows=str(tmp_path / "apart"), **words))
     assert here.scores == apart.scores
     assert here.track == apart.track
     assert (tmp_path / "here").read_bytes() == (tmp_path / "apart").read_bytes()
@@ -86,8 +86,8 @@ def test_a_track_never_grows_beyond_what_a_picture_shows() -> None:
 def test_windows_that_overlap_carry_nothing(model: str, genome: Path, tmp_path: Path) -> None:
     words = _words(model, "scan_stride=50")
     recipe = override(read_recipe("chromosome_stream"), words, "chromosome_stream")
-    with pytest.raises(ConfigError, match="windows that overlap cannot carry the memory"):
+    with pytest.raises(ConfigError, match="overlapping windows cannot carry the memory"):
         run_recipe(with_input(recipe, genome), tmp_path / "run")
     plain = dataclasses.replace(recipe, dataset="nyc13", settings={"model": model})
-    with pytest.raises(ConfigError, match="nyc13 is no file of sequences"):
+    with pytest.raises(ConfigError, match="nyc13 is not a file of sequences"):
         run_recipe(plain, tmp_path / "other")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
+import hashlib
 import json
 import math
 import random
@@ -23,11 +24,14 @@ from titans_seq.evaluation.cards.records import (
     Intervals,
 )
 from titans_seq.evaluation.cards.splits import Split
+from titans_seq.evaluation.data import checksums, locations
+from titans_seq.evaluation.families import registry
 from titans_seq.evaluation.families.protocol import Trial
 from titans_seq.evaluation.runs import run as run_module
-from titans_seq.evaluation.runs.comparison import compare_runs, write_comparison
+from titans_seq.evaluation.runs.comparison import compare_runs
 from titans_seq.evaluation.runs.folder import RunFolder, read_recipe_file
 from titans_seq.evaluation.runs.overrides import override
+from titans_seq.evaluation.runs.report_files import write_comparison
 from titans_seq.evaluation.runs.run import run_recipe
 from titans_seq.evaluation.runs.summary import summarise, verdicts
 from titans_seq.exceptions import ConfigError, DataError, DivergedError, MissingDataError
@@ -109,7 +113,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def read(name: str) -> DatasetCard:
         return small[name] if name in small else read_card(name)
 
-    monkeypatch.setattr(run_module, "read_card", read)
+    monkeypatch.setattr("titans_seq.evaluation.families.registry.read_card", read)
     monkeypatch.setattr("titans_seq.evaluation.runs.comparison.read_card", read)
     monkeypatch.setenv("TITANS_SEQ_DATA", str(folder))
     return folder
@@ -160,6 +164,37 @@ def test_a_set_of_intervals_is_run_end_to_end_and_goes_on_after_a_kill(
     assert _scores(tmp_path / "killed") == _scores(tmp_path / "whole")
 
 
+def test_a_run_reads_its_card_once_and_hashes_each_file_once(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cards: list[str] = []
+    hashed: list[str] = []
+    read, compute, hash_whole = registry.read_card, checksums.checksums, locations.file_digest
+
+    def read_and_count(name: str) -> DatasetCard:
+        cards.append(name)
+        return read(name)
+
+    def compute_and_count(path: Path, **options: Any) -> Any:
+        hashed.append(path.name)
+        return compute(path, **options)
+
+    def hash_and_count(path: Path) -> str:
+        hashed.append(path.name)
+        return hash_whole(path)
+
+    monkeypatch.setattr(registry, "read_card", read_and_count)
+    monkeypatch.setattr("titans_seq.evaluation.runs.comparison.read_card", read_and_count)
+    monkeypatch.setattr(checksums, "checksums", compute_and_count)
+    monkeypatch.setattr(locations, "file_digest", hash_and_count)
+    run_recipe(dataclasses.replace(DNA_RECIPE, seeds=(0,), max_steps=1), tmp_path / "run")
+    assert cards == ["small"]
+    files = json.loads((tmp_path / "run" / "data.json").read_text())["files"]
+    assert sorted(hashed) == sorted(Path(file["path"]).name for file in files.values())
+    for file in files.values():
+        assert file["sha256"] == hashlib.sha256(Path(file["path"]).read_bytes()).hexdigest()
+
+
 def test_a_forecast_is_run_again_from_its_folder_to_the_digit(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,7 +215,7 @@ def test_a_forecast_is_run_again_from_its_folder_to_the_digit(
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
         _kill_at(28, patch)
         run_recipe(recipe, tmp_path / "again", every=0)
-    with pytest.raises(ConfigError, match="holds a run already: --resume goes on"):
+    with pytest.raises(ConfigError, match="holds a run already: --resume continues"):
         run_recipe(recipe, tmp_path / "again")
     other = dataclasses.replace(recipe, seeds=(1,))
     with pytest.raises(ConfigError, match=r"began with seeds = \[0\], now it is \[1\]"):
@@ -190,7 +225,7 @@ def test_a_forecast_is_run_again_from_its_folder_to_the_digit(
     assert again == whole
     assert _scores(tmp_path / "again") == _scores(tmp_path / "whole")
 
-    monkeypatch.setattr(run_module, "read_head", lambda *words: pytest.fail("nothing to do"))
+    monkeypatch.setattr(run_module, "read_experiment", lambda *words: pytest.fail("nothing to do"))
     assert run_recipe(kept, tmp_path / "again", resume=True) == whole
 
 
@@ -262,9 +297,9 @@ def test_a_folder_with_other_things_is_left_alone(data: Path, tmp_path: Path) ->
 
 def test_two_processes_do_not_write_to_one_run(tmp_path: Path) -> None:
     with (
-        RunFolder(tmp_path / "run").alone(),
-        pytest.raises(ConfigError, match="another process is at this run"),
-        RunFolder(tmp_path / "run").alone(),
+        RunFolder(tmp_path / "run").locked(),
+        pytest.raises(ConfigError, match="another process is running in this folder"),
+        RunFolder(tmp_path / "run").locked(),
     ):
         pass
 
@@ -284,11 +319,11 @@ def test_what_a_kill_left_half_written_is_removed(tmp_path: Path) -> None:
     ("words", "message"),
     [
         (["dmi=8"], "-s dmi=8: unknown key 'dmi'; did you mean 'dim'"),
-        (["dim=wide"], "dim is of type int"),
+        (["dim=wide"], "dim must be of type int, got 'wide'"),
         (["dim"], "-s dim: write NAME=VALUE"),
         (["target_col=x"], "unknown key 'target_col'"),
         (["horizons=[0]"], "at least 1 each"),
-        (["horizon=12"], "this recipe has horizons; set those"),
+        (["horizon=12"], "this recipe has several; set horizons instead"),
         (["seeds=one"], "seeds = 'one' is not of type"),
     ],
 )
@@ -334,9 +369,9 @@ def test_a_run_says_whether_it_met_what_its_recipe_expects() -> None:
     )
     for wrong, message in (
         ({"at_lest": 1.0}, "expect.mse: unknown key 'at_lest'; did you mean 'at_least'"),
-        ({"value": 1.0}, "expect.mse: value and tolerance belong together"),
+        ({"value": 1.0}, "expect.mse: value and tolerance must be given together"),
         ({"source": "a dream"}, "expect.mse: give at_least, at_most, or value and tolerance"),
-        (0.4, "mse = 0.4 must be a table"),
+        (0.4, r"mse must be a table, \[mse\], got 0.4"),
     ):
         with pytest.raises(ConfigError, match=message):
             parse_recipe({**table, "expect": {"mse": wrong}}, "recipes/r.toml")
@@ -357,7 +392,7 @@ def test_a_grouped_split_is_scored_beside_the_given_one(data: Path, tmp_path: Pa
     assert names["both"] == names["both, grouped split"] == "ours"
     assert names["share of G and C, grouped split"] == "control"
     assert "expected accuracy at least 0: reached" in found.to_text()
-    with pytest.raises(ConfigError, match="only labelled sequences can be split grouped"):
+    with pytest.raises(ConfigError, match="a grouped split is only possible for"):
         run_recipe(dataclasses.replace(FORECAST_RECIPE, splits=("grouped",)), tmp_path / "no")
 
 
@@ -404,5 +439,5 @@ def test_a_folder_without_a_finished_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"not the folder of a run: it has no metrics\.json"):
         compare_runs([tmp_path])
     (tmp_path / "metrics.json").write_text('{"dataset": "etth1"}')
-    with pytest.raises(ConfigError, match="has not come to its end; go on with --resume"):
+    with pytest.raises(ConfigError, match="is not complete; continue it with --resume"):
         compare_runs([tmp_path])

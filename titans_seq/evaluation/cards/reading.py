@@ -1,8 +1,8 @@
-"""Reads the cards of data sets and recipes.
+"""Readers of data set and recipe cards.
 
-A card is a TOML file that holds no code: ``datasets/NAME.toml`` says where data come from, what
-their columns mean and how they are split; ``recipes/NAME.toml`` says how a model is trained on
-them and what to expect. The reader is strict: a key it does not know is an error.
+A card is a TOML file without code: ``datasets/NAME.toml`` describes the source, the columns and the
+split of a data set; ``recipes/NAME.toml`` how a model is trained on it and the expected scores.
+Reading is strict: an unknown key is an error.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ from titans_seq.evaluation.cards.records import (
 from titans_seq.evaluation.cards.splits import Split
 from titans_seq.exceptions import ConfigError
 
-Kind = Literal["datasets", "recipes"]
-Record = TypeVar("Record")
+CardKind = Literal["datasets", "recipes"]
+_RecordT = TypeVar("_RecordT")
 
 
-def card_folder(kind: Kind) -> Path:
-    """Return the folder of cards: inside the installed package, or beside it in a checkout."""
+def card_folder(kind: CardKind) -> Path:
+    """Return the folder of cards: in the installed package, or beside it in a checkout."""
     package = Path(str(files("titans_seq")))
-    inside = package / kind
-    return inside if inside.is_dir() else package.parent / kind
+    installed = package / kind
+    return installed if installed.is_dir() else package.parent / kind
 
 
-def list_cards(kind: Kind = "datasets") -> list[str]:
-    """Return the names of all cards of a kind, in the order of the alphabet."""
+def list_cards(kind: CardKind = "datasets") -> list[str]:
+    """Return the names of all cards of a kind, sorted."""
     return sorted(path.stem for path in card_folder(kind).glob("*.toml"))
 
 
-def card_path(kind: Kind, name: str) -> Path:
-    """Return the file of a card.
+def card_path(kind: CardKind, name: str) -> Path:
+    """Return the path of a card.
 
     Raises
     ------
     ConfigError
-        If there is no such card; the nearest is named.
+        If there is no such card; the nearest name is suggested.
     """
     path = card_folder(kind) / f"{name}.toml"
     if name not in list_cards(kind):
@@ -57,29 +57,29 @@ def card_path(kind: Kind, name: str) -> Path:
 
 
 def read_card(name: str) -> DatasetCard:
-    """Return the card of a data set.
+    """Read the card of a data set.
 
     Raises
     ------
     ConfigError
-        If there is no such card, or it is not as it should be.
+        If there is no such card, or it is invalid.
     """
     return parse_dataset(read_toml(card_path("datasets", name)), f"datasets/{name}.toml")
 
 
 def read_recipe(name: str) -> RecipeCard:
-    """Return a recipe.
+    """Read a recipe.
 
     Raises
     ------
     ConfigError
-        If there is no such card, or it is not as it should be.
+        If there is no such card, or it is invalid.
     """
     return parse_recipe(read_toml(card_path("recipes", name)), f"recipes/{name}.toml")
 
 
 def parse_dataset(table: Mapping[str, Any], where: str) -> DatasetCard:
-    """Return the card that a TOML table describes; ``where`` names it in an error."""
+    """Return a data set's card from a TOML table; ``where`` names it in errors."""
     values = dict(table)
     for group in ("files", "raw"):
         tables = _subtable(values, group, where)
@@ -99,46 +99,46 @@ def parse_dataset(table: Mapping[str, Any], where: str) -> DatasetCard:
         values["results"] = _records(Result, values["results"], f"{where}, results")
     if "intervals" in values:
         values["intervals"] = _records(Intervals, values["intervals"], f"{where}, intervals")
-    card = _named(record_from_table(DatasetCard, values, where), where)
+    card = _check_name(record_from_table(DatasetCard, values, where), where)
     if card.own is not None and card.own not in card.files:
         raise unknown_key_error(card.own, card.files, f"{where}, own")
     for name, described in card.files.items():
         if described.made_from is not None and described.made_from not in card.raw:
             raise unknown_key_error(described.made_from, card.raw, f"{where}, files.{name}")
-    for number, one in enumerate(card.intervals, start=1):
-        for file in (one.file, one.genome):
+    for number, entry in enumerate(card.intervals, start=1):
+        for file in (entry.file, entry.genome):
             if file not in card.files:
                 raise unknown_key_error(file, card.files, f"{where}, intervals {number}")
     return card
 
 
 def parse_recipe(table: Mapping[str, Any], where: str) -> RecipeCard:
-    """Return the recipe that a TOML table describes; ``where`` names it in an error."""
-    card = _named(record_from_table(RecipeCard, table, where), where)
+    """Return a recipe from a TOML table; ``where`` names it in errors."""
+    card = _check_name(record_from_table(RecipeCard, table, where), where)
     for metric in card.expect:
         expectation(card, metric, where)
     return card
 
 
 def expectation(recipe: RecipeCard, metric: str, where: str) -> Expectation:
-    """Return what a recipe expects of one figure.
+    """Return a recipe's expectation of one score.
 
     Raises
     ------
     ConfigError
-        If that is not as it should be.
+        If it is invalid.
     """
     table = _subtable(recipe.expect, metric, f"{where}, expect")
     return record_from_table(Expectation, table, f"{where}, expect.{metric}")
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Return the table of a TOML file.
+    """Read a TOML file.
 
     Raises
     ------
     ConfigError
-        If it is none.
+        If it is not TOML.
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
@@ -146,7 +146,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not a TOML file: {error}") from error
 
 
-def _records(record: type[Record], rows: Any, where: str) -> tuple[Record, ...]:
+def _records(record: type[_RecordT], rows: Any, where: str) -> tuple[_RecordT, ...]:
     """Return the records of an array of tables."""
     if not (isinstance(rows, list) and all(isinstance(row, dict) for row in rows)):
         raise ConfigError(f"{where} must be an array of tables, [[{where.rpartition(' ')[2]}]]")
@@ -158,15 +158,15 @@ def _records(record: type[Record], rows: Any, where: str) -> tuple[Record, ...]:
 
 def _subtable(table: Mapping[str, Any], key: str, where: str) -> dict[str, Any]:
     """Return the table under ``key``."""
-    found = table.get(key, {})
-    if not isinstance(found, dict):
-        raise ConfigError(f"{where}: {key} = {found!r} must be a table, [{key}]")
-    return found
+    subtable = table.get(key, {})
+    if not isinstance(subtable, dict):
+        raise ConfigError(f"{where}: {key} must be a table, [{key}], got {subtable!r}")
+    return subtable
 
 
-def _named(card: Record, where: str) -> Record:
-    """Return the card if its name is that of its file."""
+def _check_name(card: _RecordT, where: str) -> _RecordT:
+    """Return the card, after comparing its name with that of its file."""
     name = getattr(card, "name", None)
     if name != Path(where).stem:
-        raise ConfigError(f"{where}: name = {name!r}, but the file is called {Path(where).stem!r}")
+        raise ConfigError(f"{where}: name must be {Path(where).stem!r}, as the file, got {name!r}")
     return card

@@ -1,4 +1,4 @@
-"""What a recipe says, as frozen records that check themselves."""
+"""Recipe cards as frozen records that validate themselves."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 from titans_seq.exceptions import ConfigError
 
-Estimator = Literal[
+EstimatorName = Literal[
     "TitansForecaster",
     "TitansDNAClassifier",
     "TitansDNALanguage",
@@ -16,7 +16,7 @@ Estimator = Literal[
 ]
 
 Family = Literal["windows", "m4", "labels", "scan", "next-base", "bytes", "recall"]
-"""Kinds of runs, see :mod:`titans_seq.evaluation.families`."""
+"""Kinds of benchmarks, see :mod:`titans_seq.evaluation.families`."""
 
 SplitName = Literal["given", "grouped"]
 SPLITS: tuple[str, ...] = get_args(SplitName)
@@ -24,101 +24,101 @@ SPLITS: tuple[str, ...] = get_args(SplitName)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Expectation:
-    """What the mean of a run must come to in one figure."""
+    """Expected range of one score, a mean over a run."""
 
     at_least: float | None = None
-    """It may not be lower."""
+    """Lowest accepted score."""
 
     at_most: float | None = None
-    """It may not be higher."""
+    """Highest accepted score."""
 
     value: float | None = None
-    """What was reached before."""
+    """Score of an earlier run."""
 
     tolerance: float | None = None
-    """How far from ``value`` it may be, on either side."""
+    """Accepted deviation from ``value``, in either direction."""
 
     seeds: tuple[int, ...] = ()
-    """What ``value`` is the mean of."""
+    """Seeds that ``value`` is the mean of."""
 
     source: str | None = None
-    """Who measured it, on what."""
+    """Who measured ``value``, on which machine."""
 
     def __post_init__(self) -> None:
-        """Refuse what expects nothing, or half of something."""
+        """Refuse an expectation without a bound, or with half of one."""
         if self.at_least is None and self.at_most is None and self.value is None:
             raise ConfigError("give at_least, at_most, or value and tolerance")
         if (self.value is None) != (self.tolerance is None):
-            raise ConfigError("value and tolerance belong together")
+            raise ConfigError("value and tolerance must be given together")
         if self.tolerance is not None and self.tolerance < 0:
-            raise ConfigError(f"tolerance = {self.tolerance}: at least 0")
+            raise ConfigError(f"tolerance must be at least 0, got {self.tolerance}")
 
-    def parts(self) -> list[tuple[str, float, float]]:
-        """Return each demand in words, and the lowest and highest figure that meets it."""
-        found = []
+    def demands(self) -> list[tuple[str, float, float]]:
+        """Return a description, the lowest and the highest accepted score of each demand."""
+        demands = []
         if self.at_least is not None:
-            found.append((f"at least {self.at_least:g}", self.at_least, float("inf")))
+            demands.append((f"at least {self.at_least:g}", self.at_least, float("inf")))
         if self.at_most is not None:
-            found.append((f"at most {self.at_most:g}", float("-inf"), self.at_most))
+            demands.append((f"at most {self.at_most:g}", float("-inf"), self.at_most))
         if self.value is not None and self.tolerance is not None:
-            words = f"{self.value:g} within {self.tolerance:g}"
+            text = f"{self.value:g} within {self.tolerance:g}"
             if self.source:
-                words += f" ({self.source})"
+                text += f" ({self.source})"
             low, high = self.value - self.tolerance, self.value + self.tolerance
-            found.append((words, low, high))
-        return found
+            demands.append((text, low, high))
+        return demands
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecipeCard:
-    """One benchmark run: every setting that is not a default, and what to expect."""
+    """One benchmark run: the settings that are not defaults, and the expected scores."""
 
     name: str
-    """The card's own name, that of its file."""
+    """Name of the card, the same as that of its file."""
 
     summary: str
     """One sentence."""
 
     dataset: str
-    """Name of a data set's card."""
+    """Name of the data set."""
 
-    estimator: Estimator
-    """What is trained."""
+    estimator: EstimatorName
+    """Estimator to train."""
 
     family: Family | None = None
-    """What is done with it, and how it is scored; left out, what is usual for the estimator."""
+    """Kind of benchmark; the default depends on the estimator."""
 
     input: str | None = None
-    """File of the user's, for a data set whose card has none."""
+    """Path of the user's file, for a data set that has none."""
 
     seeds: tuple[int, ...] = (0,)
-    """``random_state`` of the estimator; one training for each."""
+    """Values of ``random_state``; one training for each."""
 
     horizons: tuple[int, ...] = ()
-    """Horizons, one training for each; left out, the one among the settings."""
+    """Horizons, one training for each; the one in the settings if left out."""
 
     splits: tuple[SplitName, ...] = ("given",)
-    """``given``: the parts as the data set's card has them. ``grouped``: rows pooled and parted
-    anew, those that share a 24-letter word on one side; a further training for each seed."""
+    """``given``: the split of the data set. ``grouped``: rows pooled and split again, rows that
+    share a 24-mer on the same side; a further training for each seed."""
 
     max_steps: int | None = None
-    """Optimizer steps of each training, at most."""
+    """Limit of optimizer steps of each training."""
 
     settings: dict[str, Any] = field(default_factory=dict)
-    """Arguments of the estimator, apart from column names, which the data set's card has."""
+    """Parameters of the estimator, except column names, which come from the data set's card."""
 
     expect: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """By metric an :class:`Expectation`: what the mean of a run must reach."""
+    """By metric, an :class:`Expectation` of the mean of a run."""
 
     def __post_init__(self) -> None:
         """Refuse a recipe that trains nothing, or the same twice."""
         for name in ("seeds", "horizons", "splits"):
             values = getattr(self, name)
             if len(set(values)) != len(values):
-                raise ConfigError(f"{name} = {list(values)} names one twice")
+                raise ConfigError(f"{name} must not contain duplicates, got {list(values)}")
         if not self.seeds or min(self.seeds) < 0:
-            raise ConfigError(f"seeds = {list(self.seeds)}: one or more numbers of at least 0")
+            raise ConfigError(f"seeds must be one or more numbers from 0, got {list(self.seeds)}")
         if self.horizons and min(self.horizons) < 1:
-            raise ConfigError(f"horizons = {list(self.horizons)}: at least 1 each")
+            raise ConfigError(f"horizons must be at least 1 each, got {list(self.horizons)}")
         if not self.splits:
-            raise ConfigError(f"splits = []: one or both of {', '.join(SPLITS)}")
+            raise ConfigError(f"splits must not be empty; choose from {', '.join(SPLITS)}")

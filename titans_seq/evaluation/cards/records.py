@@ -1,4 +1,4 @@
-"""What a card says, as frozen records that check themselves."""
+"""Data set cards as frozen records that validate themselves."""
 
 from __future__ import annotations
 
@@ -14,116 +14,117 @@ from titans_seq.exceptions import ConfigError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataFile:
-    """One file of a data set, and how to be sure that it is the one."""
+    """One file of a data set, and how it is verified."""
 
     path: str
-    """Where it lies, relative to the data folder, the cache or, for embedded sets, the cards.
-    Where this does not end in ``.gz``, a file of the same name with ``.gz`` will do."""
+    """Path relative to the data folder, the cache or, for embedded sets, the folder of cards. If it
+    does not end in ``.gz``, a compressed file of the same name with ``.gz`` is accepted too."""
 
     rows: int | None = None
     """Rows of a table without its header, or records of a FASTA file."""
 
     sha256: str | None = None
-    """Digest of the file at ``path``: of its content, where it lies compressed under another
-    name."""
+    """Digest of the content of the file at ``path``, before compression under another name."""
 
     git_blob: str | None = None
-    """Git's id of the content, for a file whose sha256 nobody has published."""
+    """Git's id of the content, for a file whose sha256 is not published."""
 
     bytes: int | None = None
-    """Length of that content."""
+    """Size of the content."""
 
     url: str | None = None
-    """Where it can be fetched, or the archive that holds it."""
+    """Address of the file, or of the archive that contains it."""
 
     member: str | None = None
-    """Name of the file within the archive at ``url`` (zip or tar)."""
+    """Name of the file in the archive at ``url`` (zip or tar)."""
 
     also: tuple[str, ...] = ()
-    """Other places within the data folder where people keep it."""
+    """Other usual paths in the data folder."""
 
     obtain: str | None = None
-    """What must be done by hand where there is no ``url``."""
+    """Instructions for getting it by hand if there is no ``url``."""
 
     check: str | None = None
-    """How to be sure of a file that has no digest here."""
+    """How to verify a file without a digest."""
 
     made_from: str | None = None
-    """Name, among the card's raw files, of what it is derived from."""
+    """Name of the raw file on the card that it is derived from."""
 
     made_by: str | None = None
-    """What derives it, see :mod:`titans_seq.evaluation.data.derive`."""
+    """Function that derives it, see :mod:`titans_seq.evaluation.data.derive`."""
 
     def __post_init__(self) -> None:
-        """Refuse paths that lead elsewhere, digests that are none, and files nobody can check."""
+        """Refuse unsafe paths, malformed digests, and files that cannot be verified."""
         for name in (self.path, self.member, *self.also):
             if name is not None and not is_inside(name):
-                raise ConfigError(f"{name!r} must be a relative path with / and without ..")
+                raise ConfigError(f"path must be relative, with / and without .., got {name!r}")
         for digest, length in ((self.sha256, 64), (self.git_blob, 40)):
             if digest is not None and not re.fullmatch(f"[0-9a-f]{{{length}}}", digest):
-                raise ConfigError(f"digest {digest!r} is not {length} hexadecimal digits")
+                raise ConfigError(f"digest must be {length} hexadecimal digits, got {digest!r}")
         if not (self.sha256 or self.git_blob or self.check):
-            raise ConfigError(f"{self.path}: give sha256 or git_blob, or say in check what to do")
+            raise ConfigError(f"{self.path}: give sha256, git_blob, or check (how to verify it)")
         if self.url is not None and not self.url.startswith(("https://", "http://")):
-            raise ConfigError(f"url {self.url!r} must begin with https://")
+            raise ConfigError(f"url must begin with https:// or http://, got {self.url!r}")
         if self.url is not None and not (self.sha256 or self.git_blob):
-            raise ConfigError(f"{self.path}: what is fetched needs sha256 or git_blob")
+            raise ConfigError(f"{self.path}: a file with a url needs sha256 or git_blob")
         if (self.made_from is None) != (self.made_by is None):
-            raise ConfigError(f"{self.path}: made_from and made_by belong together")
+            raise ConfigError(f"{self.path}: made_from and made_by must be given together")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Columns:
-    """What the columns of a table of time series mean."""
+    """Roles of the columns of a table of time series."""
 
     time: str
     """Time stamp of the row."""
 
     target: str | tuple[str, ...]
-    """What is to be forecast: one column, several of a wide table, or ``*``, all but the time."""
+    """Columns to forecast: one, several of a wide table, or ``*``, all but the time."""
 
     id: str | None = None
-    """Name of the series a row belongs to; none in a table of one series, or a wide one."""
+    """Name of the series of a row; None for a table of one series, or a wide one."""
 
     step: str | None = None
-    """Time from row to row, in pandas' words, where stamps are not to be trusted: rows are then
-    counted from the first stamp, as the published protocols do."""
+    """Step between rows as a pandas frequency, if the stamps are unreliable: times are then counted
+    from the first stamp, as the published protocols do."""
 
     static: tuple[str, ...] = ()
     """Constant within a series."""
 
     past: tuple[str, ...] = ()
-    """Known only afterwards."""
+    """Known only for the past."""
 
     future: tuple[str, ...] = ()
     """Known ahead."""
 
     other: tuple[str, ...] = ()
-    """For reference; not given to a model."""
+    """Not used by models."""
 
     season: int | None = None
-    """Rows of a season, for the seasonal naive control; chosen in the train rows if left out."""
+    """Season of the seasonal naive control, in rows; chosen on the train rows if left out."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Competition:
-    """Tables with a row a series, its values in columns; the test file holds what comes next."""
+    """Tables with one series a row; the test file has the values that follow the train file."""
 
     horizon: int
-    """Values of each series in the test file."""
+    """Number of values of each series in the test file."""
 
     season: int
-    """Values of a season, as the competition counts it; 1 where it counts none."""
+    """Season in values, as the competition defines it; 1 for none."""
 
     def __post_init__(self) -> None:
         """Refuse counts below 1."""
         if self.horizon < 1 or self.season < 1:
-            raise ConfigError(f"horizon {self.horizon}, season {self.season}: at least 1 each")
+            raise ConfigError(
+                f"horizon and season must be at least 1, got {self.horizon} and {self.season}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Intervals:
-    """A list of places in a genome, all of one class and one part."""
+    """A list of regions of a genome, all of one class and one part."""
 
     file: str
     """Name of the list among the card's files; columns region, start, end and strand."""
@@ -132,42 +133,42 @@ class Intervals:
     """Name of the genome among the card's files, a FASTA file."""
 
     part: Literal["train", "test"]
-    """Which part its rows belong to."""
+    """Part that its rows belong to."""
 
     label: str
-    """Their class."""
+    """Class of its rows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
-    """What somebody reached on the data set."""
+    """A published or measured result on the data set."""
 
     model: str
-    """What was scored."""
+    """Name of the model."""
 
     source: str
-    """Where it is published, or how it was measured."""
+    """Publication, or how it was measured."""
 
     scores: Mapping[str, Any]
-    """By name, as our own tables call it: a figure, or figures by horizon, with ``mean``."""
+    """By metric, named as in our tables: a score, or scores by horizon with ``mean``."""
 
     remark: str | None = None
-    """What one must know to compare: pre-trained or not, leaks, another protocol."""
+    """Caveats of a comparison: pre-training, leaks, another protocol."""
 
     comparable: bool = True
-    """Whether it was made by the rules that our own scores are made by."""
+    """Whether it was measured by the same protocol as our scores."""
 
     def __post_init__(self) -> None:
-        """Refuse what is no figure, and an incomparable one without a reason."""
+        """Refuse scores that are not numbers, and incomparable ones without a reason."""
         for name, value in self.scores.items():
-            for figure in value.values() if isinstance(value, dict) else (value,):
-                if isinstance(figure, bool) or not isinstance(figure, int | float):
-                    raise ConfigError(f"{name} of {self.model} is {figure!r}, not a number")
+            for score in value.values() if isinstance(value, dict) else (value,):
+                if isinstance(score, bool) or not isinstance(score, int | float):
+                    raise ConfigError(f"{name} of {self.model} must be a number, got {score!r}")
         if not (self.comparable or self.remark):
-            raise ConfigError(f"{self.model} is not comparable: say in remark why")
+            raise ConfigError(f"{self.model} is not comparable: give the reason in remark")
 
     def score(self, name: str, horizon: int | None = None) -> float | None:
-        """Return one figure; of many horizons without one named, their mean."""
+        """Return one score; the mean of several horizons if none is named."""
         value = self.scores.get(name)
         if isinstance(value, dict):
             value = value.get("mean" if horizon is None else str(horizon))
@@ -176,78 +177,78 @@ class Result:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DatasetCard:
-    """Everything that must be known of a data set before it is used."""
+    """Card of a data set: source, terms, files, columns, split and published results."""
 
     name: str
-    """The card's own name, that of its file."""
+    """Name of the card, the same as that of its file."""
 
     task: Literal["forecasting", "classification", "language", "recall"]
-    """What is learnt from it."""
+    """Task of the models that are trained on it."""
 
     summary: str
     """One or two sentences."""
 
     source: str
-    """Who made it, and where it was taken from."""
+    """Authors, and where it was taken from."""
 
     url: str
-    """Page of that source."""
+    """Page of the source."""
 
     licence: str
-    """Terms of use, an SPDX name where there is one."""
+    """Terms of use, an SPDX identifier if there is one."""
 
     citation: str
-    """What to cite."""
+    """Publication to cite."""
 
     split_rule: str
-    """How train and test are told apart, in words."""
+    """Description of the split into train and test."""
 
     files: dict[str, DataFile]
-    """Files by what they are for, such as ``train`` and ``test``."""
+    """Files by their role, such as ``train`` and ``test``."""
 
     metric: str | None = None
-    """Figure that tables put first; left out, mse or accuracy."""
+    """Main score; mse or accuracy if left out."""
 
     remarks: tuple[str, ...] = ()
-    """What one must know before believing a score on it."""
+    """Caveats for the interpretation of scores."""
 
     built_by: str | None = None
-    """Script of the repository that makes the files from the source."""
+    """Script in the repository that builds the files from the source."""
 
     columns: Columns | None = None
     """Roles of the columns of a table of time series."""
 
     split: Split | None = None
-    """Borders by rows, where one file holds all parts."""
+    """Split by rows, if one file contains all parts."""
 
     intervals: tuple[Intervals, ...] = ()
-    """Lists of places that sequences are cut from, instead of tables of sequences."""
+    """Lists of genome regions, instead of tables of sequences."""
 
     raw: dict[str, DataFile] = field(default_factory=dict)
-    """Files that others are derived from; a recipe does not read them."""
+    """Files that others are derived from; recipes do not read them."""
 
     competition: Competition | None = None
-    """How the files of a forecasting competition are laid out."""
+    """Horizon and season, if the data set is a forecasting competition."""
 
     own: str | None = None
-    """Name of the file that every user brings: a recipe's ``input`` says where it is."""
+    """Name of the file that the user provides, by ``input`` of a recipe."""
 
     results: tuple[Result, ...] = ()
-    """Figures to compare with."""
+    """Results to compare with."""
 
     @property
     def main_metric(self) -> str:
-        """Figure that tables put first."""
+        """Main score of tables."""
         return self.metric or ("mse" if self.task == "forecasting" else "accuracy")
 
     @property
     def by_horizon(self) -> bool:
-        """Whether tables have a column a horizon, instead of one a figure."""
+        """Whether tables have a column for each horizon, instead of each metric."""
         return self.task == "forecasting" and self.competition is None
 
 
 def is_inside(name: str) -> bool:
-    """Tell whether a relative path stays in the folder that it starts from, on any system."""
+    """Return whether a relative path stays inside its starting folder, on any system."""
     parts = PurePosixPath(name).parts
-    strange = "\\" in name or ":" in name or "\0" in name
-    return bool(parts) and not strange and not name.startswith("/") and ".." not in parts
+    unsafe = "\\" in name or ":" in name or "\0" in name
+    return bool(parts) and not unsafe and not name.startswith("/") and ".." not in parts

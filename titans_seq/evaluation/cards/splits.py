@@ -1,4 +1,4 @@
-"""Where train ends and test begins, by rows in time order."""
+"""Splits of time series into train, validation and test part, by rows in time order."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from titans_seq.exceptions import ConfigError, DataError
 
 
 class Borders(NamedTuple):
-    """Row numbers of one series; each part goes up to, and not including, its end."""
+    """Borders of the parts of one series as row numbers; ends are exclusive."""
 
     train_end: int
-    """The train part begins at row 0; scaling uses these rows alone."""
+    """The train part starts at row 0; scaling is fitted on it alone."""
 
     validation_end: int
     """The validation part follows the train part; it may be empty."""
 
     test_end: int
-    """The test part follows the validation part; rows after it are not used."""
+    """The test part follows the validation part; rows behind it are not used."""
 
     @property
     def test_start(self) -> int:
@@ -28,23 +28,23 @@ class Borders(NamedTuple):
     def rows(self, part: str, look_back: int = 0) -> slice:
         """Return the rows of ``train``, ``validation`` or ``test``.
 
-        Validation and test begin ``look_back`` rows early, so that their first target row is the
-        first row of the part and the number of scored windows is the same for every look-back.
+        Validation and test start ``look_back`` rows earlier, so that their first target row is the
+        first row of the part, and the number of windows is the same for every look-back.
         """
         starts = {"train": 0, "validation": self.train_end, "test": self.validation_end}
         ends = {"train": self.train_end, "validation": self.validation_end, "test": self.test_end}
         if part not in starts:
-            raise ConfigError(f"no part {part!r}: choose one of {', '.join(starts)}")
+            raise ConfigError(f"part must be one of {', '.join(starts)}, got {part!r}")
         return slice(max(0, starts[part] - look_back), ends[part])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Split:
-    """Lengths of the three parts, all as rows (``int``) or all as shares (``float``).
+    """Sizes of the three parts, all as row counts or all as shares of 1.
 
-    Rows are counted from the start, and what is left over is not used (the ETT sets: 8,640,
-    2,880 and 2,880 of 17,420). Shares add up to 1: train is the first ``int(train * rows)`` rows,
-    test the last ``int(test * rows)``, and validation what lies between.
+    Row counts start at the first row, and remaining rows are not used (the ETT sets: 8,640, 2,880
+    and 2,880 of 17,420). Shares add up to 1: train is the first ``int(train * rows)`` rows, test
+    the last ``int(test * rows)``, and validation the rows between.
     """
 
     train: float
@@ -52,7 +52,7 @@ class Split:
     test: float
 
     def __post_init__(self) -> None:
-        """Refuse parts that cannot be.
+        """Refuse invalid sizes.
 
         Raises
         ------
@@ -62,26 +62,26 @@ class Split:
         parts = (self.train, self.validation, self.test)
         text = ", ".join(f"{part:.10g}" for part in parts)
         if min(parts) < 0 or self.train == 0 or self.test == 0:
-            raise ConfigError(f"split {text}: train and test above 0, validation 0 or more")
+            raise ConfigError(f"split {text}: train and test must be > 0, validation >= 0")
         if self.in_rows:
             if any(part != int(part) for part in parts):
-                raise ConfigError(f"split {text}: either all rows or all shares of 1")
+                raise ConfigError(f"split {text}: sizes must be all row counts or all shares of 1")
         elif abs(sum(parts) - 1) > 1e-6:
-            raise ConfigError(f"split {text}: shares add up to {sum(parts):.10g}, not to 1")
+            raise ConfigError(f"split {text}: shares must add up to 1, got {sum(parts):.10g}")
 
     @property
     def in_rows(self) -> bool:
-        """Whether the parts are rows, not shares."""
+        """Whether the sizes are row counts, not shares."""
         return max(self.train, self.validation, self.test) > 1
 
     @classmethod
     def parse(cls, text: str) -> Split:
-        """Return the split of ``"8640,2880,2880"``, ``"0.7,0.1,0.2"`` or the like.
+        """Parse text such as ``"8640,2880,2880"`` or ``"0.7,0.1,0.2"``.
 
         Raises
         ------
         ConfigError
-            If these are not three numbers, or cannot be a split.
+            If these are not three numbers, or no valid split.
         """
         try:
             train, validation, test = (float(part) for part in text.split(","))
@@ -93,11 +93,11 @@ class Split:
         return cls(train=train, validation=validation, test=test)
 
     def __str__(self) -> str:
-        """Return what :meth:`parse` reads."""
+        """Return the text that :meth:`parse` reads."""
         return f"{self.train:.10g},{self.validation:.10g},{self.test:.10g}"
 
     def borders(self, rows: int) -> Borders:
-        """Return the borders of a series of that many rows.
+        """Return the borders of a series with that many rows.
 
         Raises
         ------
@@ -106,11 +106,12 @@ class Split:
         """
         if self.in_rows:
             train, validation = int(self.train), int(self.train + self.validation)
-            found = Borders(train, validation, validation + int(self.test))
+            borders = Borders(train, validation, validation + int(self.test))
         else:
-            # The small number keeps int(0.7 * 10) at 7, whatever the rounding of 0.7.
+            # The small term keeps int(0.7 * 10) at 7, however 0.7 is rounded.
             test = int(self.test * rows + 1e-9)
-            found = Borders(int(self.train * rows + 1e-9), rows - test, rows)
-        if found.test_end > rows or found.train_end < 1 or found.test_start >= found.test_end:
+            borders = Borders(int(self.train * rows + 1e-9), rows - test, rows)
+        empty = borders.train_end < 1 or borders.test_start >= borders.test_end
+        if borders.test_end > rows or empty:
             raise DataError(f"{rows} rows are too few for the split {self}")
-        return found
+        return borders

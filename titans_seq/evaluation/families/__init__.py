@@ -1,17 +1,18 @@
-"""Kinds of runs: what a recipe trains, on what, and how that is scored.
+"""Families of recipe runs: the data, training, scores and controls of each kind of benchmark.
 
 ========== ======================================================= ============================
-family     what is done                                            usual for
+family     task                                                    default of the estimator
 ========== ======================================================= ============================
-windows    every window of the test part is forecast               ``TitansForecaster``
-m4         the last values of each series, by the M4 rules         the same, on a competition
-labels     every sequence of the test part is given a class        ``TitansDNAClassifier``
-scan       a genome of any length is read window by window         (named by the recipe)
-next-base  bases are told from those before them                   ``TitansDNALanguage``
-bytes      a text is learnt byte by byte, read on and continued    ``TitansByteModel``
-recall     facts are asked for far behind the window               ``TitansRecall``
+windows    forecasts of every window of the test part              ``TitansForecaster``
+m4         forecasts of a competition, scored by the M4 rules      the same, on a competition
+labels     classification of DNA sequences                         ``TitansDNAClassifier``
+scan       classification along a genome of any length             (named by the recipe)
+next-base  language model of a genome                              ``TitansDNALanguage``
+bytes      language model of a text, byte by byte                  ``TitansByteModel``
+recall     associative recall beyond the attention window          ``TitansRecall``
 ========== ======================================================= ============================
 
-Each is a module here with one class, a :class:`~titans_seq.evaluation.families.protocol.Head`;
-:mod:`~titans_seq.evaluation.families.registry` finds it.
+Each is a module here with one class, an
+:class:`~titans_seq.evaluation.families.protocol.Experiment`, which
+:mod:`~titans_seq.evaluation.families.registry` imports when it is needed.
 """

@@ -1,7 +1,7 @@
-"""What simple methods know of a text: counts of byte sequences, and compressors.
+"""Baselines of byte-level language models: n-gram counts, and compressors.
 
-All have read the train part before they meet the test part; the compressors go on learning
-there, as a memory does, the counts do not.
+All have read the train part before the test part. Compressors go on learning there, as a memory
+does; the counts do not.
 """
 
 from __future__ import annotations
@@ -16,26 +16,29 @@ import numpy as np
 import numpy.typing as npt
 
 from titans_seq.evaluation.scores.report import Metrics
+from titans_seq.language.needles import Bytes
 
 ORDERS = (0, 1, 2, 3, 5)
-"""Bytes before the one that is told, of the models that are reported."""
+"""Context lengths, in bytes, of the n-gram models that are reported."""
 
-MOST = 8_000_000
-"""Bytes that are counted or compressed first: the last ones of the train part."""
+_TRAIN_BYTES = 8_000_000
+"""Limit of the bytes that are counted or compressed first: the last ones of the train part."""
 
-Bytes = npt.NDArray[np.uint8]
-Numbers = npt.NDArray[np.uint64]
+_Keys = npt.NDArray[np.uint64]
+_Counts = npt.NDArray[np.int64]
 
-_DICTIONARY = 1 << 26
-"""Bytes that lzma looks back on: all of them."""
+_LZMA_FILTERS: list[dict[str, Any]] = [
+    # The dictionary holds the whole train part.
+    {"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 1 << 26}
+]
 
 
 class ByteCounts:
-    """Chances of a byte given those before it, counted; Witten and Bell's estimate.
+    """Probabilities of a byte given those before, by counts with Witten–Bell smoothing.
 
-    A context that was met ``n`` times and followed by ``d`` different bytes leaves ``d`` of
-    ``n + d`` parts to the context that is a byte shorter (IEEE Transactions on Information
-    Theory 37, 1991, method C); the shortest leaves them to all 256 bytes alike.
+    A context that was seen ``n`` times and followed by ``d`` different bytes gives the weight
+    ``d / (n + d)`` to the context that is one byte shorter (IEEE Transactions on Information
+    Theory 37, 1991, method C); the empty context gives it to the uniform distribution.
 
     Parameters
     ----------
@@ -45,72 +48,75 @@ class ByteCounts:
 
     def __init__(self, order: int) -> None:
         self.order = order
-        self.tables: list[tuple[Numbers, npt.NDArray[np.int64]]] = []
-        self.contexts: list[tuple[Numbers, npt.NDArray[np.int64], npt.NDArray[np.int64]]] = []
+        self.ngrams: list[tuple[_Keys, _Counts]] = []
+        """By context length: n-grams, and their counts."""
+        self.contexts: list[tuple[_Keys, _Counts, _Counts]] = []
+        """Contexts, their counts, and the number of different bytes that follow."""
 
     def fit(self, text: Bytes) -> ByteCounts:
-        """Count a text."""
+        """Count the n-grams of a text."""
         for length in range(self.order + 1):
-            words, counts = np.unique(_words(text, length + 1), return_counts=True)
-            contexts, first, kinds = np.unique(
-                words >> np.uint64(8), return_index=True, return_counts=True
+            ngrams, counts = np.unique(_ngram_keys(text, length + 1), return_counts=True)
+            # Sorted n-grams of the same context are neighbours.
+            contexts, first, followers = np.unique(
+                ngrams >> np.uint64(8), return_index=True, return_counts=True
             )
-            self.tables.append((words, counts))
-            self.contexts.append((contexts, np.add.reduceat(counts, first), kinds))
+            self.ngrams.append((ngrams, counts))
+            self.contexts.append((contexts, np.add.reduceat(counts, first), followers))
         return self
 
     def bits(self, text: Bytes) -> list[npt.NDArray[np.float64]]:
-        """Return what each byte costs, in bits, for contexts of 0 to ``order`` bytes."""
-        chance = np.full(len(text), 1 / 256)
-        found = []
-        for length, (table, known) in enumerate(zip(self.tables, self.contexts, strict=True)):
-            words = _words(text, length + 1)
-            seen, kinds = (_look_up(known[0], one, words >> np.uint64(8)) for one in known[1:])
-            count = _look_up(*table, words)
-            chance = chance.copy()
-            shorter = chance[length:]
-            weight = np.maximum(seen + kinds, 1)
-            chance[length:] = np.where(seen > 0, (count + kinds * shorter) / weight, shorter)
-            found.append(-np.log2(chance))
-        return found
+        """Return the cost of each byte in bits, for contexts of 0 to ``order`` bytes."""
+        probability = np.full(len(text), 1 / 256)
+        costs = []
+        for length, (ngrams, contexts) in enumerate(zip(self.ngrams, self.contexts, strict=True)):
+            keys = _ngram_keys(text, length + 1)
+            seen, followers = (
+                _look_up(contexts[0], values, keys >> np.uint64(8)) for values in contexts[1:]
+            )
+            count = _look_up(*ngrams, keys)
+            probability = probability.copy()
+            shorter = probability[length:]  # the first bytes have no context of this length
+            total = np.maximum(seen + followers, 1)
+            probability[length:] = np.where(
+                seen > 0, (count + followers * shorter) / total, shorter
+            )
+            costs.append(-np.log2(probability))
+        return costs
 
 
 def score_byte_controls(train: Bytes, test: Bytes) -> dict[str, Metrics]:
-    """Return the bits a byte that simple methods need for the test part, by their names."""
-    known = np.asarray(train[-MOST:])
-    counted = ByteCounts(max(ORDERS)).fit(known).bits(test)
-    found = {"any byte alike": {"bits_per_byte": 8.0}}
+    """Return the bits per byte of simple methods on the test part, by name."""
+    known = np.asarray(train[-_TRAIN_BYTES:])
+    costs = ByteCounts(max(ORDERS)).fit(known).bits(test)
+    scores = {"any byte alike": {"bits_per_byte": 8.0}}
     for order in ORDERS:
         name = f"counts, {order} byte{'s' * (order != 1)} before"
-        found[name] = {"bits_per_byte": float(counted[order].mean())}
-    packers: dict[str, Callable[[bytes], bytes]] = {
+        scores[name] = {"bits_per_byte": float(costs[order].mean())}
+    compressors: dict[str, Callable[[bytes], bytes]] = {
         "gzip": lambda data: zlib.compress(data, 9),
         "bzip2": lambda data: bz2.compress(data, 9),
-        "lzma": lambda data: lzma.compress(data, lzma.FORMAT_RAW, filters=_FILTERS),
+        "lzma": lambda data: lzma.compress(data, lzma.FORMAT_RAW, filters=_LZMA_FILTERS),
     }
-    first, both = known.tobytes(), known.tobytes() + np.asarray(test).tobytes()
-    for name, pack in packers.items():
-        size = len(pack(both)) - len(pack(first))
-        found[f"{name}, after the train part"] = {"bits_per_byte": 8 * size / len(test)}
-    return found
+    train_bytes = known.tobytes()
+    both = train_bytes + np.asarray(test).tobytes()
+    for name, compress in compressors.items():
+        size = len(compress(both)) - len(compress(train_bytes))
+        scores[f"{name}, after the train part"] = {"bits_per_byte": 8 * size / len(test)}
+    return scores
 
 
-_FILTERS: list[dict[str, Any]] = [{"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": _DICTIONARY}]
-
-
-def _words(text: Bytes, length: int) -> Numbers:
-    """Return the number of each stretch of ``length`` bytes, the last byte lowest."""
+def _ngram_keys(text: Bytes, length: int) -> _Keys:
+    """Return each n-gram of ``length`` bytes as a number, its last byte in the lowest bits."""
     count = max(len(text) - length + 1, 0)
-    number = np.zeros(count, dtype=np.uint64)
-    for place in range(length):
-        number = (number << np.uint64(8)) | text[place : place + count].astype(np.uint64)
-    return number
+    keys = np.zeros(count, dtype=np.uint64)
+    for offset in range(length):
+        keys = (keys << np.uint64(8)) | text[offset : offset + count].astype(np.uint64)
+    return keys
 
 
-def _look_up(
-    keys: Numbers, values: npt.NDArray[np.int64], wanted: Numbers
-) -> npt.NDArray[np.int64]:
-    """Return the value of each key that is wanted; 0 of those that are not there."""
-    place = np.minimum(np.searchsorted(keys, wanted), max(len(keys) - 1, 0))
-    found: npt.NDArray[np.int64] = np.where(keys[place] == wanted, values[place], 0)
+def _look_up(keys: _Keys, values: _Counts, queries: _Keys) -> _Counts:
+    """Return the value of each queried key, 0 if it is not among the sorted ``keys``."""
+    index = np.minimum(np.searchsorted(keys, queries), max(len(keys) - 1, 0))
+    found: _Counts = np.where(keys[index] == queries, values[index], 0)
     return found

@@ -1,4 +1,4 @@
-"""Runs of the DNA head: the official parts of the data set of a card."""
+"""Runs of DNA classification: train and test part of a labelled data set."""
 
 from __future__ import annotations
 
@@ -10,63 +10,68 @@ import pandas as pd
 
 from titans_seq.dna import TitansDNAClassifier, read_labelled
 from titans_seq.evaluation.cards.recipes import RecipeCard
-from titans_seq.evaluation.cards.records import DatasetCard
 from titans_seq.evaluation.data.regions import labelled_sequences
 from titans_seq.evaluation.dna.classification import score_classifier
 from titans_seq.evaluation.dna.controls import score_dna_controls
 from titans_seq.evaluation.dna.overlap import grouped_split, overlaps
-from titans_seq.evaluation.families.protocol import Scored, Trial
+from titans_seq.evaluation.families.protocol import RunInputs, Scored, Trial
 from titans_seq.evaluation.scores.report import Metrics
 from titans_seq.exceptions import ConfigError
 
 
-class Part(NamedTuple):
+class LabelledPart(NamedTuple):
     """Sequences and their labels."""
 
     sequences: list[str]
     labels: list[str]
 
+    def joined(self, other: LabelledPart) -> LabelledPart:
+        """Return the rows of both."""
+        return LabelledPart(self.sequences + other.sequences, self.labels + other.labels)
 
-class DNAHead:
-    """Classification of one data set: learnt from its train part, scored on its test part.
+
+class ClassificationExperiment:
+    """Classification of one data set: trained on its train part, scored on its test part.
 
     A part ``dev`` is joined to the train part, of which the classifier then holds out as many
-    rows to choose the epoch by: the test part chooses nothing.
+    rows to choose the epoch: the test part is not used for any choice.
 
     Parameters
     ----------
-    recipe, card
-        What to train, and on what.
-    files
-        Where the card's files lie.
+    recipe
+        What to train.
+    inputs
+        Card and files of the data set.
     """
 
     columns = ("accuracy", "f1", "mcc", "auroc", "auprc")
 
-    def __init__(self, recipe: RecipeCard, card: DatasetCard, files: Mapping[str, Path]) -> None:
+    def __init__(self, recipe: RecipeCard, inputs: RunInputs) -> None:
+        card = inputs.card
         if not card.intervals and not {"train", "test"} <= card.files.keys():
             raise ConfigError(
                 f"data set {card.name} has no files train and test, and no intervals: "
                 "TitansDNAClassifier cannot be run on it by a recipe"
             )
-        self.recipe, self.card, self.files = recipe, card, files
-        self.train, self.test = (self._read(part) for part in ("train", "test"))
-        self.dev = self._read("dev") if "dev" in card.files else Part([], [])
+        self.recipe, self.card, self.paths = recipe, card, inputs.paths
+        self.train_part, self.test_part = (self._read(part) for part in ("train", "test"))
+        self.dev_part = self._read("dev") if "dev" in card.files else LabelledPart([], [])
         self.trials = tuple(
             Trial(seed, split=split) for split in recipe.splits for seed in recipe.seeds
         )
-        self._grouped: tuple[Part, Part] | None = None
+        self._grouped: tuple[LabelledPart, LabelledPart] | None = None
 
-    def learn(self, trial: Trial) -> TitansDNAClassifier:
-        """Return a classifier that has seen the train part, and dev if there is one."""
+    def train(self, trial: Trial) -> TitansDNAClassifier:
+        """Return a classifier trained on the train part, and on dev if there is one."""
         return self.train_with(trial, self.recipe.settings)
 
     def train_with(self, trial: Trial, settings: Mapping[str, Any]) -> TitansDNAClassifier:
-        """Return a classifier of other settings than the recipe's."""
+        """Return a classifier with other settings than the recipe's."""
         settings = dict(settings)
         learn, _ = self._parts(trial)
-        if self.dev.labels and trial.split == "given":
-            settings.setdefault("validation_fraction", len(self.dev.labels) / len(learn.labels))
+        dev_rows = len(self.dev_part.labels)
+        if dev_rows and trial.split == "given":
+            settings.setdefault("validation_fraction", dev_rows / len(learn.labels))
         classifier = TitansDNAClassifier(random_state=trial.seed, **settings)
         return classifier.fit(learn.sequences, learn.labels)
 
@@ -86,7 +91,7 @@ class DNAHead:
         """Score simple classifiers, trained on the train part."""
         learn, test = self._parts(trial)
         if trial.split == "given":
-            learn = self.train  # without dev, as published controls are
+            learn = self.train_part  # without dev, as published controls are
         return score_dna_controls(learn, test)
 
     def plot(self, model: TitansDNAClassifier, trial: Trial, path: Path) -> None:
@@ -99,50 +104,49 @@ class DNAHead:
         plot_scores(test.labels, chances, list(model.classes_), path, title=title)
 
     def borders(self) -> dict[str, Any]:
-        """Return the rows of each part; beside a grouped split, how far the given ones overlap."""
-        parts = {"train": self.train, "dev": self.dev, "test": self.test}
-        found: dict[str, Any] = {
+        """Return the rows of each part; with a grouped split also the overlap of the given one."""
+        parts = {"train": self.train_part, "dev": self.dev_part, "test": self.test_part}
+        rows: dict[str, Any] = {
             name: len(part.labels) for name, part in parts.items() if part.labels
         }
         if "grouped" in self.recipe.splits:
             learn, test = self._parts(Trial(0, split="grouped"))
-            known = [*self.train.sequences, *self.dev.sequences]
-            found["test_rows_that_overlap"] = int(overlaps(self.test.sequences, known).sum())
-            found["grouped"] = {"train": len(learn.labels), "test": len(test.labels)}
-        return found
+            known = self.train_part.joined(self.dev_part).sequences
+            rows["test_rows_that_overlap"] = int(overlaps(self.test_part.sequences, known).sum())
+            rows["grouped"] = {"train": len(learn.labels), "test": len(test.labels)}
+        return rows
 
     def title(self, trial: Trial) -> str:
-        """Return what is scored and how, in one line."""
+        """Return a one-line description of data and scoring."""
         learn, test = self._parts(trial)
         classes = sorted(set(learn.labels))
         return (
-            f"{self.card.name}: {' or '.join(classes)}; {len(learn.labels):,} sequences to "
-            f"learn from, {len(test.labels):,} to test"
+            f"{self.card.name}: {' or '.join(classes)}; {len(learn.labels):,} training sequences, "
+            f"{len(test.labels):,} test sequences"
         )
 
-    def _parts(self, trial: Trial) -> tuple[Part, Part]:
-        """Return what is learnt from, and what is tested on."""
-        known = Part([*self.train.sequences, *self.dev.sequences],
-                     [*self.train.labels, *self.dev.labels])  # fmt: skip
+    def _parts(self, trial: Trial) -> tuple[LabelledPart, LabelledPart]:
+        """Return the training rows (with dev) and the test rows of a trial."""
+        learn = self.train_part.joined(self.dev_part)
         if trial.split == "given":
-            return known, self.test
+            return learn, self.test_part
         if self._grouped is None:
-            texts = [*known.sequences, *self.test.sequences]
-            labels = [*known.labels, *self.test.labels]
-            rows = grouped_split(texts, labels, len(self.test.labels) / len(labels))
-            learn, held = (
-                Part([texts[i] for i in part], [labels[i] for i in part]) for part in rows
+            pooled = learn.joined(self.test_part)
+            test_share = len(self.test_part.labels) / len(pooled.labels)
+            new_train, new_test = (
+                LabelledPart([pooled.sequences[i] for i in rows], [pooled.labels[i] for i in rows])
+                for rows in grouped_split(pooled.sequences, pooled.labels, test_share)
             )
-            self._grouped = learn, held
+            self._grouped = new_train, new_test
         return self._grouped
 
-    def _read(self, part: str) -> Part:
-        """Read one part: a file of that name, or lists of places in a genome."""
+    def _read(self, part: str) -> LabelledPart:
+        """Read one part: a file of that name, or lists of regions of a genome."""
         if not self.card.intervals:
-            found = read_labelled(self.files[part])
-            return Part(list(found.sequences), [str(label) for label in found.labels])
-        chosen = [one for one in self.card.intervals if one.part == part]
-        lists = [(self.files[one.file], one.label, one.genome) for one in chosen]
-        names = dict.fromkeys(one.genome for one in chosen)
-        genomes = {name: self.files[name] for name in names}
-        return Part(*labelled_sequences(lists, genomes))
+            data = read_labelled(self.paths[part])
+            return LabelledPart(list(data.sequences), [str(label) for label in data.labels])
+        lists = [interval for interval in self.card.intervals if interval.part == part]
+        genomes = {entry.genome: self.paths[entry.genome] for entry in lists}
+        return LabelledPart(*labelled_sequences(
+            [(self.paths[entry.file], entry.label, entry.genome) for entry in lists], genomes
+        ))  # fmt: skip

@@ -1,8 +1,7 @@
-"""Runs of the forecasting head: the long-horizon protocol on the data set of a card."""
+"""Runs of the forecaster by the long-horizon protocol: every window of the test part is scored."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,37 +9,36 @@ import numpy as np
 import pandas as pd
 
 from titans_seq.evaluation.cards.recipes import RecipeCard
-from titans_seq.evaluation.cards.records import DatasetCard
-from titans_seq.evaluation.families.protocol import Scored, Trial
+from titans_seq.evaluation.families.protocol import RunInputs, Scored, Trial
 from titans_seq.evaluation.forecasts.protocols import score_forecast_controls, score_forecaster
 from titans_seq.evaluation.scores.report import Metrics
 from titans_seq.exceptions import ConfigError
 from titans_seq.forecasting import TitansForecaster, read_frame
 
-INTO_TEST = 10
-"""Horizons into the test part at which the forecast of the plot begins."""
+_PLOT_OFFSET = 10
+"""Horizons between the start of the test part and the forecast that is plotted."""
 
-WHOLE_PAST = "all"
-"""What a recipe writes for ``context_length=None``: TOML knows no None."""
+_WHOLE_PAST = "all"
+"""Value in a recipe for ``context_length=None``: TOML has no None."""
 
-DRAWN = 4
-"""Series in a plot, at most."""
+_PLOTTED_SERIES = 4
 
 
-class ForecastHead:
-    """Forecasts of one data set: borders by rows, every window of the test part scored.
+class ForecastExperiment:
+    """Forecasts of one data set, split by rows in time order.
 
     Parameters
     ----------
-    recipe, card
-        What to train, and on what.
-    files
-        Where the card's files lie.
+    recipe
+        What to train.
+    inputs
+        Card and files of the data set: one table.
     """
 
     columns = ("mse", "mae", "pinball", "coverage")
 
-    def __init__(self, recipe: RecipeCard, card: DatasetCard, files: Mapping[str, Path]) -> None:
+    def __init__(self, recipe: RecipeCard, inputs: RunInputs) -> None:
+        card = inputs.card
         if card.columns is None or card.split is None or len(card.files) != 1:
             raise ConfigError(
                 f"data set {card.name} has no columns, no split by rows, or more than one file: "
@@ -48,36 +46,35 @@ class ForecastHead:
             )
         self.recipe, self.card = recipe, card
         self.roles, self.split = card.columns, card.split
-        (file,) = files.values()
-        self.frame = self._counted(read_frame(file))
+        (path,) = inputs.paths.values()
+        self.frame = self._with_regular_times(read_frame(path))
         horizons = recipe.horizons or (recipe.settings.get("horizon", TitansForecaster().horizon),)
         self.trials = tuple(Trial(seed, h) for h in horizons for seed in recipe.seeds)
 
-    def learn(self, trial: Trial) -> TitansForecaster:
-        """Return a forecaster that has seen train and validation rows."""
-        forecaster = self._forecaster(trial)
-        borders = self.split.borders(self._rows())
-        place = self._place()
+    def train(self, trial: Trial) -> TitansForecaster:
+        """Return a forecaster trained on the train part; validation rows choose the epoch."""
+        borders = self.split.borders(self._shortest_length())
+        before_test = self._positions() < borders.validation_end
         held_out = borders.validation_end - borders.train_end
-        return forecaster.fit(self.frame[place < borders.validation_end], val_size=held_out)
+        return self._forecaster(trial).fit(self.frame[before_test], val_size=held_out)
 
     def score(self, model: TitansForecaster, trial: Trial) -> Scored:
-        """Score every window; keep the forecasts of windows that do not overlap."""
+        """Score every window; predictions are kept for windows that do not overlap."""
         scores = score_forecaster(model, self.frame, self.split)
-        borders = self.split.borders(self._rows())
-        found = model.forecast_windows(
+        borders = self.split.borders(self._shortest_length())
+        forecasts = model.forecast_windows(
             self.frame, stride=model.horizon, start=borders.test_start, end=borders.test_end
         )
-        windows, horizon = found.point.shape
+        windows, horizon = forecasts.point.shape
         table = {
-            "series": np.repeat(np.asarray(found.ids).astype(str), horizon),
-            "cutoff": np.repeat(found.cutoffs, horizon),
+            "series": np.repeat(np.asarray(forecasts.ids).astype(str), horizon),
+            "cutoff": np.repeat(forecasts.cutoffs, horizon),
             "step": np.tile(np.arange(1, horizon + 1), windows),
-            "actual": found.actual.ravel(),
-            "forecast": found.point.ravel(),
+            "actual": forecasts.actual.ravel(),
+            "forecast": forecasts.point.ravel(),
         }
-        for place, level in enumerate(model.quantiles):
-            table[f"forecast-q{level:g}"] = found.quantiles[..., place].ravel()
+        for index, level in enumerate(model.quantiles):
+            table[f"forecast-q{level:g}"] = forecasts.quantiles[..., index].ravel()
         return Scored(scores, pd.DataFrame(table))
 
     def controls(self, trial: Trial) -> dict[str, Metrics]:
@@ -91,29 +88,30 @@ class ForecastHead:
         )  # fmt: skip
 
     def plot(self, model: TitansForecaster, trial: Trial, path: Path) -> None:
-        """Draw a forecast of the test part beside what came."""
+        """Draw a forecast of the test part beside the true values."""
         from titans_seq.forecasting.plots import plot_forecast
 
-        place, horizon = self._place(), model.horizon
-        borders = self.split.borders(self._rows())
-        first = min(borders.test_start + INTO_TEST * horizon, borders.test_end - horizon)
-        ahead = (place >= first) & (place < first + horizon)
+        positions, horizon = self._positions(), model.horizon
+        borders = self.split.borders(self._shortest_length())
+        first = min(borders.test_start + _PLOT_OFFSET * horizon, borders.test_end - horizon)
+        history = self.frame[positions < first]
+        actual = self.frame[(positions >= first) & (positions < first + horizon)]
         known = [name for name in (self.roles.id, self.roles.time, *model.future) if name]
-        history, came = self.frame[place < first], self.frame[ahead]
-        forecast = model.predict(history, came[known] if model.future else None)
+        forecast = model.predict(history, actual[known] if model.future else None)
+        target = self._targets()[0] if len(self._targets()) == 1 else "y"
         plot_forecast(
-            self._long(history), forecast, path, actual=self._long(came), id_col=model.id_col,
-            time_col=self.roles.time, target_col=self._target(), series=self._drawn(),
-            rows=4 * horizon, title=self.title(trial),
+            self._melted(history), forecast, path, actual=self._melted(actual),
+            id_col=model.id_col, time_col=self.roles.time, target_col=target,
+            series=self._plotted_series(), rows=4 * horizon, title=self.title(trial),
         )  # fmt: skip
 
     def borders(self) -> dict[str, Any]:
         """Return the borders of the shortest series."""
-        rule, rows = str(self.split), self._rows()
-        return {"split": rule, "rows": rows, **self.split.borders(rows)._asdict()}
+        rows = self._shortest_length()
+        return {"split": str(self.split), "rows": rows, **self.split.borders(rows)._asdict()}
 
     def title(self, trial: Trial) -> str:
-        """Return what is scored and how, in one line."""
+        """Return a one-line description of data and scoring."""
         count = len(self._targets()) if self.roles.id is None else self._ids().nunique()
         return (
             f"{self.card.name}: {trial.horizon} rows ahead, {count} series, all windows of the "
@@ -134,12 +132,12 @@ class ForecastHead:
         if roles.id is not None:
             columns["id_col"] = roles.id
         settings = {**columns, **self.recipe.settings, "horizon": trial.horizon}
-        if settings.get("context_length") == WHOLE_PAST:
+        if settings.get("context_length") == _WHOLE_PAST:
             settings["context_length"] = None
         return TitansForecaster(random_state=trial.seed, **settings)
 
-    def _counted(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Return the frame with times counted from the first, where stamps are not trusted."""
+    def _with_regular_times(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Return the frame with times counted from the first if the card gives a step."""
         if self.roles.step is None:
             return frame
         first = pd.to_datetime(frame[self.roles.time].iloc[0])
@@ -159,29 +157,24 @@ class ForecastHead:
             return self.frame[self.roles.id]
         return pd.Series(0, index=self.frame.index)
 
-    def _place(self) -> pd.Series:
+    def _positions(self) -> pd.Series:
         """Return the position of each row in its series."""
         return self.frame.groupby(self._ids()).cumcount()
 
-    def _rows(self) -> int:
-        """Return the rows of the shortest series."""
+    def _shortest_length(self) -> int:
+        """Return the number of rows of the shortest series."""
         return int(self._ids().value_counts().min())
 
-    def _long(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Return a wide table as a long one, as plots want it."""
+    def _melted(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Return a wide table in long form, for a plot."""
         targets = self._targets()
         if len(targets) == 1:
             return frame
         return frame.melt(self.roles.time, targets, "unique_id", "y")
 
-    def _target(self) -> str:
-        """Return the column of the values in a long table."""
-        targets = self._targets()
-        return targets[0] if len(targets) == 1 else "y"
-
-    def _drawn(self) -> list[object] | None:
-        """Return the series to draw; None for a table of one."""
+    def _plotted_series(self) -> list[object] | None:
+        """Return the series to plot; None for a table of one."""
         targets = self._targets()
         if len(targets) > 1:
-            return list(targets[-DRAWN:])
-        return None if self.roles.id is None else list(self._ids().unique()[:DRAWN])
+            return list(targets[-_PLOTTED_SERIES:])
+        return None if self.roles.id is None else list(self._ids().unique()[:_PLOTTED_SERIES])

@@ -1,22 +1,22 @@
-"""The folder of a recipe's run: what was run, on what, with what, and what came of it.
+"""Folder of a recipe's run: recipe, environment, data, scores, models and plots.
 
 ::
 
-    recipe.toml        the recipe as it was run; running it again repeats the run
-    environment.json   versions, machine, threads, form of the memory, command
+    recipe.toml        the recipe as it was run; running this file repeats the run
+    environment.json   versions, machine, threads, back end of the memory, command
     data.json          files with their digests, borders of the parts
-    metrics.jsonl      one line an epoch
+    metrics.jsonl      one line for each epoch
     metrics.json       scores of every training and control, and their means
-    checkpoints/       what a training needs to go on, one folder a training
-    model/             the trained models, one folder each if there are several
-    predictions/       answers on the test part
-    plots/             pictures
-    report.md          ours beside published figures
+    checkpoints/       states to resume from, one folder for each training
+    model/             the trained model, or one folder for each of several
+    predictions/       predictions of the test part
+    plots/             plots
+    report.md          scores beside published figures
     timing.json        CPU and wall time of each training
     DONE               written last
 
-Each file is written whole or not at all, so that a run may be killed at any moment. Of several
-processes that share a run only the first looks at its folder, and tells the others.
+Each file is written whole or not at all, so that a run may be killed at any time. Of several
+processes that share a run only the first reads its folder, and broadcasts to the others.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ RECIPE, ENVIRONMENT, DATA, EPOCHS, METRICS, TIMING, DONE = (
     "timing.json", "DONE",
 )  # fmt: skip
 
-_HALF_WRITTEN = re.compile(r"\.(?:[0-9a-f]{8}\..+|.+\.[0-9a-f]{8})")
+_TEMPORARY_NAME = re.compile(r"\.(?:[0-9a-f]{8}\..+|.+\.[0-9a-f]{8})")
 """Temporary names of :mod:`titans_seq.files`."""
 
 
 class RunFolder:
-    """One run on the disk.
+    """One run on disk.
 
     Parameters
     ----------
@@ -59,45 +59,45 @@ class RunFolder:
         self.path = Path(path)
 
     def begin(self, recipe: RecipeCard, *, resume: bool, force: bool) -> bool:
-        """Make the folder, or go on in it; tell whether the run is complete already.
+        """Create the folder, or resume in it; return whether the run is already complete.
 
         Raises
         ------
         ConfigError
-            If something else stands there, or a run does, and neither ``resume`` nor ``force``
-            was given, or the run that stands there is of another recipe.
+            If the folder holds something else, or a run and neither ``resume`` nor ``force`` is
+            given, or a run of another recipe.
         """
         return broadcast_from_rank0(lambda: self._begin(recipe, resume=resume, force=force))
 
     def _begin(self, recipe: RecipeCard, *, resume: bool, force: bool) -> bool:
         if self.path.exists() and not self.path.is_dir():
             raise ConfigError(f"{self.path} is a file; name a folder for the run")
-        holds = self.path.is_dir() and any(self.path.iterdir())
-        known = (self.path / RECIPE).is_file()
-        if holds and not known and not self._hardly_begun():
+        has_content = self.path.is_dir() and any(self.path.iterdir())
+        has_run = (self.path / RECIPE).is_file()
+        if has_content and not has_run and not self._killed_at_start():
             raise ConfigError(f"{self.path} holds other files (no {RECIPE}); name a new folder")
-        if known and not (resume or force):
+        if has_run and not (resume or force):
             raise ConfigError(
-                f"{self.path} holds a run already: --resume goes on with it, --force replaces it"
+                f"{self.path} holds a run already: --resume continues it, --force replaces it"
             )
-        if force and holds and not resume:
+        if force and has_content and not resume:
             shutil.rmtree(self.path)
         self.path.mkdir(parents=True, exist_ok=True)
-        self._clear()
+        self._remove_temporary_files()
         if (self.path / RECIPE).is_file():
-            self._compare(recipe)
+            self._check_same_recipe(recipe)
         else:
             self._write_recipe(recipe)
         return (self.path / DONE).is_file()
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Refuse to write where another process is writing; a killed one no longer is.
+    def locked(self) -> Iterator[None]:
+        """Hold a lock on the folder, which is released even if the process is killed.
 
         Raises
         ------
         ConfigError
-            If there is one.
+            If another process holds it.
         """
         try:
             import fcntl
@@ -113,17 +113,19 @@ class RunFolder:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise ConfigError(f"{self.path}: another process is at this run") from None
+                raise ConfigError(
+                    f"{self.path}: another process is running in this folder"
+                ) from None
             yield
         finally:
             os.close(descriptor)
 
     def read(self, name: str) -> dict[str, Any]:
-        """Return a file of JSON as the first process finds it, to all of them alike."""
-        return broadcast_from_rank0(lambda: self.look(name))
+        """Return a JSON file as the first process reads it, in every process."""
+        return broadcast_from_rank0(lambda: self.read_here(name))
 
-    def look(self, name: str) -> dict[str, Any]:
-        """Return a file of JSON as this process finds it; nothing if it is not there yet.
+    def read_here(self, name: str) -> dict[str, Any]:
+        """Return a JSON file as this process reads it; an empty table if there is none yet.
 
         Raises
         ------
@@ -136,22 +138,24 @@ class RunFolder:
         try:
             value = json.loads(path.read_text("utf-8"))
         except ValueError as error:
-            raise ConfigError(f"{path} is damaged ({error}); run anew with --force") from error
+            raise ConfigError(f"{path} is damaged ({error}); start again with --force") from error
         if not isinstance(value, dict):
-            raise ConfigError(f"{path} is damaged: no table; run anew with --force")
+            raise ConfigError(
+                f"{path} is damaged: expected a JSON object; start again with --force"
+            )
         return value
 
     def write(self, name: str, value: Mapping[str, Any]) -> None:
-        """Write a file of JSON."""
+        """Write a JSON file."""
         write_json(self.path / name, value)
 
-    def note_data(self, value: Mapping[str, Any]) -> None:
-        """Write what the run is on.
+    def record_data(self, value: Mapping[str, Any]) -> None:
+        """Write the files and the borders of the data.
 
         Raises
         ------
         DataError
-            If the part of the run that is done was on something else.
+            If the run began with other data.
         """
         before = self.read(DATA)
         now: dict[str, Any] = json.loads(json.dumps(value))
@@ -159,11 +163,13 @@ class RunFolder:
             if file["sha256"] != now["files"].get(name, {}).get("sha256"):
                 raise DataError(f"{file['path']} has changed since {self.path} was begun")
         if before and before["parts"] != now["parts"]:
-            raise DataError(f"{self.path / DATA}: train and test part have changed since")
+            raise DataError(
+                f"{self.path / DATA}: train and test part have changed since the run was begun"
+            )
         self.write(DATA, value)
 
     def keep_epochs(self, trial: str, records: list[dict[str, Any]]) -> None:
-        """Write the epochs of one training, in place of what was known of it."""
+        """Write the epochs of one training, replacing its earlier lines."""
         path = self.path / EPOCHS
         lines = path.read_text("utf-8").splitlines() if path.is_file() else []
         lines = [line for line in lines if json.loads(line)["trial"] != trial]
@@ -172,20 +178,20 @@ class RunFolder:
             temporary.write_text("".join(f"{line}\n" for line in lines), "utf-8")
 
     def folder(self, name: str) -> Path:
-        """Return a folder in the run, made if need be."""
+        """Return a folder in the run, created if necessary."""
         path = self.path / name
         if is_first():
             path.mkdir(exist_ok=True)
         return path
 
-    def _hardly_begun(self) -> bool:
-        """Tell whether a run was killed before it wrote what it is."""
-        return all(_HALF_WRITTEN.fullmatch(path.name) for path in self.path.iterdir())
+    def _killed_at_start(self) -> bool:
+        """Return whether there are only temporary files, of a run killed before its first file."""
+        return all(_TEMPORARY_NAME.fullmatch(path.name) for path in self.path.iterdir())
 
-    def _clear(self) -> None:
-        """Remove what a killed run left half-written."""
+    def _remove_temporary_files(self) -> None:
+        """Remove the temporary files of a killed run."""
         for path in sorted(self.path.rglob(".*")):
-            if _HALF_WRITTEN.fullmatch(path.name):
+            if _TEMPORARY_NAME.fullmatch(path.name):
                 if path.is_dir():
                     shutil.rmtree(path, ignore_errors=True)
                 else:
@@ -199,25 +205,25 @@ class RunFolder:
         with write_whole(self.path / RECIPE) as temporary:
             temporary.write_text(tomli_w.dumps(plain_recipe(recipe)), "utf-8")
 
-    def _compare(self, recipe: RecipeCard) -> None:
-        """Refuse to go on with another recipe than the run began with."""
+    def _check_same_recipe(self, recipe: RecipeCard) -> None:
+        """Refuse to resume with another recipe than the run began with."""
         path = self.path / RECIPE
         before, now = plain_recipe(read_recipe_file(path)), plain_recipe(recipe)
         for name in {**before, **now}:
             if before.get(name) != now.get(name):
                 raise ConfigError(
                     f"{path}: the run began with {name} = {before.get(name)!r}, now it is "
-                    f"{now.get(name)!r}; go on with the same recipe, or name another folder"
+                    f"{now.get(name)!r}; resume with the same recipe, or name another folder"
                 )
 
 
 def read_recipe_file(path: Path) -> RecipeCard:
-    """Return the recipe of a file that may have any name.
+    """Return the recipe in a file, whose name may differ from the recipe's.
 
     Raises
     ------
     ConfigError
-        If it is not as it should be.
+        If it is not a valid recipe.
     """
     table = read_toml(path)
     name = str(table.get("name", path.stem))
@@ -226,6 +232,6 @@ def read_recipe_file(path: Path) -> RecipeCard:
 
 
 def plain_recipe(recipe: RecipeCard) -> dict[str, Any]:
-    """Return a recipe as TOML can hold it: without what is not set."""
+    """Return a recipe as plain values for TOML, without unset fields."""
     table = json.loads(json.dumps(table_from_record(recipe)))
     return {key: value for key, value in table.items() if value is not None and value != {}}

@@ -1,4 +1,4 @@
-"""Runs a recipe: every training, its score, and the controls beside."""
+"""Run of a recipe: every training, its scores, and the controls."""
 
 from __future__ import annotations
 
@@ -8,29 +8,33 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from titans_seq.bundles import CONFIG
-from titans_seq.evaluation.cards.reading import read_card
 from titans_seq.evaluation.cards.recipes import RecipeCard
-from titans_seq.evaluation.families.protocol import Head, Scored, Trial
-from titans_seq.evaluation.families.registry import read_head, recipe_files
-from titans_seq.evaluation.runs.comparison import compare_runs, write_comparison
+from titans_seq.evaluation.cards.records import DatasetCard
+from titans_seq.evaluation.families.protocol import Experiment, Scored, Trial
+from titans_seq.evaluation.families.registry import read_experiment, read_inputs
+from titans_seq.evaluation.runs.comparison import compare_run
 from titans_seq.evaluation.runs.folder import DONE, ENVIRONMENT, METRICS, TIMING, RunFolder
-from titans_seq.evaluation.runs.overrides import check_settings
+from titans_seq.evaluation.runs.overrides import check_recipe_settings
+from titans_seq.evaluation.runs.report_files import write_comparison
 from titans_seq.evaluation.runs.summary import summarise, verdicts
-from titans_seq.files import file_digest, plain_values, write_whole, write_whole_folder
+from titans_seq.files import plain_values, write_whole, write_whole_folder
 from titans_seq.ops.cpu import library as kernels
 from titans_seq.training import at_most, broadcast_from_rank0, checkpointing, world
 
-PACKAGES = ("titans-seq", "torch", "numpy", "lightning", "scikit-learn", "scipy", "pandas")
-"""Whose versions a run notes."""
+_PACKAGES = ("titans-seq", "torch", "numpy", "lightning", "scikit-learn", "scipy", "pandas")
+"""Packages whose versions a run records."""
 
-logger = logging.getLogger(__name__)
+_COMPARED_ENVIRONMENT = ("versions", "threads", "machine", "processes", "compiled_memory")
+"""Parts of the environment that can change the last digits of scores."""
+
+_logger = logging.getLogger(__name__)
 
 
 def run_recipe(
@@ -42,23 +46,23 @@ def run_recipe(
     force: bool = False,
     every: float = 30.0,
 ) -> dict[str, Any]:
-    """Train, score and compare what a recipe says; return what ``metrics.json`` holds.
+    """Train, score and compare as a recipe describes; return the content of ``metrics.json``.
 
     Parameters
     ----------
     recipe
-        What to run.
+        Recipe to run.
     out
         Folder of the run, see :mod:`titans_seq.evaluation.runs.folder`.
     data_folder
-        Where data files lie; ``TITANS_SEQ_DATA`` if left out.
+        Folder of data files; that of ``TITANS_SEQ_DATA`` if left out.
     resume
-        Go on with the run that stands in ``out``; without one, begin. The scores that come out
-        are those of a run that was never stopped, to the last bit, on the same machine.
+        Resume the run in ``out``; if there is none, start it. The scores equal those of an
+        uninterrupted run to the last bit, on the same machine.
     force
-        Replace the run that stands there.
+        Replace the run in ``out``.
     every
-        Seconds of an epoch after which a checkpoint is written.
+        Seconds between checkpoints within an epoch.
 
     Raises
     ------
@@ -67,55 +71,66 @@ def run_recipe(
     MissingDataError
         If the data must be fetched first.
     DataError
-        If the data are not those of the card, or have changed since the run began.
+        If the data differ from the card, or have changed since the run began.
     DivergedError
         If a training diverged; its last good checkpoint is kept.
     """
-    where = f"recipe {recipe.name}"
-    check_settings(recipe, where)
-    card = read_card(recipe.dataset)
-    files = recipe_files(recipe, card, data_folder)  # before the folder is made
+    check_recipe_settings(recipe, f"recipe {recipe.name}")
+    inputs = read_inputs(recipe, data_folder)  # may fail: before the folder is made
     folder = RunFolder(out)
-    with folder.alone():
+    with folder.locked():
         if folder.begin(recipe, resume=resume, force=force):
             return folder.read(METRICS)
-        head = read_head(recipe, card, data_folder)
-        digests = _digests(files)
-        run = _Run(folder, recipe, head, every)
-        run.metrics["data"] = None if card.own is None else _own(digests[card.own])
-        run.note_environment()
-        folder.note_data({"dataset": card.name, "parts": head.borders(), "files": digests})
-        for trial in head.trials:
-            run.do(trial)
-        names = head.columns
-        return run.finish(card.main_metric if card.main_metric in names else names[0])
+        experiment = read_experiment(recipe, inputs)
+        files = {
+            name: {"path": str(file.path), "sha256": file.sha256, "bytes": file.bytes}
+            for name, file in inputs.all_files().items()
+        }
+        run = _Run(folder, recipe, inputs.card, experiment, every)
+        run.record_environment()
+        folder.record_data(
+            {"dataset": inputs.card.name, "parts": experiment.borders(), "files": files}
+        )
+        own = inputs.card.own
+        run.metrics["data"] = None if own is None else _user_file(files[own])
+        for trial in experiment.trials:
+            run.run_trial(trial)
+        return run.finish()
 
 
 class _Run:
-    """The trainings of one run, those that are done left out."""
+    """The trainings of one run; those that are complete are skipped."""
 
-    def __init__(self, folder: RunFolder, recipe: RecipeCard, head: Head, every: float) -> None:
+    def __init__(
+        self,
+        folder: RunFolder,
+        recipe: RecipeCard,
+        card: DatasetCard,
+        experiment: Experiment,
+        every: float,
+    ) -> None:
         self.folder = folder
         self.recipe = recipe
-        self.head = head
+        self.card = card
+        self.experiment = experiment
         self.every = every
         self.metrics = folder.read(METRICS) or {
             "recipe": recipe.name, "dataset": recipe.dataset, "estimator": recipe.estimator,
             "complete": False, "trials": {}, "controls": {},
         }  # fmt: skip
 
-    def do(self, trial: Trial) -> None:
-        """Train and score once, unless that was done before."""
+    def run_trial(self, trial: Trial) -> None:
+        """Train and score one trial, unless that was done before."""
         group = trial.group
         if group not in self.metrics["controls"]:
-            controls = broadcast_from_rank0(lambda: plain_values(self.head.controls(trial)))
+            controls = broadcast_from_rank0(lambda: plain_values(self.experiment.controls(trial)))
             self.metrics["controls"][group] = controls
             self.folder.write(METRICS, self.metrics)
         if trial.name in self.metrics["trials"]:
             return
-        logger.info("%s: %s", self.recipe.name, trial.name)
+        _logger.info("%s: %s", self.recipe.name, trial.name)
         checkpoints = self.folder.folder("checkpoints") / trial.name
-        gone_on = checkpoints.is_dir()
+        resumed = checkpoints.is_dir()
         cpu, wall = time.process_time(), time.monotonic()
         with (
             at_most(self.recipe.max_steps),
@@ -126,28 +141,29 @@ class _Run:
                 ),
             ),
         ):  # fmt: skip
-            model = self.head.learn(trial)
-            measured = self._keep(trial, model)
+            model = self.experiment.train(trial)
+            measured = self._store(trial, model)
+        # Times before scores: a trial in metrics.json is complete, and never run again.
         self.folder.write(TIMING, {
             **self.folder.read(TIMING),
             trial.name: {"cpu_seconds": round(time.process_time() - cpu, 1),
-                         "wall_seconds": round(time.monotonic() - wall, 1), "resumed": gone_on,
+                         "wall_seconds": round(time.monotonic() - wall, 1), "resumed": resumed,
                          **({"measured": plain_values(measured)} if measured else {})},
         })  # fmt: skip
         self.folder.write(METRICS, self.metrics)
 
-    def _keep(self, trial: Trial, model: Any) -> Mapping[str, float]:
-        """Score a trained model, and write it with its answers and pictures."""
-        scored = self.head.score(model, trial)
-        place = self.folder.path / "model"
-        if len(self.head.trials) > 1:
-            place = self.folder.folder("model") / trial.name
-        with write_whole_folder(place, force=True, marker=CONFIG) as temporary:
+    def _store(self, trial: Trial, model: Any) -> Mapping[str, float]:
+        """Score a trained model, and write it with its predictions and plots."""
+        scored = self.experiment.score(model, trial)
+        model_folder = self.folder.path / "model"
+        if len(self.experiment.trials) > 1:
+            model_folder = self.folder.folder("model") / trial.name
+        with write_whole_folder(model_folder, force=True, marker=CONFIG) as temporary:
             model.save(temporary)
-        self._keep_predictions(trial, scored)
+        self._store_predictions(trial, scored)
         if trial.seed == self.recipe.seeds[0]:
             with write_whole(self.folder.folder("plots") / f"{trial.name}.png") as path:
-                self.head.plot(model, trial, path)
+                self.experiment.plot(model, trial, path)
         history = model.history_ if isinstance(model.history_, dict) else model.history_.to_table()
         names = ("best_epoch", "best_loss", "steps", "stopped_by", "device")
         self.metrics["trials"][trial.name] = {
@@ -157,52 +173,55 @@ class _Run:
         }  # fmt: skip
         return scored.measured
 
-    def _keep_predictions(self, trial: Trial, scored: Scored) -> None:
-        """Write the answers, or move the file that holds them to its place."""
-        folder, answers = self.folder.folder("predictions"), scored.predictions
+    def _store_predictions(self, trial: Trial, scored: Scored) -> None:
+        """Write the predictions, or move the file that holds them into the run's folder."""
+        folder, predictions = self.folder.folder("predictions"), scored.predictions
         for name, content in scored.files.items():
             with write_whole(folder / f"{trial.name}-{name}") as path:
                 path.write_bytes(content)
-        if isinstance(answers, Path):
-            with write_whole(folder / f"{trial.name}{''.join(answers.suffixes)}") as path:
-                shutil.move(answers, path)
-            with suppress(OSError):  # it holds other files
-                answers.parent.rmdir()
+        if isinstance(predictions, Path):
+            with write_whole(folder / f"{trial.name}{''.join(predictions.suffixes)}") as path:
+                shutil.move(predictions, path)
+            with suppress(OSError):  # the folder holds other files
+                predictions.parent.rmdir()
             return
         with write_whole(folder / f"{trial.name}.parquet") as path:
-            answers.to_parquet(path, index=False)
+            predictions.to_parquet(path, index=False)
 
-    def finish(self, main_metric: str) -> dict[str, Any]:
-        """Write means and verdicts, and that the run is done."""
+    def finish(self) -> dict[str, Any]:
+        """Write means, verdicts and the report, and mark the run as complete."""
         summary = summarise(self.metrics["trials"].values())
+        columns = self.experiment.columns
+        main = self.card.main_metric
         self.metrics |= {
-            "metric": main_metric,
-            "columns": list(self.head.columns),
+            "metric": main if main in columns else columns[0],
+            "columns": list(columns),
             "summary": summary,
             "verdicts": list(verdicts(self.recipe, summary["mean"])),
             "complete": True,
         }
         self.folder.write(METRICS, self.metrics)
-        broadcast_from_rank0(self._report)
-        done = {"finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "trials": len(self.head.trials)}
+        broadcast_from_rank0(self._write_report)
+        trials = len(self.experiment.trials)
+        done = {"finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "trials": trials}
         self.folder.write(DONE, done)
         return self.folder.read(METRICS)
 
-    def _report(self) -> None:
-        """Write what came out beside published figures."""
-        (found,) = compare_runs([self.folder.path])
-        write_comparison([found], self.folder.path / "report.md")
-        write_comparison([found], self.folder.folder("plots") / "comparison.png")
+    def _write_report(self) -> None:
+        """Write the scores beside published figures."""
+        comparison = compare_run(self.card, self.folder.path)
+        write_comparison([comparison], self.folder.path / "report.md")
+        write_comparison([comparison], self.folder.folder("plots") / "comparison.png")
 
-    def note_environment(self) -> None:
-        """Write what the run is made with; say if it began with something else."""
+    def record_environment(self) -> None:
+        """Write the environment; warn if the run began in a different one."""
         now = environment(self.recipe)
         before = self.folder.read(ENVIRONMENT)
-        for name in ("versions", "threads", "machine", "processes", "compiled_memory"):
+        for name in _COMPARED_ENVIRONMENT:
             if name in before and before[name] != now[name]:
-                logger.warning(
+                _logger.warning(
                     "%s: %s was %s, now it is %s: scores may differ in their last digits from "
-                    "those of a run that was not stopped",
+                    "those of an uninterrupted run",
                     self.folder.path, name, before[name], now[name],
                 )  # fmt: skip
         if before:
@@ -211,12 +230,16 @@ class _Run:
 
 
 def environment(recipe: RecipeCard) -> dict[str, Any]:
-    """Return what a run is made with, as plain values."""
+    """Return versions, machine and settings that scores may depend on, as plain values."""
     import torch
 
+    versions = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
     devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
-        "versions": {"python": platform.python_version(), **_versions(PACKAGES)},
+        "versions": versions,
         "machine": {"platform": platform.platform(), "processor": platform.machine(),
                     "instructions": torch.backends.cpu.get_cpu_capability(), "gpus": devices},
         "threads": torch.get_num_threads(),
@@ -227,25 +250,6 @@ def environment(recipe: RecipeCard) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _versions(packages: Sequence[str]) -> dict[str, str]:
-    """Return the version of each package that is installed."""
-    found = {}
-    for name in packages:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def _digests(files: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
-    """Return name, digest and length of each file as it is stored."""
-    return {
-        name: {"path": str(path), "sha256": file_digest(path), "bytes": path.stat().st_size}
-        for name, path in files.items()
-    }
-
-
-def _own(file: Mapping[str, Any]) -> str:
-    """Return what tells one file of the user's from another in a table."""
+def _user_file(file: Mapping[str, Any]) -> str:
+    """Return a label that distinguishes a file of the user's in a table."""
     return f"{Path(file['path']).name}, sha256 {file['sha256'][:12]}"

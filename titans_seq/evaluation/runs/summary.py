@@ -1,4 +1,4 @@
-"""Many scores as few: means and ranges over seeds, and what a recipe expected of them."""
+"""Means and ranges of scores over seeds, and their comparison with a recipe's expectations."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from titans_seq.evaluation.cards.reading import expectation
 from titans_seq.evaluation.cards.recipes import RecipeCard
 
 Spread = dict[str, float]
-"""``mean``, ``low`` and ``high`` of one figure."""
+"""``mean``, ``low`` and ``high`` of one score."""
 
 
 def summarise(trials: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Spread]]:
-    """Return mean, lowest and highest of each figure over seeds, by horizon.
+    """Return mean, lowest and highest of each score over seeds, by horizon.
 
     Parameters
     ----------
     trials
-        Trainings as ``metrics.json`` has them, with ``horizon``, ``seed`` and ``scores``.
+        Trials as in ``metrics.json``, with ``horizon``, ``seed`` and ``scores``.
 
     Returns
     -------
     dict
-        By horizon (``all`` where nothing is forecast; ``grouped`` on a split of its own); under
-        ``mean`` the plain mean over horizons, its lowest and highest over seeds.
+        By horizon (``all`` if there is none; ``grouped`` for a grouped split); under ``mean`` the
+        mean over horizons, with its lowest and highest over seeds.
     """
     by_horizon: dict[str, list[Mapping[str, float]]] = defaultdict(list)
     by_seed: dict[int, list[Mapping[str, float]]] = defaultdict(list)
@@ -43,30 +43,30 @@ def summarise(trials: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Spread
 
 
 def verdicts(recipe: RecipeCard, means: Mapping[str, Spread]) -> tuple[str, ...]:
-    """Return a line for each figure that a recipe expects, and whether it was reached."""
+    """Return a line for each expectation of a recipe: reached or not."""
     lines = []
     for metric in recipe.expect:
-        found = means[metric]["mean"] if metric in means else math.nan
-        for words, low, high in expectation(recipe, metric, f"recipe {recipe.name}").parts():
-            word = "reached" if low <= found <= high else "NOT REACHED"
+        mean = means[metric]["mean"] if metric in means else math.nan
+        for text, low, high in expectation(recipe, metric, f"recipe {recipe.name}").demands():
+            verdict = "reached" if low <= mean <= high else "NOT REACHED"
             if metric in means:
-                word += f", {found:.3f}"
-            lines.append(f"expected {metric} {words}: {word}")
+                verdict += f", {mean:.3f}"
+            lines.append(f"expected {metric} {text}: {verdict}")
     return tuple(lines)
 
 
 def _spread(scores: list[Mapping[str, float]]) -> dict[str, Spread]:
-    """Return mean, lowest and highest of each figure."""
-    names = dict.fromkeys(name for one in scores for name in one)
-    found = {}
+    """Return mean, lowest and highest of each score; missing and null ones are skipped."""
+    names = dict.fromkeys(name for trial in scores for name in trial)
+    spreads = {}
     for name in names:
-        values = [float(one[name]) for one in scores if one.get(name) is not None]
+        values = [float(trial[name]) for trial in scores if trial.get(name) is not None]
         if values:
             mean = math.fsum(values) / len(values)
-            found[name] = {"mean": mean, "low": min(values), "high": max(values)}
-    return found
+            spreads[name] = {"mean": mean, "low": min(values), "high": max(values)}
+    return spreads
 
 
 def _mean(scores: list[Mapping[str, float]]) -> dict[str, float]:
-    """Return the mean of each figure."""
+    """Return the mean of each score."""
     return {name: spread["mean"] for name, spread in _spread(scores).items()}

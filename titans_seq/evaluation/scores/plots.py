@@ -1,16 +1,16 @@
-"""Pictures of comparisons."""
+"""Plots of scores: bars by model, lines."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from titans_seq.evaluation.runs.comparison import LOWER_IS_BETTER, Comparison
-
-COLOURS = {
+_COLOURS = {
     "ours": "#c44e52",
     "control": "#b0b0b0",
     "published": "#4c72b0",
@@ -18,48 +18,48 @@ COLOURS = {
 }
 
 
-def plot_comparisons(
-    comparisons: Sequence[Comparison], path: str | os.PathLike[str] | None = None
-) -> Figure:
-    """Draw the main figure of each model as a bar, a panel a data set.
+class Bar(NamedTuple):
+    """The score of one model."""
 
-    Figures that cannot be compared are hatched; the reasons stand in the table.
+    label: str
+    value: float
+    kind: str
+    """``ours``, ``control``, ``published`` or ``not comparable``: chooses the colour."""
+
+
+class BarPanel(NamedTuple):
+    """The scores on one data set."""
+
+    title: str
+    bars: Sequence[Bar]
+
+
+def plot_bar_panels(panels: Sequence[BarPanel], path: str | os.PathLike[str]) -> None:
+    """Draw panels of bars one below another, with a key of the kinds.
 
     Parameters
     ----------
-    comparisons
-        What to draw.
+    panels
+        Bars by data set.
     path
-        File to write, ``.png``, ``.svg`` or ``.pdf``; None writes nothing.
+        File to write, ``.png``, ``.svg`` or ``.pdf``.
     """
-    shown = [(one, one.main_scores()) for one in comparisons]
-    heights = [max(2, len(scores)) for _, scores in shown]
+    heights = [max(2, len(panel.bars)) for panel in panels]
     figure = Figure(figsize=(8, 0.6 + sum(0.24 * height + 0.8 for height in heights)))
-    panels = figure.subplots(len(shown), 1, squeeze=False, height_ratios=heights)[:, 0]
-    for panel, (one, scores) in zip(panels, shown, strict=True):
-        for place, (row, value) in enumerate(scores):
-            hatch = "///" if row.kind == "not comparable" else None
-            panel.barh(place, value, color=COLOURS[row.kind], edgecolor="#4c72b0", hatch=hatch)
-            panel.text(value, place, f" {value:.3f}", va="center", fontsize=7)
-        panel.set_yticks(range(len(scores)), [row.model for row, _ in scores], fontsize=7)
-        panel.invert_yaxis()
-        panel.margins(x=0.12)
-        better = "lower" if one.metric in LOWER_IS_BETTER else "higher"
-        panel.set_title(f"{one.card.name}: {one.metric}, {better} is better", fontsize=9)
-        panel.spines[["top", "right"]].set_visible(False)
-    kinds = [kind for kind in COLOURS if any(r.kind == kind for _, s in shown for r, _ in s)]
-    bars = [_patch(kind) for kind in kinds]
-    figure.legend(bars, kinds, loc="lower right", fontsize=7, ncols=len(kinds), frameon=False)
+    all_axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for axes, panel in zip(all_axes, panels, strict=True):
+        for position, bar in enumerate(panel.bars):
+            axes.barh(position, bar.value, **_style(bar.kind))
+            _write_value(axes, position, bar.value, f"{bar.value:.3f}")
+        labels = [bar.label for bar in panel.bars]
+        axes.set_yticks(range(len(labels)), labels, fontsize=7)
+        _finish_bars(axes, panel.title)
+    drawn = {bar.kind for panel in panels for bar in panel.bars}
+    kinds = [kind for kind in _COLOURS if kind in drawn]
+    key = [Patch(**_style(kind)) for kind in kinds]
+    figure.legend(key, kinds, loc="lower right", fontsize=7, ncols=len(kinds), frameon=False)
     figure.tight_layout(rect=(0, 0.02, 1, 1))
-    if path is not None:
-        figure.savefig(path, dpi=150)
-    return figure
-
-
-def _patch(kind: str) -> Patch:
-    """Return the key of a kind of bar."""
-    hatch = "///" if kind == "not comparable" else None
-    return Patch(facecolor=COLOURS[kind], edgecolor="#4c72b0", hatch=hatch)
+    figure.savefig(path, dpi=150)
 
 
 def plot_lines(
@@ -75,20 +75,20 @@ def plot_lines(
     Parameters
     ----------
     lines
-        By name, places on the one axis and on the other.
+        By name, x and y values.
     path
         File to write.
     title
         Heading.
     axes
-        What the axes show.
+        Labels of the x and y axis.
     logarithmic
-        Whether the horizontal axis doubles from tick to tick.
+        Whether the x axis is logarithmic to base 2.
     """
     figure = Figure(figsize=(8, 3.6))
     panel = figure.subplots()
-    for name, (across, up) in lines.items():
-        panel.plot(across, up, label=name, linewidth=1, marker="o" if logarithmic else None)
+    for name, (x, y) in lines.items():
+        panel.plot(x, y, label=name, linewidth=1, marker="o" if logarithmic else None)
     if logarithmic:
         panel.set_xscale("log", base=2)
     panel.set(xlabel=axes[0], ylabel=axes[1])
@@ -102,16 +102,32 @@ def plot_lines(
 def plot_bars(
     bars: Mapping[str, float], path: str | os.PathLike[str], *, title: str, axis: str
 ) -> None:
-    """Draw one bar a name, the figure beside it."""
+    """Draw one bar for each name, with its value beside it."""
     figure = Figure(figsize=(8, 1 + 0.3 * len(bars)))
-    panel = figure.subplots()
-    panel.barh(list(bars), list(bars.values()), color=COLOURS["ours"])
-    for place, value in enumerate(bars.values()):
-        panel.text(value, place, f" {value:.3g}", va="center", fontsize=7)
-    panel.invert_yaxis()
-    panel.margins(x=0.12)
-    panel.set_xlabel(axis)
-    panel.set_title(title, fontsize=9)
-    panel.spines[["top", "right"]].set_visible(False)
+    axes = figure.subplots()
+    axes.barh(list(bars), list(bars.values()), color=_COLOURS["ours"])
+    for position, value in enumerate(bars.values()):
+        _write_value(axes, position, value, f"{value:.3g}")
+    axes.set_xlabel(axis)
+    _finish_bars(axes, title)
     figure.tight_layout()
     figure.savefig(path, dpi=150)
+
+
+def _style(kind: str) -> dict[str, Any]:
+    """Return the look of a kind of bar."""
+    hatch = "///" if kind == "not comparable" else None
+    return {"facecolor": _COLOURS[kind], "edgecolor": "#4c72b0", "hatch": hatch}
+
+
+def _write_value(axes: Axes, position: int, value: float, text: str) -> None:
+    """Write a bar's value behind its end."""
+    axes.text(value, position, f" {text}", va="center", fontsize=7)
+
+
+def _finish_bars(axes: Axes, title: str) -> None:
+    """Put the first bar at the top, and leave room for the values."""
+    axes.invert_yaxis()
+    axes.margins(x=0.12)
+    axes.set_title(title, fontsize=9)
+    axes.spines[["top", "right"]].set_visible(False)

@@ -3,10 +3,9 @@ import json
 
 import pytest
 
+from titans_seq.evaluation import demo
 from titans_seq.evaluation.cards.reading import list_cards, read_recipe
-from titans_seq.evaluation.demo import heads as demo_heads
-from titans_seq.evaluation.demo import run as demo
-from titans_seq.evaluation.runs.overrides import check_settings
+from titans_seq.evaluation.runs.overrides import check_recipe_settings
 from titans_seq.exceptions import ConfigError, MissingExtraError
 
 QUICK = {
@@ -22,7 +21,6 @@ def quick_recipe(name):
 @pytest.mark.slow
 def test_both_heads_are_trained_scored_plotted_and_saved(tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "read_recipe", quick_recipe)
-    monkeypatch.setattr(demo_heads, "read_recipe", quick_recipe)
     found = demo.run_demo(tmp_path / "demo", workers=1)
     forecasting, dna = found.parts
     scores = dict(forecasting.table.rows)
@@ -59,7 +57,7 @@ def test_a_missing_package_is_named_before_anything_is_written(tmp_path, monkeyp
 
 @pytest.mark.parametrize("name", list_cards("recipes"))
 def test_recipes_hold_settings_that_their_estimators_have(name):
-    check_settings(read_recipe(name), name)
+    check_recipe_settings(read_recipe(name), name)
 
 
 def test_the_commands_follow_from_the_recipes_as_they_are(tmp_path):

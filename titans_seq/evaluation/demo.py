@@ -1,6 +1,6 @@
-"""Trains both heads on the embedded data, scores them beside simple controls, and plots.
+"""Demo of both heads on the embedded data: training, scores beside simple controls, plots.
 
-Each head runs in a process of its own, so that two cores are used. What is trained stands in
+Each head runs in a process of its own, so that two cores are used. The trainings are those of
 ``recipes/nyc13.toml`` and ``recipes/ecoli_coding_vs_intergenic.toml``.
 """
 
@@ -9,44 +9,70 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from titans_seq.evaluation.cards.reading import read_card, read_recipe
 from titans_seq.evaluation.cards.records import Columns
 from titans_seq.evaluation.data.locations import data_path
-from titans_seq.evaluation.demo.heads import (
-    DNA_RECIPE,
-    FORECAST_RECIPE,
-    DemoPart,
-    run_dna,
-    run_forecasting,
-)
-from titans_seq.evaluation.scores.report import to_json
+from titans_seq.evaluation.families.registry import read_experiment, read_inputs
+from titans_seq.evaluation.runs.summary import summarise, verdicts
+from titans_seq.evaluation.scores.report import ScoreTable, to_json
 from titans_seq.exceptions import ConfigError, MissingExtraError
 from titans_seq.files import write_whole
 
 
+class _DemoRecipe(NamedTuple):
+    """A recipe of the demo, and the names of its outputs."""
+
+    name: str
+    plot: str
+    model: str
+
+
+FORECASTING = _DemoRecipe("nyc13", "nyc13-forecast.png", "nyc13-model")
+DNA = _DemoRecipe("ecoli_coding_vs_intergenic", "ecoli-scores.png", "ecoli-model")
+
+_TABLE_COLUMNS = 4
+"""Scores of an experiment that the demo prints."""
+
+
+@dataclass(frozen=True, slots=True)
+class DemoPart:
+    """Result of one head."""
+
+    table: ScoreTable
+    """Its scores beside the simple controls."""
+
+    verdicts: tuple[str, ...]
+    """Expectations of the recipe, reached or not."""
+
+    files: tuple[str, ...]
+    """Files written, relative to the demo's folder."""
+
+    seconds: float
+    """Time from reading to plot."""
+
+
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """What the demo reached and wrote."""
+    """Results and files of the demo."""
 
     parts: tuple[DemoPart, ...]
     """Forecasting, then DNA."""
 
     out: Path
-    """Folder of all that was written."""
+    """Folder of all files."""
 
     seconds: float
-    """Time of the whole."""
+    """Time in total."""
 
     def to_text(self) -> str:
-        """Return tables, files, and the commands for files of one's own."""
+        """Return tables, files, and the commands for the user's own files."""
         blocks = [
             "\n".join((part.table.to_text(), *part.verdicts, f"{part.seconds:.0f} seconds"))
             for part in self.parts
@@ -74,15 +100,15 @@ def run_demo(out: str | os.PathLike[str], *, workers: int | None = None) -> Demo
     Parameters
     ----------
     out
-        Folder, made if need be. An earlier demo in it is replaced.
+        Folder, created if necessary. An earlier demo in it is replaced.
     workers
-        1 runs one head after the other in this process, 2 both at once in processes of their own;
-        as many as there are cores if left out.
+        1 runs one head after the other in this process, 2 both in parallel in processes of their
+        own; the number of cores if left out.
 
     Returns
     -------
     Demo
-        Scores and names of files; ``results.json`` and ``results.md`` have the scores too.
+        Scores and names of files; ``results.json`` and ``results.md`` hold the scores too.
 
     Raises
     ------
@@ -91,13 +117,13 @@ def run_demo(out: str | os.PathLike[str], *, workers: int | None = None) -> Demo
     MissingExtraError
         If a package of one of the heads is not installed.
     """
-    begin = time.perf_counter()
+    start = time.perf_counter()
     _check_extras()
     folder = Path(out)
-    _make_folder(folder)
+    _create_folder(folder)
     _copy_data(folder)
     parts = _run_heads(folder, workers)
-    demo = Demo(tuple(parts), folder, time.perf_counter() - begin)
+    demo = Demo(tuple(parts), folder, time.perf_counter() - start)
     with write_whole(folder / "results.json") as path:
         path.write_text(to_json(demo.to_record()), encoding="utf-8")
     with write_whole(folder / "results.md") as path:
@@ -107,29 +133,47 @@ def run_demo(out: str | os.PathLike[str], *, workers: int | None = None) -> Demo
 
 
 def _run_heads(folder: Path, workers: int | None) -> list[DemoPart]:
-    """Run both heads, at once where there are cores for it."""
-    heads = (run_forecasting, run_dna)
+    """Run both heads, in parallel if there are enough cores."""
+    recipes = (FORECASTING, DNA)
     cores = _cores()
-    if min(workers or cores, len(heads)) == 1:
-        return [head(folder) for head in heads]
-    threads = max(1, cores // len(heads))
-    with ProcessPoolExecutor(len(heads), get_context("spawn"), _set_threads, (threads,)) as pool:
-        return list(pool.map(_run_head, heads, (folder,) * len(heads)))
+    if min(workers or cores, len(recipes)) == 1:
+        return [_run_head(recipe, folder) for recipe in recipes]
+    threads = max(1, cores // len(recipes))
+    with ProcessPoolExecutor(len(recipes), get_context("spawn"), _set_threads, (threads,)) as pool:
+        return list(pool.map(_run_head, recipes, (folder,) * len(recipes)))
 
 
-def _run_head(head: Callable[[Path], DemoPart], folder: Path) -> DemoPart:
-    """Run one head in a worker."""
-    return head(folder)
+def _run_head(names: _DemoRecipe, folder: Path) -> DemoPart:
+    """Run the first trial of a recipe."""
+    start = time.perf_counter()
+    recipe = read_recipe(names.name)
+    experiment = read_experiment(recipe, read_inputs(recipe))
+    trial = experiment.trials[0]
+    model = experiment.train(trial)
+    scored = experiment.score(model, trial)
+    model.save(folder / names.model, force=True)
+    experiment.plot(model, trial, folder / names.plot)
+    rows = ((recipe.estimator, scored.scores), *experiment.controls(trial).items())
+    summary = summarise([{**trial._asdict(), "scores": scored.scores}])
+    return DemoPart(
+        ScoreTable(experiment.title(trial), experiment.columns[:_TABLE_COLUMNS], rows),
+        verdicts(recipe, summary["mean"]),
+        (names.plot, names.model),
+        time.perf_counter() - start,
+    )
 
 
 def _commands(out: Path) -> str:
-    """Return what to type for the same on one's own files; it works as it stands on the copies."""
-    recipe, data = read_recipe(FORECAST_RECIPE), out / "data"
+    """Return the commands for the user's own files; they run unchanged on the demo's copies."""
+    recipe, data = read_recipe(FORECASTING.name), out / "data"
     settings, card = recipe.settings, read_card(recipe.dataset)
-    roles, dna = card.columns, read_recipe(DNA_RECIPE).settings
+    roles, dna = card.columns, read_recipe(DNA.name).settings
     assert isinstance(roles, Columns)
-    also = [name for name in ("dim", "layers", "batch_size") if name in settings]
-    sizes = "".join(f" -s {name}={settings[name]}" for name in also)
+    sizes = "".join(
+        f" -s {name}={settings[name]}"
+        for name in ("dim", "layers", "batch_size")
+        if name in settings
+    )
     return f"""The same on your own files (these are copies of the demo's):
   titans-seq forecast fit {data / "nyc13.csv.gz"} --horizon {settings["horizon"]} \\
     --context-length {settings["context_length"]} --id-col {roles.id} --time-col {roles.time} \\
@@ -144,11 +188,11 @@ def _commands(out: Path) -> str:
 
 
 def _copy_data(folder: Path) -> None:
-    """Copy the embedded files to where a user finds them."""
+    """Copy the embedded files into the demo's folder."""
     copies = {
-        "nyc13.csv.gz": data_path(read_card(FORECAST_RECIPE), "hourly"),
-        "ecoli-train.fa.gz": data_path(read_card(DNA_RECIPE), "train"),
-        "ecoli-test.fa.gz": data_path(read_card(DNA_RECIPE), "test"),
+        "nyc13.csv.gz": data_path(read_card(FORECASTING.name), "hourly"),
+        "ecoli-train.fa.gz": data_path(read_card(DNA.name), "train"),
+        "ecoli-test.fa.gz": data_path(read_card(DNA.name), "test"),
     }
     for name, source in copies.items():
         with write_whole(folder / "data" / name) as path:
@@ -156,14 +200,14 @@ def _copy_data(folder: Path) -> None:
 
 
 def _check_extras() -> None:
-    """Refuse to begin without what both heads need."""
+    """Refuse to start without the packages of both heads."""
     for module in ("pandas", "sklearn", "lightning", "matplotlib", "Bio"):
         if find_spec(module) is None:
             raise MissingExtraError(module, extra="all")
 
 
-def _make_folder(folder: Path) -> None:
-    """Make the folder and the one for data in it."""
+def _create_folder(folder: Path) -> None:
+    """Create the folder, and the one for data in it."""
     try:
         (folder / "data").mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
@@ -171,14 +215,14 @@ def _make_folder(folder: Path) -> None:
 
 
 def _cores() -> int:
-    """Return how many cores this process may use."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def _set_threads(count: int) -> None:
-    """Let one worker use its share of the cores."""
+    """Limit a worker to its share of the cores."""
     import torch
 
     torch.set_num_threads(count)

@@ -1,1 +1,0 @@
-"""The demonstration of both heads on the embedded data."""
