@@ -35,6 +35,7 @@ from titans_seq.forecasting import ForecastNetwork, TitansForecaster
 from titans_seq.forecasting.learning.fitting import forecast_network_config, split_windows
 from titans_seq.forecasting.learning.losses import training_loss
 from titans_seq.forecasting.learning.windows import WindowBatches
+from titans_seq.forecasting.settings import ForecastSettings
 from titans_seq.forecasting.tables.panel import Preprocess
 from titans_seq.forecasting.tables.prepare import training_table
 from titans_seq.training import TrainSettings, train
@@ -77,22 +78,22 @@ def forecaster(frame: pd.DataFrame) -> TitansForecaster:
 def our_epoch(frame: pd.DataFrame) -> tuple[Callable[[], object], int]:
     """Return what trains a network of ours for an epoch, and on how many windows."""
     ours = forecaster(frame)
-    columns = ours._columns()
+    settings = ForecastSettings.from_params(ours.get_params(deep=False))
+    columns = settings.columns()
     table, rows = training_table(
         frame[: BORDERS[0]], columns, None, horizon=LENGTH, val_size=0, val_data=None
     )
     preprocess = Preprocess.learn(table, columns, rows)
     panel = preprocess.panel(table, columns)
-    settings = ours.get_params(deep=False)
     config = forecast_network_config(settings, preprocess)
     index, _ = split_windows(config, panel, rows)
     batches = WindowBatches(
         panel, index, context_length=LENGTH, horizon=LENGTH, seed=0,
-        batch_size=settings["batch_size"], per_epoch=len(index.cutoffs),
+        batch_size=settings.batch_size, per_epoch=len(index.cutoffs),
     )  # fmt: skip
     network = ForecastNetwork(config)
     once = TrainSettings(
-        max_epochs=1, learning_rate=settings["learning_rate"], average_weights=True, device="cpu"
+        max_epochs=1, learning_rate=settings.learning_rate, average_weights=True, device="cpu"
     )
     return lambda: train(network, training_loss, batches, settings=once), len(index.cutoffs)
 

@@ -77,7 +77,7 @@ class Ours:
         self.forecaster.fit(short)  # a little training: time does not depend on the weights
         self.one = frame[frame["unique_id"] == "series 0"].tail(3 * options.context)
         table = self.forecaster._read(frame, "frame")
-        panel = self.forecaster.preprocess_.panel(table, self.forecaster._columns())
+        panel = self.forecaster.preprocess_.panel(table, self.forecaster._settings().columns())
         rows = panel.starts.diff().tolist()
         begins = [options.context] * len(rows)
         index = index_windows(panel, begins, rows, horizon=options.horizon)

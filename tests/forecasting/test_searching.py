@@ -146,11 +146,11 @@ def test_the_picture_shows_history_forecast_and_intervals(
     figure = fitted.plot(frame[:280], path=tmp_path / "f.png", actual=frame, rows=10, title="two")
     assert (tmp_path / "f.png").read_bytes().startswith(b"\x89PNG")
     lines = {line.get_label(): line for line in figure.axes[0].lines}
-    assert set(lines) == {"history", "expected", "came"}
+    assert set(lines) == {"history", "forecast", "actual"}
     wanted = fitted.predict(frame[:280])
-    np.testing.assert_allclose(lines["expected"].get_ydata(), wanted["y_pred"][:4])
+    np.testing.assert_allclose(lines["forecast"].get_ydata(), wanted["y_pred"][:4])
     assert len(lines["history"].get_ydata()) == 10
-    assert len(lines["came"].get_ydata()) == 4
+    assert len(lines["actual"].get_ydata()) == 4
     labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     assert {"95% interval", "80% interval", "50% interval"} < set(labels)
     assert len(fitted.plot(series=["b"]).axes) == 1

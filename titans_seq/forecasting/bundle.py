@@ -1,10 +1,9 @@
-"""The model folder of a forecaster: settings, weights, what was learnt about the data, a card."""
+"""Model folders of forecasters: settings, weights, preprocessing and a card for readers."""
 
 from __future__ import annotations
 
-import numbers
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -13,12 +12,13 @@ from torch import Tensor
 from titans_seq.bundles import load_bundle, save_bundle
 from titans_seq.config import record_from_table
 from titans_seq.exceptions import BundleError
-from titans_seq.forecasting.card import write_card
+from titans_seq.forecasting.fitted import FittedForecast
 from titans_seq.forecasting.learning.fitting import forecast_network_config
 from titans_seq.forecasting.network.network import ForecastNetwork
 from titans_seq.forecasting.predicting.conformal import CALIBRATION_PREFIX, Calibration
+from titans_seq.forecasting.settings import ForecastSettings
 from titans_seq.forecasting.stream.fitting import stream_config
-from titans_seq.forecasting.stream.model import PREFIX as STREAM
+from titans_seq.forecasting.stream.model import PREFIX as STREAM_PREFIX
 from titans_seq.forecasting.stream.model import StreamModel
 from titans_seq.forecasting.tables.panel import Preprocess
 from titans_seq.training import History
@@ -29,12 +29,8 @@ KIND = "forecaster"
 
 def save_forecaster(
     folder: str | os.PathLike[str],
-    settings: Mapping[str, Any],
-    network: ForecastNetwork,
-    preprocess: Preprocess,
-    history: History | None,
-    calibration: Calibration | None,
-    memories: StreamModel | None,
+    settings: ForecastSettings,
+    fitted: FittedForecast,
     *,
     force: bool,
 ) -> None:
@@ -45,34 +41,32 @@ def save_forecaster(
     BundleError
         If the folder holds something that may not be replaced.
     """
-    kept = dict(settings)
-    if not isinstance(kept["random_state"], numbers.Integral):
-        kept["random_state"] = None
+    tensors = fitted.network.state_dict()
+    for extra in (fitted.calibration, fitted.memories):
+        tensors |= {} if extra is None else extra.to_tensors()
     save_bundle(
         folder,
         kind=KIND,
-        config=kept,
-        tensors=network.state_dict()
-        | ({} if calibration is None else calibration.to_tensors())
-        | ({} if memories is None else memories.to_tensors()),
-        preprocess=asdict(preprocess),
-        metrics={} if history is None else history.to_table(),
-        card=write_card(kept, preprocess, history),
+        config=dict(sorted(asdict(settings).items())),
+        tensors=tensors,
+        preprocess=asdict(fitted.preprocess),
+        metrics={} if fitted.history is None else fitted.history.to_table(),
+        card=write_card(settings, fitted.preprocess, fitted.history),
         force=force,
     )
 
 
 def load_forecaster(
-    folder: str | os.PathLike[str], known: Collection[str]
-) -> tuple[dict[str, Any], ForecastNetwork, Preprocess, Calibration | None, StreamModel | None]:
-    """Read settings, network, what was learnt about the data, calibration and memories.
+    folder: str | os.PathLike[str], defaults: Mapping[str, Any]
+) -> tuple[dict[str, Any], FittedForecast]:
+    """Read the parameters of a forecaster, and what it had learnt.
 
     Parameters
     ----------
     folder
         What :func:`save_forecaster` wrote.
-    known
-        Names of the settings that there are.
+    defaults
+        All parameters of a forecaster; a folder written before one was added lacks it.
 
     Raises
     ------
@@ -80,20 +74,21 @@ def load_forecaster(
         If the folder is none, or holds another kind of model, or is damaged.
     """
     bundle = load_bundle(folder, KIND)
-    settings = {
+    params = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in bundle.config.items()
     }
-    strange = sorted(settings.keys() - set(known))
-    if strange:
-        raise BundleError(f"{folder} is damaged: there is no setting {strange[0]!r}")
+    unknown = sorted(params.keys() - defaults.keys())
+    if unknown:
+        raise BundleError(f"{folder} is damaged: there is no setting {unknown[0]!r}")
     try:
         preprocess = record_from_table(Preprocess, bundle.preprocess, f"{folder}")
+        settings = ForecastSettings.from_params({**defaults, **params})
         network = ForecastNetwork(forecast_network_config(settings, preprocess))
         weights = {
-            name: held
-            for name, held in bundle.tensors.items()
-            if not name.startswith((CALIBRATION_PREFIX, STREAM))
+            name: tensor
+            for name, tensor in bundle.tensors.items()
+            if not name.startswith((CALIBRATION_PREFIX, STREAM_PREFIX))
         }
         _check_weights(weights, network.state_dict())
         network.load_state_dict(weights)
@@ -101,18 +96,50 @@ def load_forecaster(
         memories = StreamModel.from_tensors(bundle.tensors, stream_config(network, preprocess))
     except (TypeError, ValueError, RuntimeError, KeyError) as error:
         raise BundleError(f"{folder} is damaged: {error}") from error
-    return settings, network.eval(), preprocess, calibration, memories
+    return params, FittedForecast(network.eval(), preprocess, calibration, memories)
 
 
-def _check_weights(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
-    """Refuse weights of another network, by the name of the first that does not fit."""
-    strange = sorted(found.keys() ^ wanted.keys())
-    if strange:
-        what = "unknown" if strange[0] in found else "missing"
-        raise ValueError(f"the weight {strange[0]} is {what}")
-    for name, weight in wanted.items():
-        if found[name].shape != weight.shape:
+def _check_weights(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Refuse weights of another network, naming the first that does not fit."""
+    different = sorted(weights.keys() ^ expected.keys())
+    if different:
+        problem = "unknown" if different[0] in weights else "missing"
+        raise ValueError(f"the weight {different[0]} is {problem}")
+    for name, tensor in expected.items():
+        if weights[name].shape != tensor.shape:
             raise ValueError(
-                f"the weight {name} has the shape {tuple(found[name].shape)}, "
-                f"not {tuple(weight.shape)}"
+                f"the weight {name} has the shape {tuple(weights[name].shape)}, "
+                f"expected {tuple(tensor.shape)}"
             )
+
+
+def write_card(settings: ForecastSettings, preprocess: Preprocess, history: History | None) -> str:
+    """Return the model card, in Markdown: the task, the data, and how training went."""
+    context = settings.context_length
+    rows = "all before" if context is None else f"the last {context}"
+    lines = [
+        "# Titans forecaster",
+        "",
+        f"Forecasts {settings.horizon} rows from {rows}, "
+        f"at frequency {preprocess.freq!r}; variant `{settings.variant}`.",
+        "",
+        "| column | role |",
+        "| --- | --- |",
+    ]
+    for role in ("id_col", "time_col", "target_col", "static", "past", "future"):
+        value = getattr(settings, role)
+        names = value if isinstance(value, list | tuple) else [value]
+        lines += [f"| `{name}` | {role.removesuffix('_col')} |" for name in names if name]
+    first = ", ".join(str(name) for name in preprocess.ids[:10])
+    others = f" and {len(preprocess.ids) - 10} more" if len(preprocess.ids) > 10 else ""
+    lines += ["", f"Trained on {len(preprocess.ids)} series: {first}{others}."]
+    if preprocess.cycles:
+        lines.append(f"Cycles of the calendar: {', '.join(preprocess.cycles)}.")
+    if history is not None:
+        loss = "" if history.best_loss is None else f", validation loss {history.best_loss:.4f}"
+        lines.append(
+            f"{history.steps} steps, best epoch {history.best_epoch} of {len(history.epochs)}"
+            f"{loss}; stopped by {history.stopped_by}."
+        )
+    lines += ["", "Load it with `TitansForecaster.load(folder)`; nothing in it is a pickle.", ""]
+    return "\n".join(lines)

@@ -111,5 +111,5 @@ def test_samples_without_a_calibration_are_refused(noise: np.ndarray) -> None:
 
 
 def test_no_path_at_all_is_refused(fitted: TitansForecaster) -> None:
-    with pytest.raises(ConfigError, match="n=0: draw at least one path"):
+    with pytest.raises(ConfigError, match="n must be at least 1, got 0"):
         fitted.sample(n=0)

@@ -132,13 +132,13 @@ def test_refitting_trains_on_the_rows_before_the_origin_alone(
 ) -> None:
     trained: list[pd.DataFrame] = []
     forecaster = TitansForecaster(**SMALL)
-    plain = TitansForecaster._learn
+    plain = TitansForecaster._fit_table
 
     def spy(self, table, *more, **words):
         trained.append(dict(zip(table.ids, table.lengths(), strict=True)))
         return plain(self, table, *more, **words)
 
-    monkeypatch.setattr(TitansForecaster, "_learn", spy)
+    monkeypatch.setattr(TitansForecaster, "_fit_table", spy)
     found = forecaster.backtest(frame, windows=3, step=4, refit=refit)
     assert trained == [{"a": 226 + 4 * turn, "b": 186 + 4 * turn} for turn in range(times)]
     assert found.seen_windows == 0

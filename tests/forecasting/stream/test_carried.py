@@ -204,7 +204,7 @@ def test_the_picture_is_drawn(
     assert (tmp_path / "f.png").read_bytes().startswith(b"\x89PNG")
     lines = {line.get_label(): line for line in figure.axes[0].lines}
     expected = fitted.predict(frame)["y_pred"][:6]
-    np.testing.assert_allclose(lines["expected"].get_ydata(), expected)
+    np.testing.assert_allclose(lines["forecast"].get_ydata(), expected)
 
 
 def test_it_is_kept_by_save_pickle_joblib_and_clone(

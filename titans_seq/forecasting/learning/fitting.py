@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from titans_seq.exceptions import DataError
 from titans_seq.forecasting.learning.closed_form.start import idle_cycles, solve_start, take_start
@@ -20,9 +19,9 @@ from titans_seq.forecasting.learning.windows import (
 )
 from titans_seq.forecasting.network.config import NetworkConfig
 from titans_seq.forecasting.network.network import ForecastNetwork
+from titans_seq.forecasting.settings import ForecastSettings
 from titans_seq.forecasting.tables.arrays import IntArray
 from titans_seq.forecasting.tables.panel import Panel, Preprocess, without_cycles
-from titans_seq.forecasting.tables.prepare import column_roles
 from titans_seq.training import History, TrainSettings, seeded, train, world
 
 LONGEST_PATCH = 24
@@ -76,7 +75,7 @@ class Trained(NamedTuple):
     """Windows of rows that were not trained on; perhaps none."""
 
 
-def forecast_network_config(settings: Mapping[str, Any], preprocess: Preprocess) -> NetworkConfig:
+def forecast_network_config(settings: ForecastSettings, preprocess: Preprocess) -> NetworkConfig:
     """Return the settings of the network, from those of a forecaster and what it learnt.
 
     Raises
@@ -84,20 +83,23 @@ def forecast_network_config(settings: Mapping[str, Any], preprocess: Preprocess)
     ConfigError
         If a setting is out of its range.
     """
-    direct = ("horizon", "variant", "normalise", "dim", "layers")
-    given = settings["context_length"]
+    given = settings.context_length
     context = _MEMORY_CONTEXT if given is None else given
     series = len(preprocess.ids)
-    sums = series * context * (context + settings["horizon"])
+    map_sums = series * context * (context + settings.horizon)
     return NetworkConfig(
         context_length=context,
-        quantiles=tuple(settings["quantiles"]),
-        patch_length=max(1, min(LONGEST_PATCH, context // PATCHES)),
-        horizon_patch=min(LONGEST_HORIZON_PATCH, settings["horizon"]),
+        horizon=settings.horizon,
+        quantiles=tuple(settings.quantiles),
+        variant=settings.variant,
+        normalise=settings.normalise,
+        dim=settings.dim,
+        layers=settings.layers,
         heads=_HEADS,
-        series_maps=series > 1 and sums <= MOST_MAP_SUMS,
-        **{name: settings[name] for name in direct},
-        **preprocess.sizes(column_roles(settings)),
+        patch_length=max(1, min(LONGEST_PATCH, context // PATCHES)),
+        horizon_patch=min(LONGEST_HORIZON_PATCH, settings.horizon),
+        series_maps=series > 1 and map_sums <= MOST_MAP_SUMS,
+        **preprocess.sizes(settings.columns()),
     )
 
 
@@ -128,7 +130,7 @@ def split_windows(
 
 
 def fit_forecast_network(
-    settings: Mapping[str, Any],
+    settings: ForecastSettings,
     preprocess: Preprocess,
     panel: Panel,
     train_rows: IntArray,
@@ -164,7 +166,7 @@ def fit_forecast_network(
         solved, network = network, _new_network(settings, preprocess, len(index.cutoffs), seed)
         take_start(network, solved)
     validation = even_batches(panel, held_out, network) if len(held_out.cutoffs) else None
-    batches = training_batches(panel, index, network, settings["batch_size"], seed)
+    batches = training_batches(panel, index, network, settings.batch_size, seed)
     history = train(
         network,
         training_terms,
@@ -172,11 +174,11 @@ def fit_forecast_network(
         validation=validation,
         validation_loss=summed_forecast_loss,
         settings=TrainSettings(
-            max_epochs=settings["max_epochs"],
-            learning_rate=settings["learning_rate"],
+            max_epochs=settings.max_epochs,
+            learning_rate=settings.learning_rate,
             patience=_PATIENCE,
             average_weights=True,
-            device=settings["device"],
+            device=settings.device,
         ),
         seed=seed,
     )
@@ -187,7 +189,7 @@ def fit_forecast_network(
 
 
 def _new_network(
-    settings: Mapping[str, Any], preprocess: Preprocess, windows: int, seed: int
+    settings: ForecastSettings, preprocess: Preprocess, windows: int, seed: int
 ) -> ForecastNetwork:
     """Return a network that knows nothing yet."""
     config = forecast_network_config(settings, preprocess)

@@ -28,8 +28,13 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 from titans_seq.exceptions import BundleError
+from titans_seq.forecasting.learning.fitting import VALIDATION_WINDOWS
+from titans_seq.forecasting.learning.forecasts import forecast_index
+from titans_seq.forecasting.learning.windows import WindowIndex
+from titans_seq.forecasting.network.network import ForecastNetwork
 from titans_seq.forecasting.predicting.distribution import Distribution, normal_scores
 from titans_seq.forecasting.tables.arrays import FloatArray
+from titans_seq.forecasting.tables.panel import Panel
 
 SCORE_LEVELS = np.arange(1, 100) / 100
 """Levels at which the scores' quantiles are kept."""
@@ -148,6 +153,20 @@ class Calibration:
                 raise BundleError(f"the calibration's {name} must be there, in the shape {shape}")
         numbers = {name: held.double().numpy() for name, held in found.items()}
         return cls(numbers["scores"], numbers["correlation"], int(numbers["blocks"]))
+
+
+def calibrate_network(
+    network: ForecastNetwork, panel: Panel, held_out: WindowIndex
+) -> Calibration | None:
+    """Return what held-out windows say about the network's quantiles; None if they are too few."""
+    count = len(held_out.cutoffs)
+    chosen = torch.linspace(0, count - 1, min(count, VALIDATION_WINDOWS)).long()
+    raw = forecast_index(network, panel, held_out.take(chosen))
+    each = torch.bincount(held_out.series) if count else torch.zeros(1, dtype=torch.long)
+    horizons = -(-int(each.max()) // network.config.horizon)
+    return Calibration.learn(
+        *raw, levels=network.config.quantiles, blocks=max(horizons, int((each > 0).sum()))
+    )
 
 
 def values_at(

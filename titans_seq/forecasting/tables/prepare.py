@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,45 +18,6 @@ VALIDATION_SHARE = 0.15
 """Share of each series' rows, the last ones, that choose the epoch unless told otherwise."""
 
 Data: TypeAlias = "pd.DataFrame | npt.NDArray[Any]"
-
-
-def column_roles(settings: Mapping[str, Any]) -> ColumnRoles:
-    """Return the roles of the columns, from a forecaster's settings.
-
-    Raises
-    ------
-    ConfigError
-        If a column has two roles, or there is no target.
-    """
-
-    def names(given: str | Sequence[str]) -> tuple[str, ...]:
-        return (given,) if isinstance(given, str) else tuple(given)
-
-    columns = ColumnRoles(
-        id=settings["id_col"],
-        time=settings["time_col"],
-        target=names(settings["target_col"]),
-        static=names(settings["static"]),
-        past=names(settings["past"]),
-        future=names(settings["future"]),
-    )
-    if not columns.target:
-        raise ConfigError("target_col names no column")
-    roles: dict[str, str] = {}
-    named = {
-        "id_col": (columns.id,),
-        "time_col": () if columns.time is None else (columns.time,),
-        "target_col": columns.target,
-        "static": columns.static,
-        "past": columns.past,
-        "future": columns.future,
-    }
-    for role, given in named.items():
-        for name in given:
-            if name in roles:
-                raise ConfigError(f"column {name!r} is named in {roles[name]} and in {role}")
-            roles[name] = role
-    return columns
 
 
 def as_frame(data: Data, columns: ColumnRoles, what: str) -> pd.DataFrame:
