@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from titans_seq.exceptions import DataError
-
 from .forecast_backtest import backtest, plot
 from .forecast_options import (
     COLUMN_OPTIONS,
@@ -45,8 +43,6 @@ from .training import (
 )
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from titans_seq.evaluation import Split
 
 COLUMNS = ("mse", "mae", "pinball", "coverage", "windows")
@@ -95,6 +91,7 @@ def fit(
     check_model_out(model, force=force)
     from titans_seq.bundles import CONFIG
     from titans_seq.evaluation import Split
+    from titans_seq.evaluation.forecasts.series import rows_before_test
     from titans_seq.files import write_whole_folder
     from titans_seq.forecasting import TitansForecaster, read_frame
 
@@ -105,7 +102,9 @@ def fit(
     forecaster = build(TitansForecaster, values, overrides)
     frame, val_size = read_frame(data), None
     if parts is not None:
-        frame, val_size = _rows_to_learn(frame, parts, columns, data)
+        frame, val_size = rows_before_test(
+            frame, parts, id_col=columns.id_col, time_col=columns.time_col, source=str(data)
+        )
     with checkpointed(model, forecaster.get_params(), [data], resume=resume, force=force):
         with progress(ctx):
             forecaster.fit(frame, val_size=val_size)
@@ -178,6 +177,7 @@ def evaluate(data: Path, model: Path, split: str | None, stride: int, out: Path 
       titans-seq forecast evaluate ETTh1.csv --model etth1 --split 8640,2880,2880
     """
     from titans_seq.evaluation import Split, score_forecast_controls, score_forecaster
+    from titans_seq.evaluation.forecasts.series import checked_times
     from titans_seq.forecasting import TitansForecaster, read_frame
 
     forecaster = TitansForecaster.load(model)
@@ -185,7 +185,9 @@ def evaluate(data: Path, model: Path, split: str | None, stride: int, out: Path 
     roles = {name: getattr(forecaster, name) for name in ("id_col", "time_col", "target_col")}
     frame = read_frame(data)
     if forecaster.time_col is not None:
-        frame[forecaster.time_col] = _times(frame, forecaster.time_col, forecaster.id_col, data)
+        frame[forecaster.time_col] = checked_times(
+            frame, id_col=forecaster.id_col, time_col=forecaster.time_col, source=str(data)
+        )
     scores = {"titans-seq": score_forecaster(forecaster, frame, parts, stride=stride)}
     scores |= score_forecast_controls(
         frame,
@@ -203,39 +205,6 @@ def evaluate(data: Path, model: Path, split: str | None, stride: int, out: Path 
 forecast.add_command(backtest)
 forecast.add_command(plot)
 forecast.add_command(stream)
-
-
-def _rows_to_learn(
-    frame: pd.DataFrame, split: Split, columns: Columns, data: Path
-) -> tuple[pd.DataFrame, int | float]:
-    """Return the rows before the test part, and how many of each series are for validation."""
-    import pandas as pd
-
-    times = pd.Series(_times(frame, columns.time_col, columns.id_col, data), index=frame.index)
-    one = pd.Series(0, index=frame.index)
-    ids = frame[columns.id_col] if columns.id_col in frame.columns else one
-    places = times.groupby(ids).rank(method="first")
-    lengths = times.groupby(ids).transform("size")
-    try:
-        borders = {int(rows): split.borders(int(rows)) for rows in lengths.unique()}
-    except DataError as error:
-        raise DataError(f"{data}: {error}") from error
-    learnt = frame[places <= lengths.map({n: b.validation_end for n, b in borders.items()})]
-    if len(borders) > 1:
-        return learnt, split.validation / (split.train + split.validation)
-    (only,) = borders.values()
-    return learnt, only.validation_end - only.train_end
-
-
-def _times(frame: pd.DataFrame, column: str, id_col: str, data: Path) -> pd.Index:
-    """Return the times of the rows, checked."""
-    import numpy as np
-
-    from titans_seq.forecasting.tables.frames import FrameLocation, check_columns, read_times
-
-    place = FrameLocation(frame, str(data), id_col)
-    check_columns(frame, (column,), place)
-    return read_times(frame, column, np.zeros(len(frame), dtype=np.int64), place)
 
 
 def _note_split(folder: Path, split: Split) -> None:

@@ -5,12 +5,11 @@ import pytest
 
 from titans_seq.evaluation.forecasts.m4_rules import (
     is_seasonal,
-    mase,
     naive2,
+    score_m4,
     score_m4_controls,
     seasonal_factors,
-    smape,
-    smoothed,
+    smoothed_level,
     theta,
 )
 
@@ -22,12 +21,14 @@ def _series(rows: int, season: int, seed: int = 0) -> np.ndarray:
     return (50 + 0.1 * times) * factors + draw.normal(size=rows)
 
 
-def test_errors_are_those_of_their_definitions() -> None:
-    came, told = np.array([1.0, 4.0]), np.array([3.0, 4.0])
-    assert smape(came, told) == pytest.approx(200 * (2 / 4 + 0) / 2)
+def test_errors_are_means_over_series_of_the_competition_s_definitions() -> None:
+    actual = np.array([[1.0, 4.0], [2.0, 2.0]])
+    forecast = np.array([[3.0, 4.0], [2.0, 6.0]])
     past = np.array([1.0, 2.0, 4.0, 7.0])
-    assert mase(past, came, told, 1) == pytest.approx(1.0 / 2.0)
-    assert mase(past, came, told, 2) == pytest.approx(1.0 / 4.0)
+    for season, scale in ((1, 2.0), (2, 4.0)):
+        scores = score_m4([past, past], actual, forecast, season)
+        assert scores["smape"] == pytest.approx(200 * (2 / 4 + 4 / 8) / 4)
+        assert scores["mase"] == pytest.approx((2 / 2 + 4 / 2) / 2 / scale)
 
 
 @pytest.mark.parametrize("season", [4, 5])
@@ -80,7 +81,7 @@ def test_naive_2_puts_the_season_back() -> None:
 def test_theta_goes_on_with_half_the_trend_of_a_line() -> None:
     line = 3 + 2.0 * np.arange(20)
     told = theta(line, 4, 1)
-    assert told[0] == pytest.approx((line[-1] + 2 + smoothed(line)) / 2)
+    assert told[0] == pytest.approx((line[-1] + 2 + smoothed_level(line)) / 2)
     np.testing.assert_allclose(np.diff(told), 1.0)
     values = np.random.default_rng(0).normal(size=30).cumsum()
 
@@ -92,7 +93,7 @@ def test_theta_goes_on_with_half_the_trend_of_a_line() -> None:
         return total, level
 
     best = min(sum_of_squares(rate) for rate in np.linspace(0.001, 0.999, 999))
-    assert smoothed(values) == pytest.approx(best[1], abs=0.01)
+    assert smoothed_level(values) == pytest.approx(best[1], abs=0.01)
 
 
 def test_the_reference_has_an_owa_of_one() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from titans_seq.evaluation.cards.splits import Split
 from titans_seq.evaluation.forecasts.protocols import score_forecast_controls, score_forecaster
-from titans_seq.evaluation.forecasts.series import Scale, series_of
+from titans_seq.evaluation.forecasts.series import TrainScale, series_from_frame
 from titans_seq.exceptions import DataError
 
 SPLIT = Split(train=60, validation=20, test=20)
@@ -116,7 +116,7 @@ def test_controls_are_scored_on_the_same_windows():
 def test_a_wide_table_is_one_series_a_column():
     times = pd.date_range("2024-01-01", periods=4, freq="h")
     frame = pd.DataFrame({"ds": times[::-1], "a": [4, 3, 2, 1], "b": [8, 7, 6, 5]})
-    first, second = series_of(frame, id_col="unit", time_col="ds", target_col=["a", "b"])
+    first, second = series_from_frame(frame, id_col="unit", time_col="ds", target_col=["a", "b"])
     assert (first.name, second.name) == ("a", "b")
     np.testing.assert_array_equal(first.values, [1, 2, 3, 4])
     assert second.step == pd.Timedelta(hours=1)
@@ -124,12 +124,12 @@ def test_a_wide_table_is_one_series_a_column():
 
 def test_a_missing_column_is_named():
     with pytest.raises(DataError, match="no column 'z'; it has unit, ds, y"):
-        series_of(long_frame(), id_col="unit", time_col="ds", target_col="z")
+        series_from_frame(long_frame(), id_col="unit", time_col="ds", target_col="z")
 
 
 def test_scale_uses_the_population_deviation_and_leaves_a_constant_as_it_is():
-    np.testing.assert_allclose(Scale(np.array([1.0, 3.0, np.nan])).apply([2, 3]), [0, 1])
-    np.testing.assert_allclose(Scale(np.full(4, 7.0)).apply([7, 8]), [0, 1])
+    np.testing.assert_allclose(TrainScale(np.array([1.0, 3.0, np.nan])).apply([2, 3]), [0, 1])
+    np.testing.assert_allclose(TrainScale(np.full(4, 7.0)).apply([7, 8]), [0, 1])
 
 
 @pytest.mark.parametrize(

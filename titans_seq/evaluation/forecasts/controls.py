@@ -1,7 +1,7 @@
 """Simple forecasts that every score is printed beside: last value, seasonal naive, least squares.
 
-All work on series that were scaled by their train rows, learn from these rows alone, and take a
-missing value for the train rows' mean, which is 0 on that scale.
+All work on series scaled by their train rows, and are fitted on these rows alone. A missing value
+is replaced by the mean of the train rows, which is 0 on that scale.
 """
 
 from __future__ import annotations
@@ -12,14 +12,16 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import torch
 from numpy.lib.stride_tricks import sliding_window_view
 
-from titans_seq.evaluation.forecasts.series import Array, Series
+from titans_seq.evaluation.forecasts.series import Series
+from titans_seq.forecasting.learning.closed_form.ridge import RidgeSums, solve_ridge
+from titans_seq.forecasting.scores.seasons import SeasonalNaive
+from titans_seq.forecasting.tables.arrays import FloatArray
 
-Rows = npt.NDArray[np.int64]
-
-# Rows that a season may have, by the time between rows: day, week, year, as far as they are short.
-SEASONS: tuple[tuple[pd.Timedelta, tuple[int, ...]], ...] = (
+# Usual seasons in rows, by the step between rows: day, week and year, unless they are too long.
+_SEASONS: tuple[tuple[pd.Timedelta, tuple[int, ...]], ...] = (
     (pd.Timedelta(minutes=10), (144, 1008)),
     (pd.Timedelta(minutes=15), (96, 672)),
     (pd.Timedelta(minutes=30), (48, 336)),
@@ -30,22 +32,34 @@ SEASONS: tuple[tuple[pd.Timedelta, tuple[int, ...]], ...] = (
     (pd.Timedelta(days=90), (4,)),
 )
 
+_LONGER_SEASON_GAIN = 0.95
+"""A longer season must reduce the squared error to this share to be chosen."""
 
-class Control(Protocol):
-    """A forecast that needs no training to speak of."""
+_INTERCEPT_RIDGE = 1e-6
+"""Penalty of the intercept, which keeps the normal equations regular."""
+
+WINDOWS_AT_ONCE = 8192
+"""Windows whose inputs are held in memory at a time."""
+
+_Starts = npt.NDArray[np.int64]
+"""First target row of each window."""
+
+
+class ForecastControl(Protocol):
+    """A forecast that needs little or no training."""
 
     @property
     def name(self) -> str:
-        """What tables call it."""
+        """Name in tables."""
 
     def fit(self, series: Sequence[Series], train_ends: Sequence[int]) -> None:
-        """Learn from the rows of each series before its train part's end."""
+        """Fit to the rows of each series before the end of its train part."""
 
-    def forecast(self, series: Series, starts: Rows) -> Array:
-        """Return (windows, horizon), the rows from each start on; it sees only rows before."""
+    def forecast(self, series: Series, starts: _Starts) -> FloatArray:
+        """Forecast the rows from each start on, (windows, horizon), using only rows before."""
 
 
-class LastValue:
+class LastValueControl:
     """Repeats the last value."""
 
     name = "last value"
@@ -54,15 +68,14 @@ class LastValue:
         self.horizon = horizon
 
     def fit(self, series: Sequence[Series], train_ends: Sequence[int]) -> None:
-        """Learn nothing."""
+        """Do nothing."""
 
-    def forecast(self, series: Series, starts: Rows) -> Array:
+    def forecast(self, series: Series, starts: _Starts) -> FloatArray:
         """Return the value before each start, repeated."""
-        last = np.nan_to_num(series.values)[starts - 1]
-        return np.repeat(last[:, None], self.horizon, axis=1)
+        return SeasonalNaive(season=1).point(np.nan_to_num(series.values), starts, self.horizon)
 
 
-class SeasonalNaive:
+class SeasonalNaiveControl:
     """Repeats the last season.
 
     Parameters
@@ -70,68 +83,68 @@ class SeasonalNaive:
     horizon
         Rows ahead.
     season
-        Rows of a season; if left out, that of the usual ones (a day, a week, a year by the step
-        of the time stamps) with the lowest squared error in the train rows, a longer one only if
-        it is better by 5%. Where none is known or the train rows are too few, a season is one row,
+        Rows of a season. If left out, the usual one (a day, a week, a year by the step of the time
+        stamps) with the lowest squared error on the train rows, a longer one only if it is better
+        by 5%. If there is no usual one, or there are too few train rows, the season is one row,
         which repeats the last value.
     """
 
     def __init__(self, horizon: int, season: int | None = None) -> None:
         self.horizon = horizon
         self.season = season or 1
-        self.chosen = season is not None
+        self.choose_season = season is None
 
     @property
     def name(self) -> str:
-        """Name with the season's length."""
+        """Name with the length of the season."""
         return f"seasonal naive, {self.season} rows"
 
     def fit(self, series: Sequence[Series], train_ends: Sequence[int]) -> None:
         """Choose the season, unless it was given."""
-        if not self.chosen:
-            best = float("inf")
-            for season in _usual_seasons(series[0].step):
-                error = self._train_error(series, train_ends, season)
-                if error < 0.95 * best:
-                    self.season, best = season, error
+        if not self.choose_season:
+            return
+        best = float("inf")
+        for season in _usual_seasons(series[0].step):
+            error = self._train_error(series, train_ends, season)
+            if error < _LONGER_SEASON_GAIN * best:
+                self.season, best = season, error
 
-    def forecast(self, series: Series, starts: Rows) -> Array:
+    def forecast(self, series: Series, starts: _Starts) -> FloatArray:
         """Return the season before each start, repeated."""
-        ahead = np.arange(self.horizon) % self.season
-        forecast: Array = np.nan_to_num(series.values)[starts[:, None] - self.season + ahead]
-        return forecast
+        return SeasonalNaive(self.season).point(np.nan_to_num(series.values), starts, self.horizon)
 
     def _train_error(
         self, series: Sequence[Series], train_ends: Sequence[int], season: int
     ) -> float:
-        """Return the mean squared error over the train rows, infinite where these are too few."""
+        """Return the mean squared error on the train rows, infinite if these are too few."""
+        # A step ahead is compared with the row one or more whole seasons before it.
         lags = season * (1 + np.arange(self.horizon) // season)
         if min(train_ends) <= lags.max() + season:
             return float("inf")
         errors = [
-            np.nanmean((one.values[lag:end] - one.values[: end - lag]) ** 2)
-            for one, end in zip(series, train_ends, strict=True)
+            np.nanmean((own.values[lag:end] - own.values[: end - lag]) ** 2)
+            for own, end in zip(series, train_ends, strict=True)
             for lag in lags
         ]
         return float(np.mean(errors))
 
 
-class LeastSquares:
-    """One linear map from the past values to the whole horizon, the same for all series.
+class LeastSquaresControl:
+    """Ridge regression from past values to the whole horizon, the same for all series.
 
     Parameters
     ----------
     horizon
         Rows ahead.
     look_back
-        Past rows that it sees.
+        Past rows used as inputs.
     known_ahead
-        Whether it also sees the columns known ahead, over the rows to forecast.
+        Whether the columns known ahead, over the rows to forecast, are inputs too.
     normalised
-        Whether the window's mean is taken off before and put back after. With a squared error this
-        is what a linear layer behind reversible instance normalisation learns.
+        Whether the window's mean is subtracted before and added afterwards. With a squared error
+        this is the solution of a linear layer behind reversible instance normalisation.
     penalty
-        Weight of the squared coefficients.
+        Ridge penalty of the coefficients.
     """
 
     def __init__(
@@ -148,41 +161,42 @@ class LeastSquares:
         self.known_ahead = known_ahead
         self.normalised = normalised
         self.penalty = penalty
-        self.weights: Array | None = None
+        self.weights: FloatArray | None = None
 
     @property
     def name(self) -> str:
-        """Name with what it sees."""
+        """Name with its inputs."""
         kind = "normalised linear" if self.normalised else "least squares"
         ahead = " and what is known ahead" if self.known_ahead else ""
         return f"{kind}, {self.look_back} rows{ahead}"
 
     def fit(self, series: Sequence[Series], train_ends: Sequence[int]) -> None:
-        """Solve for the weights over all windows of the train rows."""
-        squares: Array | float = 0.0
-        products: Array | float = 0.0
-        for one, end in zip(series, train_ends, strict=True):
+        """Solve for the coefficients over all windows of the train rows."""
+        first_inputs, _ = self._inputs(series[0], np.zeros(0, dtype=np.int64))
+        sums = RidgeSums.zeros((), first_inputs.shape[1], self.horizon)
+        for own, end in zip(series, train_ends, strict=True):
             starts = np.arange(self.look_back, end - self.horizon + 1)
-            for part in np.array_split(starts, max(1, len(starts) // 8192)):
-                inputs, shift = self._inputs(one, part)
-                targets = _windows(one.values, part, self.horizon)
-                whole = np.isfinite(targets).all(axis=1)
-                inputs, targets = inputs[whole], targets[whole] - shift[whole]
-                squares = squares + inputs.T @ inputs
-                products = products + inputs.T @ targets
-        ridge = self.penalty * np.eye(np.shape(squares)[0])
-        ridge[-1, -1] = 1e-6
-        self.weights = np.asarray(np.linalg.solve(squares + ridge, products), dtype=np.float64)
+            for batch in np.array_split(starts, max(1, len(starts) // WINDOWS_AT_ONCE)):
+                inputs, shift = self._inputs(own, batch)
+                targets = _windows(own.values, batch, self.horizon)
+                complete = np.isfinite(targets).all(axis=1)
+                sums.add(
+                    torch.from_numpy(inputs[complete]),
+                    torch.from_numpy(targets[complete] - shift[complete]),
+                )
+        ridge = torch.full((first_inputs.shape[1],), self.penalty, dtype=torch.double)
+        ridge[-1] = _INTERCEPT_RIDGE
+        self.weights = solve_ridge(sums.inner, sums.outer, ridge).numpy()
 
-    def forecast(self, series: Series, starts: Rows) -> Array:
+    def forecast(self, series: Series, starts: _Starts) -> FloatArray:
         """Return the linear map of each window."""
         assert self.weights is not None, "fit comes first"
         inputs, shift = self._inputs(series, starts)
-        forecast: Array = inputs @ self.weights + shift
+        forecast: FloatArray = inputs @ self.weights + shift
         return forecast
 
-    def _inputs(self, series: Series, starts: Rows) -> tuple[Array, Array]:
-        """Return what it sees of each window, (windows, inputs), and what it adds afterwards."""
+    def _inputs(self, series: Series, starts: _Starts) -> tuple[FloatArray, FloatArray]:
+        """Return the inputs, (windows, inputs), with 1 for the intercept last, and the shift."""
         past = _windows(np.nan_to_num(series.values), starts - self.look_back, self.look_back)
         shift = np.zeros((len(starts), 1))
         columns = []
@@ -195,9 +209,9 @@ class LeastSquares:
         return np.concatenate([past, *columns, np.ones((len(starts), 1))], axis=1), shift
 
 
-def usual_controls(
+def forecast_controls(
     horizon: int, look_back: int, *, known_ahead: bool, season: int | None = None
-) -> list[Control]:
+) -> list[ForecastControl]:
     """Return the controls that belong beside every forecasting score.
 
     Parameters
@@ -205,25 +219,25 @@ def usual_controls(
     horizon
         Rows ahead.
     look_back
-        Past rows that the scored model sees; the linear ones see as many.
+        Past rows of the scored model, which the linear controls use too.
     known_ahead
-        Whether there are columns known ahead; then one control sees them too.
+        Whether there are columns known ahead; then one more control uses them.
     season
-        Rows of a season; chosen in the train rows if left out.
+        Rows of a season; chosen on the train rows if left out.
     """
-    controls: list[Control] = [
-        LastValue(horizon),
-        SeasonalNaive(horizon, season),
-        LeastSquares(horizon, look_back),
-        LeastSquares(horizon, look_back, normalised=True),
+    controls: list[ForecastControl] = [
+        LastValueControl(horizon),
+        SeasonalNaiveControl(horizon, season),
+        LeastSquaresControl(horizon, look_back),
+        LeastSquaresControl(horizon, look_back, normalised=True),
     ]
     if known_ahead:
-        controls.append(LeastSquares(horizon, look_back, known_ahead=True))
+        controls.append(LeastSquaresControl(horizon, look_back, known_ahead=True))
     return controls
 
 
-def _windows(values: Array, starts: Rows, length: int) -> Array:
-    """Return (windows, length), the rows from each start on."""
+def _windows(values: FloatArray, starts: _Starts, length: int) -> FloatArray:
+    """Return the rows from each start on, (windows, length)."""
     if len(values) < length:
         return np.empty((0, length))
     return sliding_window_view(values, length)[starts]
@@ -231,8 +245,8 @@ def _windows(values: Array, starts: Rows, length: int) -> Array:
 
 def _usual_seasons(step: pd.Timedelta | None) -> tuple[int, ...]:
     """Return the seasons of the largest usual step that is not above ``step``."""
-    found: tuple[int, ...] = ()
-    for usual, seasons in SEASONS:
-        if step is not None and usual <= step:
-            found = seasons
-    return found
+    seasons: tuple[int, ...] = ()
+    for usual_step, usual_seasons in _SEASONS:
+        if step is not None and usual_step <= step:
+            seasons = usual_seasons
+    return seasons
