@@ -142,7 +142,7 @@ def fit(
     """
     check_model_out(model, force=force)
     from titans_seq.dna import read_labelled
-    from titans_seq.dna.settings import calibration_text
+    from titans_seq.dna.learning.calibration import describe_calibration
 
     estimator = _estimator(asked, settings, overrides)
     data = read_labelled(fasta, labels)
@@ -155,7 +155,7 @@ def fit(
     what = f", {asked.task} {what}" if what else ""
     report_training(model, f"{len(data.sequences)} sequences{what}", estimator.history_)
     if estimator.calibration_:
-        click.echo(f"check  {calibration_text(estimator.calibration_)}")
+        click.echo(f"check  {describe_calibration(estimator.calibration_)}")
 
 
 def _estimator(asked: Asked, settings: Settings, overrides: tuple[str, ...]) -> Any:

@@ -124,7 +124,7 @@ def report(found: Pretrained, model: Path) -> None:
     """Print what was learnt, beside what counting k-mers knows."""
     from titans_seq.evaluation.scores.report import text_table
 
-    held = sum(map(len, found.corpus.held))
+    held = sum(map(len, found.corpus.validation))
     last = found.history.epochs[-1]
     click.echo(f"data   {found.corpus.letters:,} letters, {held:,} held out")
     click.echo(f"train  {found.history.steps:,} batches in {last.seconds:.0f} s")
@@ -139,5 +139,5 @@ def _controls(found: Any) -> dict[str, float]:
     from titans_seq.evaluation.dna.markov import kmer_perplexities
 
     return kmer_perplexities(
-        found.corpus.learn, found.asked, masked=found.network.config.objective == "masked"
+        found.corpus.train, found.asked, masked=found.network.config.objective == "masked"
     )

@@ -15,7 +15,7 @@ import pytest
 from click.testing import Result
 
 from titans_seq.dna import TitansDNAClassifier
-from titans_seq.dna.learning import bases, fitting
+from titans_seq.dna.learning import fitting, pretraining
 
 Run = Callable[..., Result]
 Sequences = dict[str, tuple[str, str]]
@@ -50,7 +50,7 @@ def test_settings_reach_the_classifier(run: Run, fasta: Path, tmp_path: Path) ->
         ("dims=16", "unknown key 'dims'; did you mean 'dim'?"),
         ("dim=wide", "dim is of type int"),
         ("dim", "-s dim: write NAME=VALUE"),
-        ("dropout=1.5", "dropout=1.5"),
+        ("dropout=1.5", "dropout must be at least 0 and below 1, got 1.5"),
     ],
 )
 def test_a_bad_parameter_is_named(
@@ -196,7 +196,7 @@ def test_pretraining_goes_before_few_labels(run: Run, fasta: Path, tmp_path: Pat
     assert answer.exit_code == 0, answer.output
     answer = run(*words, "--model", tmp_path / "other")
     assert answer.exit_code == 3
-    assert "pre-trained with dim=8, layers=1: set the same here" in answer.stderr
+    assert "pre-trained with dim=8, layers=1: set the same" in answer.stderr
 
 
 @pytest.mark.parametrize(
@@ -309,14 +309,14 @@ def test_an_interrupted_pretraining_goes_on_and_comes_to_the_same_model(
         "--check-every", "2", "--dim", "8", "--layers", "1", "--model",
     )  # fmt: skip
     assert run(*words, whole).exit_code == 0
-    loss = bases._mean_loss
+    loss = pretraining._mean_loss
 
     def signalled(*values: Any) -> Any:
         os.kill(os.getpid(), signal.SIGTERM)
         return loss(*values)
 
     with monkeypatch.context() as patch:
-        patch.setattr(bases, "_mean_loss", signalled)
+        patch.setattr(pretraining, "_mean_loss", signalled)
         answer = run(*words, model)
     assert answer.exit_code == 130
     assert answer.stderr.endswith("the same command with --resume goes on\n")
@@ -325,7 +325,7 @@ def test_an_interrupted_pretraining_goes_on_and_comes_to_the_same_model(
 
     answer = run(*words, model)
     assert answer.exit_code == 3
-    assert f"{kept} holds a training that was cut off" in answer.stderr
+    assert f"{kept} contains an interrupted training" in answer.stderr
     answer = run(*words, model, "--seed", "1", "--resume")
     assert answer.exit_code == 3
     assert "settings.seed was '0', now it is '1'" in answer.stderr

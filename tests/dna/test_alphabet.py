@@ -7,8 +7,8 @@ import pytest
 
 from titans_seq.dna.alphabet import (
     BASES,
+    IUPAC_BASES,
     LETTERS,
-    MEANINGS,
     PAD,
     SHARES,
     decode,
@@ -33,7 +33,7 @@ def test_case_and_u_do_not_matter() -> None:
 @pytest.mark.parametrize("letter", LETTERS)
 def test_the_other_strand_pairs_every_meaning(letter: str) -> None:
     other = decode(reverse_complement(encode(letter)))
-    assert {PAIRS[base] for base in MEANINGS[letter]} == set(MEANINGS[other])
+    assert {PAIRS[base] for base in IUPAC_BASES[letter]} == set(IUPAC_BASES[other])
 
 
 @pytest.mark.parametrize(("sequence", "other"), [("A", "T"), ("AACG", "CGTT"), ("ARN", "NYT")])
@@ -47,7 +47,7 @@ def test_the_other_strand_twice_is_the_first() -> None:
 
 
 def test_shares_say_what_a_letter_may_be() -> None:
-    for letter, meaning in MEANINGS.items():
+    for letter, meaning in IUPAC_BASES.items():
         share = dict(zip(BASES, SHARES[encode(letter)[0]], strict=True))
         assert share == {b: pytest.approx((b in meaning) / len(meaning)) for b in BASES}
     assert not SHARES[PAD].any()

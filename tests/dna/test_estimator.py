@@ -23,7 +23,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from titans_seq.dna import FastaRecord, TitansDNAClassifier
 from titans_seq.dna.alphabet import decode, encode, reverse_complement
-from titans_seq.dna.learning.windows import pad
+from titans_seq.dna.learning.batches import pad
 from titans_seq.exceptions import BundleError, ConfigError, DataError
 
 TINY: dict[str, Any] = {"dim": 8, "layers": 1, "max_epochs": 1, "batch_size": 16, "random_state": 0}
@@ -136,7 +136,7 @@ def test_sequences_may_come_in_any_dress(fitted: TitansDNAClassifier, wrap: Any)
         ("ACGT", "single sequence; put it in a list"),
         (Seq("ACGT"), "single sequence|not a string"),
         (SeqRecord(Seq("ACGT")), "single sequence"),
-        ([], "X holds 0 sequences"),
+        ([], "X contains 0 sequences"),
         (["ACGT", "ACQT"], "sequence 1: letter 'Q' at position 3"),
         (["ACGT", ""], "sequence 1: the sequence is empty"),
         ([1.5], "sequence 0 is a float"),
@@ -171,21 +171,24 @@ def test_labels_that_do_not_fit_are_refused(y: Any, message: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"variant": "rnn"}, "variant='rnn': choose one of"),
-        ({"reverse_complement": "both"}, "reverse_complement='both': choose one of auto, none"),
-        ({"max_epochs": 0}, "max_epochs=0: a whole number"),
-        ({"batch_size": 1.5}, "batch_size=1.5: a whole number"),
-        ({"dropout": 1.0}, "dropout=1.0: at least 0 and below 1"),
-        ({"validation_fraction": -0.1}, "validation_fraction=-0.1"),
+        ({"variant": "rnn"}, "variant must be one of .*got 'rnn'"),
+        (
+            {"reverse_complement": "both"},
+            "reverse_complement must be one of .*got 'both'",
+        ),
+        ({"max_epochs": 0}, "max_epochs must be a positive integer, got 0"),
+        ({"batch_size": 1.5}, "batch_size must be a positive integer, got 1.5"),
+        ({"dropout": 1.0}, "dropout must be at least 0 and below 1, got 1.0"),
+        ({"validation_fraction": -0.1}, "validation_fraction must be .*got -0.1"),
         ({"dim": 9}, "dim=9 cannot be shared"),
         ({"class_weight": "fair"}, "class_weight='fair'"),
         ({"learning_rate": 0.0}, "learning_rate"),
-        ({"tokens": "codon"}, "tokens='codon': choose motif, base, or 2-mer"),
-        ({"tokens": "7-mer"}, "tokens='7-mer'"),
-        ({"n_iter_no_change": 0}, "n_iter_no_change=0: a whole number"),
-        ({"tol": -1e-4}, "tol=-0.0001: at least 0"),
-        ({"threshold": 1.5}, "threshold=1.5: None, or a probability"),
-        ({"min_length": True}, "min_length=True: a whole number"),
+        ({"tokens": "codon"}, "tokens must be motif, base, or 2-mer to 6-mer, got 'codon'"),
+        ({"tokens": "7-mer"}, "tokens must be .*got '7-mer'"),
+        ({"n_iter_no_change": 0}, "n_iter_no_change must be a positive integer, got 0"),
+        ({"tol": -1e-4}, "tol must be at least 0, got -0.0001"),
+        ({"threshold": 1.5}, "threshold must be None or from 0 to 1, got 1.5"),
+        ({"min_length": True}, "min_length must be a positive integer, got True"),
     ],
 )
 def test_settings_out_of_range_are_named(changes: dict[str, Any], message: str) -> None:
@@ -308,11 +311,11 @@ def test_part_by_part_it_learns_every_class_it_was_told_of() -> None:
     assert classifier.score(sequences[80:], labels[80:]) > 0.8
     assert classifier.n_iter_ == len(classifier.loss_curve_) == 10
     classifier.partial_fit(sequences[:1], labels[:1])
-    with pytest.raises(DataError, match="label 'third' of sequence 0 is none of the classes"):
+    with pytest.raises(DataError, match="label 'third' of sequence 0 is not one of the classes"):
         classifier.partial_fit(sequences[:1], ["third"])
-    with pytest.raises(DataError, match=r"classes=\['a', 'b'\]: the call before had"):
+    with pytest.raises(DataError, match=r"classes must be the same .* got \['a', 'b'\]"):
         classifier.partial_fit(sequences[:1], ["a"], classes=["a", "b"])
-    with pytest.raises(ConfigError, match="partial_fit needs a dict by label"):
+    with pytest.raises(ConfigError, match="class_weight must be a dict by label or None"):
         classifier.set_params(class_weight="balanced").partial_fit(sequences, labels)
 
 
@@ -323,7 +326,7 @@ def test_every_kind_of_token_learns(tokens: str, way: str) -> None:
     changes = {"tokens": tokens, "reverse_complement": way, "dim": 16, "max_epochs": 5}
     classifier = TitansDNAClassifier(**TINY | changes).fit(sequences, labels)
     assert classifier.network_.titans.tokens.stride == {"motif": 6, "base": 1, "3-mer": 3}[tokens]
-    titans = classifier.network_.readings(**pad([encode(one) for one in sequences]))[0]
+    titans = classifier.network_.branch_outputs(**pad([encode(one) for one in sequences]))[0]
     called = classifier.classes_[titans.argmax(dim=-1).numpy()]
     assert np.mean(called == labels) > 0.7
 
@@ -392,9 +395,9 @@ def test_a_sequence_may_have_several_labels(tmp_path: Path) -> None:
     classifier.save(tmp_path / "model")
     again = TitansDNAClassifier.load(tmp_path / "model")
     np.testing.assert_array_equal(again.predict(sequences[180:]), found)
-    with pytest.raises(ConfigError, match="None is right for several labels"):
+    with pytest.raises(ConfigError, match="class_weight must be None for several labels"):
         classifier.set_params(class_weight="balanced").fit(sequences, table)
-    with pytest.raises(DataError, match="a table of several labels holds 0 and 1 only"):
+    with pytest.raises(DataError, match="a matrix of several labels must contain only 0 and 1"):
         classifier.set_params(class_weight=None).fit(sequences, table + 1)
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from titans_seq.dna import TitansDNAClassifier, TitansDNARegressor, explain
-from titans_seq.dna.learning.network import READERS
+from titans_seq.dna.learning.network import BRANCHES
 from titans_seq.dna.plots import plot_logo
 from titans_seq.exceptions import ConfigError, DataError
 
@@ -40,7 +40,7 @@ def only(reader: str, **changes: Any) -> TitansDNAClassifier:
     network = classifier.network_
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        network.mixing.copy_(torch.tensor([float(name == reader) for name in READERS]))
+        network.mixing.copy_(torch.tensor([float(name == reader) for name in BRANCHES]))
         for table in (network.words.table, network.places.start, network.places.end):
             table.copy_(torch.randn(table.shape, generator=generator))
     return classifier
@@ -129,10 +129,10 @@ def test_values_are_explained_in_their_own_units() -> None:
 @pytest.mark.parametrize(
     ("changes", "kind", "message"),
     [
-        ({"method": "guess"}, ConfigError, "method='guess': choose one of mutagenesis"),
-        ({"target": "exon"}, ConfigError, "target='exon': choose one of motif, other"),
-        ({"region": (0, 3)}, ConfigError, "region=0-3: first and last place, from 1 on"),
-        ({"region": (60, 80)}, DataError, "sequence 0: 48 letters do not reach into 60-80"),
+        ({"method": "guess"}, ConfigError, "method must be one of mutagenesis"),
+        ({"target": "exon"}, ConfigError, "target must be one of motif, other, got 'exon'"),
+        ({"region": (0, 3)}, ConfigError, "region must be 1 <= first <= last, got 0-3"),
+        ({"region": (60, 80)}, DataError, "sequence 0 has 48 letters and ends before 60-80"),
     ],
 )
 def test_what_cannot_be_explained_is_named(

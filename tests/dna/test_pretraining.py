@@ -20,7 +20,12 @@ from titans_seq.dna import (
     pretrain,
 )
 from titans_seq.dna.alphabet import encode, reverse_complement
-from titans_seq.dna.learning.corpus import HeldWindows, WindowBatches, make_corpus
+from titans_seq.dna.learning.pretraining import (
+    held_out_batches,
+    scored_bases,
+    split_corpus,
+    window_batches,
+)
 from titans_seq.exceptions import BundleError, ConfigError, DataError
 from titans_seq.training.task import Task
 
@@ -36,42 +41,44 @@ def genome(letters: int, seed: int = 0) -> str:
 
 def test_windows_are_held_out_whole_and_the_same_each_time() -> None:
     rows = [encode(genome(9000, seed)) for seed in range(3)]
-    corpus = make_corpus(rows, 64, 0.1, seed=0)
-    again = make_corpus(rows, 64, 0.1, seed=0)
-    assert [one.tobytes() for one in corpus.held] == [one.tobytes() for one in again.held]
-    assert sum(map(len, corpus.held)) + corpus.letters > 0.99 * sum(map(len, rows))
-    assert 0.05 < sum(map(len, corpus.held)) / sum(map(len, rows)) < 0.2
-    assert max(map(len, corpus.held)) == 64
+    corpus = split_corpus(rows, 64, 0.1, seed=0)
+    again = split_corpus(rows, 64, 0.1, seed=0)
+    assert [one.tobytes() for one in corpus.validation] == [
+        one.tobytes() for one in again.validation
+    ]
+    assert sum(map(len, corpus.validation)) + corpus.letters > 0.99 * sum(map(len, rows))
+    assert 0.05 < sum(map(len, corpus.validation)) / sum(map(len, rows)) < 0.2
+    assert max(map(len, corpus.validation)) == 64
     with pytest.raises(DataError, match="too few letters"):
-        make_corpus([encode("ACGT" * 9)], 64, 0.1, seed=0)
+        split_corpus([encode("ACGT" * 9)], 64, 0.1, seed=0)
 
 
 @pytest.mark.parametrize("share", [None, 0.2])
 def test_an_epoch_depends_on_its_number_alone(share: float | None) -> None:
-    learn = make_corpus([encode(genome(4000))], 64, 0.1, seed=0).learn
-    make = lambda: WindowBatches(  # noqa: E731
-        learn, window=64, size=(3, 4), seed=1, mask_share=share
+    learn = split_corpus([encode(genome(4000))], 64, 0.1, seed=0).train
+    make = lambda: window_batches(  # noqa: E731
+        learn, window=64, batch_size=4, batches=3, seed=1, mask_share=share
     )
     straight, resumed = make(), make()
     epochs = [list(straight) for _ in range(3)]
     resumed.epoch = 2
     for one, other in zip(epochs[2], resumed, strict=True):
         assert all(torch.equal(one[name], other[name]) for name in one)
-    assert not torch.equal(epochs[0][0]["truth"], epochs[1][0]["truth"])
+    assert not torch.equal(epochs[0][0]["targets"], epochs[1][0]["targets"])
     batch = epochs[0][0]
-    asked = batch["asked"]
-    hidden = batch["codes"] != batch["truth"]
+    asked = batch["scored"]
+    hidden = batch["codes"] != batch["targets"]
     assert torch.equal(hidden, asked if share else torch.zeros_like(asked))
     strands = {row.tobytes() for one in learn for row in (one, reverse_complement(one))}
-    assert all(any(row.numpy().tobytes() in s for s in strands) for row in batch["truth"])
+    assert all(any(row.numpy().tobytes() in s for s in strands) for row in batch["targets"])
 
 
 def test_held_windows_say_which_letters_are_asked_for() -> None:
     rows = [encode(genome(40)), encode(genome(50, 1))]
-    windows = HeldWindows(rows, 2, 0.3)
-    assert sorted(len(row) for row, _ in windows.asked()) == [40, 50]
+    windows = held_out_batches(rows, 2, 0.3)
+    assert sorted(len(row) for row, _ in scored_bases(windows)) == [40, 50]
     batch = next(iter(windows))
-    assert int(batch["asked"].sum()) == sum(int(asked.sum()) for _, asked in windows.asked())
+    assert int(batch["scored"].sum()) == sum(int(asked.sum()) for _, asked in scored_bases(windows))
 
 
 @pytest.mark.parametrize("objective", ["next", "masked"])
@@ -106,7 +113,7 @@ def test_what_was_cut_off_goes_on_as_if_it_had_not_been(
     assert not folder.exists()
     names = {path.name for path in (tmp_path / "model.checkpoints").iterdir()}
     assert names == {"training-1.safetensors"}
-    with pytest.raises(ConfigError, match="was cut off: resume it"):
+    with pytest.raises(ConfigError, match="contains an interrupted training: resume it"):
         pretrain(rows, folder, config=TINY, settings=SHORT)
     other = PretrainSettings(window=64, batch_size=4, steps=8, check_every=2)
     with pytest.raises(ConfigError, match=r"settings\.steps was '6', now it is '8'"):
@@ -159,9 +166,9 @@ def test_estimators_begin_with_what_was_learnt(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"window": 8}, "window=8: at least 32"),
-        ({"steps": 0}, "steps=0: at least 1"),
-        ({"mask_share": 1.0}, "mask_share=1.0: above 0 and below 1"),
+        ({"window": 8}, "window must be at least 32, got 8"),
+        ({"steps": 0}, "steps must be at least 1, got 0"),
+        ({"mask_share": 1.0}, "mask_share must be between 0 and 1, got 1.0"),
     ],
 )
 def test_settings_out_of_range_are_named(changes: dict[str, Any], message: str) -> None:

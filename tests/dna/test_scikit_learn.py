@@ -62,11 +62,11 @@ class Quantised(TitansDNAEstimator):
         reset = not hasattr(self, "network_")
         return super().partial_fit(self._table(X, reset=reset), y, *more, **words)
 
-    def _answers(self, X: Any) -> Any:
+    def _predict_outputs(self, X: Any) -> Any:
         check_is_fitted(self)
         # The checks compare to 1e-7, which single precision does not reach.
         self.network_.double()
-        return super()._answers(self._table(X, reset=False))
+        return super()._predict_outputs(self._table(X, reset=False))
 
     def _table(self, X: Any, reset: bool) -> list[str]:
         return letters(validate_data(self, X, reset=reset, dtype="float64"))

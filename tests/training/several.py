@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from titans_seq.dna import PretrainSettings, TitansDNAClassifier, pretrain
-from titans_seq.dna.learning import start
+from titans_seq.dna.learning import fitting as dna_fitting
 from titans_seq.exceptions import DataError, TitansSeqError
 from titans_seq.forecasting import TitansForecaster
 from titans_seq.forecasting.learning import fitting
@@ -145,7 +145,7 @@ def classifier(scale: int) -> Found:
         reverse_complement="augment", validation_fraction=0.3,
     )  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(start, "_EPOCHS", (2, 2))  # of the simple readers, to be quick
+        patch.setattr(dna_fitting, "_REGRESSION_EPOCHS", (2, 2))  # of the k-mers, to be quick
         fitted = classifier.fit(sequences, labels)
     losses = [(one["train_loss"], one["validation_loss"]) for one in fitted.history_["epochs"]]
     return {

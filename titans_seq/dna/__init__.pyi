@@ -1,7 +1,7 @@
 from .estimator import TitansDNAClassifier
 from .explaining import Explanation, explain
-from .learning.bases import PretrainSettings
 from .learning.language import LanguageConfig
+from .learning.pretraining import PretrainSettings
 from .pretraining import Pretrained, pretrain
 from .reading.fasta import FastaRecord, read_fasta
 from .reading.labels import LabelledSequences, read_labelled, read_labels, read_sequences

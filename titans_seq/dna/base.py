@@ -1,54 +1,80 @@
-"""What the classifier and the regressor of DNA share: training, reading, files."""
+"""Base class of the DNA classifier and regressor: training, prediction, model folders."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
 
 from titans_seq.bundles import Bundle, load_bundle, save_bundle
-from titans_seq.config import Variant, record_from_table, table_from_record
+from titans_seq.config import VARIANTS, Variant, record_from_table, table_from_record
 from titans_seq.dna.alphabet import Codes
 from titans_seq.dna.inputs import encode_all
-from titans_seq.dna.learning.fitting import fit_network, pass_once
-from titans_seq.dna.learning.initial import take_over
-from titans_seq.dna.learning.network import DNANetworkConfig, TitansDNANetwork
-from titans_seq.dna.learning.readers import read
-from titans_seq.dna.learning.start import plant_motifs, start
-from titans_seq.dna.learning.targets import Target, part_rows
-from titans_seq.dna.learning.tasks import mix
-from titans_seq.dna.learning.windows import Labelled
-from titans_seq.dna.reading.records import OnError
-from titans_seq.dna.settings import (
-    check_settings,
-    describe,
-    held_out_share,
-    network_config,
-    one_pass,
-    strand_ways,
-    train_settings,
+from titans_seq.dna.learning.batches import WeightedSequences
+from titans_seq.dna.learning.calibration import describe_calibration
+from titans_seq.dna.learning.fitting import (
+    fit_network,
+    fit_one_pass,
+    fit_regressions,
+    predict_outputs,
 )
+from titans_seq.dna.learning.motifs import initialize_motifs
+from titans_seq.dna.learning.network import (
+    BRANCHES,
+    STRAND_MODES,
+    DNANetworkConfig,
+    StrandMode,
+    TitansDNANetwork,
+)
+from titans_seq.dna.learning.targets import Target, split_validation
+from titans_seq.dna.learning.tokens import token_length
+from titans_seq.dna.pretraining import load_pretrained
+from titans_seq.dna.reading.records import OnError
 from titans_seq.dna.streaming.stream import WindowGrid, WindowPrediction, predict_file
-from titans_seq.exceptions import BundleError, DataError
-from titans_seq.training import broadcast_from_rank0, pick_device, seeded, world
+from titans_seq.exceptions import BundleError, ConfigError, DataError
+from titans_seq.training import TrainSettings, broadcast_from_rank0, seeded, world
+
+_MAX_TRAINING_LETTERS = 12_000_000
+"""Most letters of all epochs together, unless ``max_epochs`` is set."""
+
+_MAX_TRAINING_STEPS = 1_500
+"""Most batches of all epochs together, unless ``max_epochs`` is set."""
+
+_EPOCH_RANGE = (4, 60)
+"""Fewest and most epochs, unless ``max_epochs`` is set."""
+
+_MAX_POSITIONS = 1024
+"""Most bases from either end whose positions are distinguished."""
+
+_MIN_HELD_OUT = 20
+"""Fewest held-out rows; fewer would choose by chance."""
 
 
 class TitansDNAEstimator(BaseEstimator):
-    """Base of the estimators of DNA; :class:`TitansDNAClassifier` says what parameters mean.
+    """Base of the DNA estimators; :class:`TitansDNAClassifier` documents the parameters.
 
-    What a subclass adds is the meaning of the network's outputs: ``_kind`` names its model
-    folders, ``_outputs_text`` and ``_outputs`` describe the outputs, ``_restore`` reads them.
+    A subclass defines the meaning of the network's outputs: ``_kind`` names its model folders,
+    ``_outputs`` and ``_restore_outputs`` write and read the description of the outputs, and
+    ``_outputs_text`` puts it into words.
     """
 
     _kind = ""
     _seed: int | None = None
+
+    network_: TitansDNANetwork
+    history_: dict[str, Any]
+    calibration_: dict[str, float]
+    loss_curve_: list[float]
+    motifs_: list[str]
+    n_iter_: int
 
     def __init__(
         self,
@@ -95,116 +121,186 @@ class TitansDNAEstimator(BaseEstimator):
         self.device = device
         self.verbose = verbose
 
-    network_: TitansDNANetwork
-    history_: dict[str, Any]
-    calibration_: dict[str, float]
-    loss_curve_: list[float]
-    motifs_: list[str]
-    n_iter_: int
-
-    def _long_enough(self, rows: Sequence[Codes]) -> npt.NDArray[np.bool_]:
-        """Return which sequences have ``min_length`` letters; some must.
+    def _check_parameters(self) -> None:
+        """Check the parameters of the constructor.
 
         Raises
         ------
         ConfigError
-            If a setting is outside its range.
-        DataError
-            If all are shorter.
+            If one is outside its range; the message names it, its value, and what is expected.
         """
-        check_settings(self)
-        kept = np.array([len(row) >= self.min_length for row in rows])
-        if not kept.any():
-            longest = max(map(len, rows))
-            raise DataError(
-                f"no sequence has min_length={self.min_length} letters; the longest has {longest}"
-            )
-        return kept
+        choices = {"variant": VARIANTS, "reverse_complement": ("auto", *STRAND_MODES)}
+        for name, allowed in choices.items():
+            value = getattr(self, name)
+            if value not in allowed:
+                raise ConfigError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+        token_length(self.tokens)
+        for name in ("dim", "layers", "batch_size", "max_epochs", "n_iter_no_change", "min_length"):
+            value = getattr(self, name)
+            if value is None and name == "max_epochs":
+                continue
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+                raise ConfigError(f"{name} must be a positive integer, got {value!r}")
+        if not self.learning_rate > 0:
+            raise ConfigError(f"learning_rate must be above 0, got {self.learning_rate!r}")
+        for name in ("tol", "weight_decay"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"{name} must be at least 0, got {getattr(self, name)!r}")
+        for name in ("validation_fraction", "dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(
+                    f"{name} must be at least 0 and below 1, got {getattr(self, name)!r}"
+                )
+        threshold = getattr(self, "threshold", None)
+        if threshold is not None and not 0 <= threshold <= 1:
+            raise ConfigError(f"threshold must be None or from 0 to 1, got {threshold!r}")
 
-    def _learn(
-        self, rows: list[Codes], target: Target, weights: npt.NDArray[np.float32], *, partial: bool
+    def _continues(self, partial: bool) -> bool:
+        """Return whether a training continues the last one."""
+        return hasattr(self, "network_") and (partial or self.warm_start)
+
+    def _train(
+        self,
+        sequences: Sequence[Codes],
+        target: Target,
+        weights: npt.NDArray[np.float32],
+        *,
+        partial: bool,
     ) -> None:
-        """Train on sequences, from the start or from where the last training ended.
+        """Train a network, from the start or from where the last training ended.
 
         Parameters
         ----------
-        rows, target, weights
-            What to learn, and what each row counts.
+        sequences, target, weights
+            Training data; sequences shorter than ``min_length`` are left out.
         partial
-            One pass over all rows, none held out, from where the last training ended.
+            Make one pass over all rows without validation, continuing the last training.
+
+        Raises
+        ------
+        ConfigError
+            If a parameter is outside its range.
+        DataError
+            If all sequences are too short, or the outputs differ from those of before.
         """
-        going_on = hasattr(self, "network_") and (partial or self.warm_start)
-        before = self.loss_curve_ if going_on else []
-        if not going_on or self._seed is None:
+        self._check_parameters()
+        kept = self._long_enough(sequences)
+        target = target._replace(values=target.values[kept])
+        data = WeightedSequences([sequences[i] for i in kept], target.values, weights[kept])
+        continues = self._continues(partial)
+        previous_losses = self.loss_curve_ if continues else []
+        if not continues or self._seed is None:
             state = self.random_state
             self._seed = broadcast_from_rank0(lambda: int(check_random_state(state).randint(2**31)))
-        settings = train_settings(self, rows)
-        share = 0.0 if partial else held_out_share(self.validation_fraction, len(rows))
-        # The same rows are held out each time, so that none of them was ever learnt from.
-        learn, held = part_rows(Labelled(rows, target.values, weights), target, share, self._seed)
-        if going_on:
-            self._check_same(target)
-        how = {
-            "batch_size": self.batch_size * world().size,
-            "seed": (self._seed + len(before)) % 2**31,
-        }
-        networks = [self.network_] if going_on else self._new_networks(rows, target, held)
+        settings = self._train_settings(data.sequences)
+        fraction = 0.0 if partial else self._validation_fraction(len(data.sequences))
+        # The same rows are held out each time, so that none of them was ever trained on.
+        training, validation = split_validation(data, target, fraction, self._seed)
+        if continues:
+            self._check_same_outputs(target)
+            networks = [self.network_]
+        else:
+            networks = self._new_networks(data.sequences, target, validation, self._seed)
+        batch_size = self.batch_size * world().size
+        epoch_seed = (self._seed + len(previous_losses)) % 2**31
         if partial:
             self.network_ = networks[0]
             self.motifs_ = getattr(self, "motifs_", [])
-            fitted = pass_once(self.network_, learn, one_pass(settings), **how)
+            one_pass = dataclasses.replace(
+                settings, max_epochs=1, schedule="constant", warmup_fraction=0.0,
+                average_weights=False,
+            )  # fmt: skip
+            result = fit_one_pass(
+                self.network_, training, one_pass, batch_size=batch_size, seed=epoch_seed
+            )
         else:
-            self.network_ = start(networks, learn, held, settings, seed=self._seed)
-            if not going_on:
+            self.network_ = fit_regressions(
+                networks, training, validation, settings, seed=self._seed
+            )
+            if not continues:
+                pretrained = self.init is not None
                 self.motifs_ = (
-                    [] if self.init is not None else plant_motifs(self.network_, learn.rows)
+                    [] if pretrained else initialize_motifs(self.network_, training.sequences)
                 )
-            fitted = fit_network(self.network_, learn, held, settings, **how)
+            result = fit_network(
+                self.network_, training, validation, settings,
+                batch_size=batch_size, seed=epoch_seed,
+            )  # fmt: skip
         self.network_.cpu()
-        self.history_ = fitted.history.to_table()
-        self.calibration_ = fitted.calibration
-        self.loss_curve_ = before + [epoch.train_loss for epoch in fitted.history.epochs]
+        self.history_ = result.history.to_table()
+        self.calibration_ = result.calibration
+        self.loss_curve_ = previous_losses + [e.train_loss for e in result.history.epochs]
         self.n_iter_ = len(self.loss_curve_)
 
+    def _long_enough(self, sequences: Sequence[Codes]) -> npt.NDArray[np.int64]:
+        """Return the indices of the sequences with at least ``min_length`` letters."""
+        kept = np.flatnonzero([len(codes) >= self.min_length for codes in sequences])
+        if not len(kept):
+            raise DataError(
+                f"no sequence has min_length={self.min_length} letters; the longest has "
+                f"{max(map(len, sequences))}"
+            )
+        return kept
+
+    def _validation_fraction(self, rows: int) -> float:
+        """Return the fraction of the rows to hold out; 0 if they would be too few."""
+        fraction = float(self.validation_fraction)
+        return fraction if rows * self.validation_fraction >= _MIN_HELD_OUT else 0.0
+
+    def _train_settings(self, sequences: Sequence[Codes]) -> TrainSettings:
+        """Return the duration and the rate of a training on these sequences."""
+        return TrainSettings(
+            max_epochs=self.max_epochs or default_epochs(sequences, self.batch_size * world().size),
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            patience=self.n_iter_no_change if self.early_stopping else None,
+            min_improvement=self.tol,
+            device=self.device,
+            average_weights=True,
+            progress=bool(self.verbose),
+        )
+
     def _new_networks(
-        self, rows: Sequence[Codes], target: Target, held: Labelled
+        self, sequences: Sequence[Codes], target: Target, validation: WeightedSequences, seed: int
     ) -> list[TitansDNANetwork]:
-        """Return a network for each way to treat strands that comes into question."""
-        assert self._seed is not None
+        """Return a network for each strand mode among which held-out rows are to choose."""
+        modes: tuple[StrandMode, ...] = (cast("StrandMode", self.reverse_complement),)
+        if self.reverse_complement == "auto":
+            modes = ("average", "none") if validation.sequences else ("none",)
         networks = []
-        for way in strand_ways(self, bool(held.rows)):
-            config = network_config(self, rows, target.task, len(target.names), way)
-            with seeded(self._seed):
+        for mode in modes:
+            config = DNANetworkConfig(
+                outputs=len(target.names),
+                places=min(_MAX_POSITIONS, max(map(len, sequences))),
+                task=target.task,
+                tokens=self.tokens,
+                strands=mode,
+                variant=self.variant,
+                dim=self.dim,
+                layers=self.layers,
+                dropout=self.dropout,
+            )
+            with seeded(seed):
                 networks.append(TitansDNANetwork(config))
             if self.init is not None:
-                take_over(networks[-1], self.init)
+                load_pretrained(networks[-1], self.init)
         return networks
 
-    def _check_same(self, target: Target) -> None:
-        """Refuse to go on training with other outputs than before."""
+    def _check_same_outputs(self, target: Target) -> None:
+        """Raise if a training would continue with other outputs than before."""
         task = self.network_.config.task
-        known: Any = getattr(self, "names_", getattr(self, "classes_", None))
-        if task != target.task or not np.array_equal(known, target.names):
+        names: Any = getattr(self, "names_", getattr(self, "classes_", None))
+        if task != target.task or not np.array_equal(names, target.names):
             raise DataError(
-                f"the network was trained for {task} {np.asarray(known).tolist()}, not for "
+                f"the network was trained for {task} {np.asarray(names).tolist()}, not for "
                 f"{target.task} {target.names.tolist()}; fit a new one (warm_start=False)"
             )
 
-    def _answers(self, X: Any) -> tuple[torch.Tensor, list[Codes]]:
-        """Return the joint answer of the readers for each sequence, and its codes."""
+    def _predict_outputs(self, X: Any) -> tuple[Tensor, list[Codes]]:
+        """Return the combined outputs of the network, and the codes of the sequences."""
         check_is_fitted(self)
-        rows = encode_all(X)
-        return self._joint(rows), rows
-
-    @torch.no_grad()
-    def _joint(self, rows: Sequence[Codes]) -> torch.Tensor:
-        """Return the joint answer of the readers, (rows, outputs)."""
-        self.network_.to(pick_device(self.device))
-        try:
-            readings = read(self.network_, rows)
-        finally:
-            self.network_.cpu()
-        return mix(readings.double(), self.network_.mixing.double(), self.network_.config.task)
+        sequences = encode_all(X)
+        return predict_outputs(self.network_, sequences, self.device), sequences
 
     def predict_stream(
         self,
@@ -251,21 +347,21 @@ class TitansDNAEstimator(BaseEstimator):
         return predict_file(self, path, grid, on_error=on_error, refused=refused)
 
     def save(self, folder: str | os.PathLike[str], *, force: bool = False) -> None:
-        """Write the fitted estimator as a folder of five files, none of them a pickle.
+        """Write the fitted estimator to a folder of five files, without pickle.
 
         Parameters
         ----------
         folder
             A new or empty folder.
         force
-            Replace a model that stands there.
+            Replace an existing model.
 
         Raises
         ------
         NotFittedError
             Before ``fit``.
         ConfigError
-            If something else stands there, or a setting cannot be written as JSON.
+            If the folder contains something else, or a setting cannot be written as JSON.
         """
         check_is_fitted(self)
         parameters = {
@@ -284,7 +380,7 @@ class TitansDNAEstimator(BaseEstimator):
                 "calibration": self.calibration_,
                 "motifs": self.motifs_,
             },
-            card=describe(self, self._outputs_text()),
+            card=self._model_card(),
             force=force,
         )
 
@@ -295,7 +391,7 @@ class TitansDNAEstimator(BaseEstimator):
         Raises
         ------
         BundleError
-            If the folder is not one, is damaged, or holds another kind of model.
+            If the folder is no model folder, is damaged, or contains another kind of model.
         """
         bundle = load_bundle(folder, cls._kind)
         try:
@@ -305,12 +401,12 @@ class TitansDNAEstimator(BaseEstimator):
 
     @classmethod
     def _from_bundle(cls, bundle: Bundle, where: str) -> Self:
-        """Build the estimator of a model folder."""
+        """Return the estimator of a model folder."""
         estimator = cls(**bundle.config["parameters"])
         config = record_from_table(DNANetworkConfig, bundle.config["network"], where)
         network = TitansDNANetwork(config)
         network.load_state_dict(bundle.tensors)
-        estimator._restore(bundle.preprocess)
+        estimator._restore_outputs(bundle.preprocess)
         estimator.history_ = bundle.metrics["training"]
         estimator.calibration_ = bundle.metrics["calibration"]
         estimator.motifs_ = bundle.metrics["motifs"]
@@ -319,22 +415,52 @@ class TitansDNAEstimator(BaseEstimator):
         estimator.network_ = network.eval()
         return estimator
 
+    def _model_card(self) -> str:
+        """Return a short description of the fitted estimator, in Markdown."""
+        losses = [epoch["validation_loss"] for epoch in self.history_["epochs"]]
+        shown = ", ".join("none" if loss is None else f"{loss:.3f}" for loss in losses)
+        branches = zip(BRANCHES, self.network_.mixing.tolist(), strict=True)
+        lines = [
+            f"# DNA {type(self).__name__}",
+            "",
+            self._outputs_text(),
+            f"Strands: `reverse_complement={self.network_.config.strands}`; tokens: "
+            f"`{self.tokens}`.",
+            f"Backbone: {self.variant}, {self.layers} layers of width {self.dim}.",
+            f"Trained for {self.n_iter_} epochs; loss on held-out rows by epoch: {shown}.",
+            f"Weights of the branches: {', '.join(f'{name} {w:.2f}' for name, w in branches)}.",
+        ]
+        if self.motifs_:
+            lines.append(f"Motifs of the largest weight: {', '.join(self.motifs_[:10])}.")
+        if self.calibration_:
+            lines.append(f"Calibration: {describe_calibration(self.calibration_)}.")
+        lines += ["", "Sequences may contain any IUPAC letter in either case; U is read as T."]
+        return "\n".join(lines) + "\n"
+
     def _outputs(self) -> dict[str, Any]:
-        """Return what the outputs mean, as plain values for a file."""
+        """Return the description of the outputs as JSON values."""
+        raise NotImplementedError
+
+    def _restore_outputs(self, outputs: dict[str, Any]) -> None:
+        """Set the attributes that :meth:`_outputs` describes."""
         raise NotImplementedError
 
     def _outputs_text(self) -> str:
-        """Return a sentence on what the outputs mean."""
-        raise NotImplementedError
-
-    def _restore(self, outputs: dict[str, Any]) -> None:
-        """Take over what :meth:`_outputs` wrote."""
+        """Return a sentence that describes the outputs."""
         raise NotImplementedError
 
     def __sklearn_tags__(self) -> Any:
-        """Tell scikit-learn that inputs are strings, one a sample."""
+        """Declare that the input is a list of strings."""
         tags = super().__sklearn_tags__()
         tags.input_tags.string = True
         tags.input_tags.one_d_array = True
         tags.input_tags.two_d_array = False
         return tags
+
+
+def default_epochs(sequences: Sequence[Codes], batch_size: int) -> int:
+    """Return how many epochs suit the data: fewer, the more there is of it."""
+    fewest, most = _EPOCH_RANGE
+    by_letters = _MAX_TRAINING_LETTERS // sum(map(len, sequences))
+    by_steps = _MAX_TRAINING_STEPS * batch_size // len(sequences)
+    return min(most, max(fewest, min(by_letters, by_steps)))

@@ -1,3 +1,4 @@
+from .batches import RandomBatches
 from .checkpoints import checkpointing, has_checkpoints, remove_checkpoints
 from .device import pick_device
 from .fit import at_most, showing_progress, train
@@ -13,6 +14,7 @@ __all__ = [
     "EpochRecord",
     "History",
     "ParameterGroup",
+    "RandomBatches",
     "Term",
     "TrainSettings",
     "at_most",

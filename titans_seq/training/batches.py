@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,6 +25,41 @@ class Batches(Protocol):
 
     def __iter__(self) -> Iterator[Any]:
         """Begin an epoch."""
+
+
+class RandomBatches:
+    """Batches drawn at random; every iteration is the next epoch.
+
+    What an epoch draws depends on the seed and the number of the epoch alone, so a training that
+    was interrupted can continue as if it had not been.
+
+    Parameters
+    ----------
+    draw
+        Returns one batch, drawn with the generator that it is given.
+    batches
+        Batches of an epoch.
+    seed
+        Seed of everything that is drawn.
+    """
+
+    def __init__(
+        self, draw: Callable[[np.random.Generator], dict[str, Tensor]], *, batches: int, seed: int
+    ) -> None:
+        self.draw, self.batches, self.seed = draw, batches, seed
+        self.epoch = 0
+        """Number of the next epoch; a checkpoint keeps it."""
+
+    def __len__(self) -> int:
+        """Return the number of batches of an epoch."""
+        return self.batches
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        """Yield the batches of the next epoch."""
+        generator = np.random.default_rng((self.seed, self.epoch))
+        self.epoch += 1
+        for _ in range(self.batches):
+            yield self.draw(generator)
 
 
 class BatchShard(NamedTuple):

@@ -1,4 +1,4 @@
-"""Readers are weighed by what they are worth, and probabilities made to mean what they say."""
+"""Branches are weighted by their worth on held-out rows, and probabilities are calibrated."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ import pytest
 import torch
 from sklearn.metrics import log_loss, mean_squared_error
 
-from titans_seq.dna.learning.calibration import calibration_error, fit_mixing, judge_mixing
-from titans_seq.dna.learning.tasks import Task, errors, mix, probabilities, settle
+from titans_seq.dna.learning.calibration import (
+    calibration_error,
+    evaluate_branch_weights,
+    fit_branch_weights,
+)
+from titans_seq.dna.learning.tasks import DNATask, combined, normalized, probabilities, row_losses
 
 
-def problem(task: Task, rows: int = 400) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return three readers' answers: a good one, one of noise, one that is far too sure."""
+def problem(task: DNATask, rows: int = 400) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return outputs of three branches: a good one, noise, and an overconfident one."""
     draw = torch.Generator().manual_seed(0)
     truth = torch.randn(rows, 3, generator=draw)
     if task == "classes":
@@ -24,49 +28,49 @@ def problem(task: Task, rows: int = 400) -> tuple[torch.Tensor, torch.Tensor]:
     else:
         target = truth + 0.1 * torch.randn(rows, 3, generator=draw)
     noise = torch.randn(rows, 3, generator=draw)
-    return settle(torch.stack([truth, noise, 5 * truth]), task), target
+    return normalized(torch.stack([truth, noise, 5 * truth]), task), target
 
 
 @pytest.mark.parametrize("task", ["classes", "labels", "values"])
-def test_what_knows_nothing_weighs_nothing_and_what_is_too_sure_is_held_back(task: Task) -> None:
-    readings, target = problem(task, rows=4000)
-    weights = fit_mixing(readings, target, torch.ones(len(target)), task)
+def test_noise_gets_no_weight_and_overconfidence_is_reduced(task: DNATask) -> None:
+    outputs, target = problem(task, rows=4000)
+    weights = fit_branch_weights(outputs, target, torch.ones(len(target)), task)
     assert weights[1] < 0.15
     assert float(weights[0] + 5 * weights[2]) == pytest.approx(1, abs=0.35)
-    loss = errors(mix(readings, weights, task), target, task).mean()
-    equal = errors(mix(readings, torch.full((3,), 1 / 3), task), target, task).mean()
+    loss = row_losses(combined(outputs, weights, task), target, task).mean()
+    equal = row_losses(combined(outputs, torch.full((3,), 1 / 3), task), target, task).mean()
     assert loss < equal
 
 
 @pytest.mark.parametrize("task", ["classes", "labels", "values"])
-def test_rows_are_judged_by_weights_that_did_not_see_them(task: Task) -> None:
-    readings, target = problem(task)
-    judged = judge_mixing(readings, target, torch.ones(len(target)), task)
-    weights = fit_mixing(readings, target, torch.ones(len(target)), task)
-    seen = errors(mix(readings, weights, task), target, task).mean()
-    assert judged["rows"] == 400
-    assert judged["loss"] > float(seen) - 1e-3
-    assert ("ece" in judged) == (task != "values")
-    assert judged.get("ece", 0) < 0.1
+def test_rows_are_scored_with_weights_fitted_to_other_rows(task: DNATask) -> None:
+    outputs, target = problem(task)
+    scores = evaluate_branch_weights(outputs, target, torch.ones(len(target)), task)
+    weights = fit_branch_weights(outputs, target, torch.ones(len(target)), task)
+    seen = row_losses(combined(outputs, weights, task), target, task).mean()
+    assert scores["rows"] == 400
+    assert scores["loss"] > float(seen) - 1e-3
+    assert ("ece" in scores) == (task != "values")
+    assert scores.get("ece", 0) < 0.1
 
 
-def test_errors_are_those_of_scikit_learn() -> None:
+def test_losses_are_those_of_scikit_learn() -> None:
     for task in ("classes", "labels", "values"):
-        readings, target = problem(task)
-        mine = float(errors(readings[0], target, task).double().mean())
-        chances = None if task == "values" else probabilities(readings[0], task)
+        outputs, target = problem(task)
+        mine = float(row_losses(outputs[0], target, task).double().mean())
+        predicted = None if task == "values" else probabilities(outputs[0], task)
         if task == "classes":
-            wanted = log_loss(target.numpy(), chances)
+            wanted = log_loss(target.numpy(), predicted)
         elif task == "labels":
-            assert chances is not None
-            wanted = np.mean([log_loss(target[:, i], chances[:, i]) for i in range(3)])
+            assert predicted is not None
+            wanted = np.mean([log_loss(target[:, i], predicted[:, i]) for i in range(3)])
         else:
-            wanted = mean_squared_error(target, readings[0]) / 2
+            wanted = mean_squared_error(target, outputs[0]) / 2
         assert mine == pytest.approx(wanted, abs=1e-5)
 
 
 @pytest.mark.parametrize(
-    ("chances", "actual", "error"),
+    ("predicted", "actual", "error"),
     [
         ([[0.75, 0.25]] * 4, [0, 0, 0, 1], 0.0),
         ([[1.0, 0.0]] * 4, [0, 0, 0, 1], 0.25),
@@ -75,6 +79,6 @@ def test_errors_are_those_of_scikit_learn() -> None:
     ],
 )
 def test_calibration_error_is_the_gap_between_confidence_and_accuracy(
-    chances: Any, actual: Any, error: float
+    predicted: Any, actual: Any, error: float
 ) -> None:
-    assert calibration_error(np.array(chances), np.array(actual)) == pytest.approx(error)
+    assert calibration_error(np.array(predicted), np.array(actual)) == pytest.approx(error)

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from titans_seq.dna.alphabet import encode
+from titans_seq.dna.learning.batches import pad
 from titans_seq.dna.learning.language import LanguageConfig, TitansDNALanguage, base_losses
-from titans_seq.dna.learning.windows import pad
 from titans_seq.exceptions import ConfigError
 from titans_seq.training import seeded
 
@@ -80,7 +80,7 @@ def test_losses_are_of_single_bases_asked_for() -> None:
 
 
 def test_settings_out_of_range_are_named() -> None:
-    with pytest.raises(ConfigError, match="objective='previous': choose next or masked"):
+    with pytest.raises(ConfigError, match="objective must be next or masked, got 'previous'"):
         LanguageConfig(objective="previous")  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="context=0"):
+    with pytest.raises(ConfigError, match="context must be at least 1, got 0"):
         LanguageConfig(context=0)

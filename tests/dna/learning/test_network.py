@@ -7,16 +7,16 @@ import torch
 from torch import Tensor
 
 from titans_seq.dna.alphabet import decode, encode
+from titans_seq.dna.learning.batches import pad
 from titans_seq.dna.learning.network import DNANetworkConfig, TitansDNANetwork
 from titans_seq.dna.learning.pooling import (
     AttentionPool,
-    PlaceLogits,
-    PlacePool,
+    PositionLogits,
+    PositionPool,
     masked_max,
     masked_mean,
 )
-from titans_seq.dna.learning.tasks import mix
-from titans_seq.dna.learning.windows import pad
+from titans_seq.dna.learning.tasks import combined
 from titans_seq.training import seeded
 
 SEQUENCES = ["ACGTTGCANNRY" * 4, "A", "AC", "GATTACA", "TTTTTACGTAC" * 9]
@@ -39,9 +39,9 @@ def _network(variant: str = "mag", **changes: object) -> TitansDNANetwork:
 def test_padding_and_neighbours_change_nothing(variant: str) -> None:
     network = _network(variant).double()
     rows = [encode(sequence) for sequence in SEQUENCES]
-    together = network.readings(**pad(rows))
+    together = network.branch_outputs(**pad(rows))
     for index, row in enumerate(rows):
-        alone = network.readings(**pad([row]))
+        alone = network.branch_outputs(**pad([row]))
         torch.testing.assert_close(together[:, index], alone[:, 0], rtol=0, atol=1e-10)
 
 
@@ -60,24 +60,24 @@ def test_every_reader_learns_and_probabilities_sum_to_one() -> None:
 def test_the_memory_is_part_of_the_answer() -> None:
     network = _network()
     batch = pad([encode(SEQUENCES[0])])
-    before = network.readings(**batch)[0]
+    before = network.branch_outputs(**batch)[0]
     memory = [p for name, p in network.named_parameters() if ".memory." in name]
     assert memory
     with torch.no_grad():
         for parameter in memory:
             parameter.mul_(-1.5)
-    assert not torch.allclose(before, network.readings(**batch)[0])
+    assert not torch.allclose(before, network.branch_outputs(**batch)[0])
 
 
 def test_mixing_by_one_reader_is_that_reader() -> None:
     readings = torch.randn(3, 5, 4).log_softmax(dim=-1)
     for index, weights in enumerate(torch.eye(3)):
-        torch.testing.assert_close(mix(readings, weights), readings[index])
+        torch.testing.assert_close(combined(readings, weights), readings[index])
 
 
 @pytest.mark.parametrize("length", [1, 3, 5, 9])
 def test_place_logits_read_both_ends(length: int) -> None:
-    reader = PlaceLogits(1, 4, 0.0)
+    reader = PositionLogits(1, 4, 0.0)
     torch.nn.init.normal_(reader.start)
     torch.nn.init.normal_(reader.end)
     sequence = "GATTACAGT"[:length]
@@ -103,7 +103,7 @@ def _one_hot(sequence: str, time: int) -> Tensor:
 def test_pools_see_the_real_tokens_only(length: int) -> None:
     tokens = torch.randn(2, 7, 8)
     mask = torch.arange(7)[None] < torch.tensor([[length], [7]])
-    for pool in (masked_mean, masked_max, AttentionPool(8, 2, 3), PlacePool(8, 4, 3)):
+    for pool in (masked_mean, masked_max, AttentionPool(8, 2, 3), PositionPool(8, 4, 3)):
         found = pool(tokens, mask)[0]
         alone = pool(tokens[:1, :length], mask[:1, :length])[0]
         torch.testing.assert_close(found, alone)
@@ -112,7 +112,7 @@ def test_pools_see_the_real_tokens_only(length: int) -> None:
 
 
 def test_the_place_pool_knows_where_a_feature_stands() -> None:
-    pool = PlacePool(8, 4, 6)
+    pool = PositionPool(8, 4, 6)
     tokens = torch.randn(1, 6, 8)
     mask = torch.ones(1, 6, dtype=torch.bool)
     assert not torch.allclose(pool(tokens, mask), pool(tokens.flip(1), mask))

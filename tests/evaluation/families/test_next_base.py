@@ -8,9 +8,12 @@ import pytest
 
 from titans_seq.dna import TitansDNAClassifier
 from titans_seq.dna.alphabet import encode
-from titans_seq.dna.learning.bases import PretrainSettings, score_bases
-from titans_seq.dna.learning.corpus import HeldWindows
 from titans_seq.dna.learning.language import LanguageConfig, TitansDNALanguage
+from titans_seq.dna.learning.pretraining import (
+    PretrainSettings,
+    held_out_batches,
+    score_language_model,
+)
 from titans_seq.evaluation.cards.reading import read_card, read_recipe
 from titans_seq.evaluation.cards.records import DataFile, DatasetCard
 from titans_seq.evaluation.families import registry
@@ -103,13 +106,13 @@ def test_scores_are_means_over_the_bases_asked_for(objective: str) -> None:
     ).eval()
     draw = random.Random(0)
     windows = [encode("".join(draw.choices("ACGTN", k=size))) for size in (40, 33, 50)]
-    found = score_bases(network, settings, windows)
+    found = score_language_model(network, settings, windows)
     masks = 0.15 if objective == "masked" else None
     losses, right = [], []
-    for batch in HeldWindows(windows, 2, masks):
+    for batch in held_out_batches(windows, 2, masks):
         said = network(batch["codes"], batch["mask"]).detach()
-        for row, place in zip(*np.nonzero(batch["asked"].numpy()), strict=True):
-            code = int(batch["truth"][row, place])
+        for row, place in zip(*np.nonzero(batch["scored"].numpy()), strict=True):
+            code = int(batch["targets"][row, place])
             if code in (1, 2, 4, 8):
                 base = (1, 2, 4, 8).index(code)
                 losses.append(-float(said[row, place, base]))

@@ -1,1 +1,1 @@
-"""The network, what it learns from and towards; no file of sequences is known here."""
+"""The network, its training data and its training; this package reads no sequence files."""

@@ -1,13 +1,14 @@
-"""Whether probabilities can be taken at their word, and how they are made so.
+"""Weights of the branches and calibrated probabilities, fitted to held-out sequences.
 
-The readers' answers are added with positive weights that are fitted on rows which none of
-them has learnt from. The sum of the weights is free and acts as one over a temperature:
-below one it takes back confidence, above one it adds to it (temperature scaling, Guo et al.
-2017, arXiv 1706.04599, for several readers at once).
+The branches' outputs are added with positive weights, fitted to rows that no branch was trained
+on. The sum of the weights is free and acts as an inverse temperature: below one it lowers the
+confidence, above one it raises it (temperature scaling, Guo et al. 2017, arXiv 1706.04599, for
+several models at once).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,43 +17,44 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from titans_seq.dna.learning.tasks import Task, errors, mix, probabilities
+from titans_seq.dna.learning.tasks import DNATask, combined, probabilities, row_losses
 
 CALIBRATION_BINS = 15
 """Bins of equal width of the expected calibration error."""
 
-_PRIOR = 2.0
-"""Sequences' worth of pull towards equal weights: few held-out rows change little."""
+_PRIOR_ROWS = 2.0
+"""Strength of the prior for equal weights, in rows: a few held-out rows change little."""
 
 
-def fit_mixing(
-    readings: Float[Tensor, "readers rows outputs"],
+def fit_branch_weights(
+    outputs: Float[Tensor, "branches rows outputs"],
     targets: Shaped[Tensor, "rows *outputs"],
     weights: Float[Tensor, " rows"],
-    task: Task = "classes",
-) -> Float[Tensor, " readers"]:
-    """Return the positive weights under which the mixed readings are likeliest to be right.
+    task: DNATask = "classes",
+) -> Float[Tensor, " branches"]:
+    """Return the positive weights that minimise the loss of the combined outputs.
 
     Parameters
     ----------
-    readings
-        Answers of each reader on rows that none has learnt from.
+    outputs
+        Outputs of each branch for rows that none was trained on.
     targets
-        What is right, see :func:`titans_seq.dna.learning.tasks.errors`.
+        See :func:`titans_seq.dna.learning.tasks.row_losses`.
     weights
-        What each row counts.
+        Weight of each row.
     task
-        What was asked.
+        Kind of outputs.
     """
-    readings = readings.double()
-    equal = torch.full((len(readings),), 1 / len(readings), dtype=torch.float64)
+    outputs = outputs.double()
+    equal = torch.full((len(outputs),), 1 / len(outputs), dtype=torch.float64)
     log_weights = equal.log().requires_grad_()
     optimizer = torch.optim.LBFGS([log_weights], max_iter=50, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        each = errors(mix(readings, log_weights.exp(), task), targets, task)
-        loss = (each * weights).sum() + _PRIOR * (log_weights - equal.log()).square().sum()
+        losses = row_losses(combined(outputs, log_weights.exp(), task), targets, task)
+        penalty = _PRIOR_ROWS * (log_weights - equal.log()).square().sum()
+        loss = (losses * weights).sum() + penalty
         loss.backward()
         return loss
 
@@ -61,54 +63,63 @@ def fit_mixing(
     return log_weights.detach().exp().float()
 
 
-def judge_mixing(
-    readings: Float[Tensor, "readers rows outputs"],
+def evaluate_branch_weights(
+    outputs: Float[Tensor, "branches rows outputs"],
     targets: Shaped[Tensor, "rows *outputs"],
     weights: Float[Tensor, " rows"],
-    task: Task,
+    task: DNATask,
 ) -> dict[str, float]:
-    """Return how good the mixed answers are on held-out rows.
+    """Cross-validate the combined outputs on held-out rows.
 
-    Every second row is answered with weights that were fitted to the others, so that no row
-    is judged by weights that saw it.
+    Even rows are predicted with branch weights fitted to the odd rows, and the other way round,
+    so that no row is evaluated with weights that were fitted to it.
 
     Returns
     -------
-        ``rows``, ``loss`` (mean of :func:`titans_seq.dna.learning.tasks.errors`) and, but for
-        values, ``ece``, the expected calibration error.
+        ``rows``, ``loss`` (mean of :func:`titans_seq.dna.learning.tasks.row_losses`) and, except
+        for values, ``ece``, the expected calibration error.
     """
-    halves = torch.arange(readings.shape[1]) % 2
-    answers = torch.zeros_like(readings[0], dtype=torch.float64)
+    parity = torch.arange(outputs.shape[1]) % 2
+    predicted = torch.zeros_like(outputs[0], dtype=torch.float64)
     for half in (0, 1):
-        mine, other = halves == half, halves != half
-        found = fit_mixing(readings[:, other], targets[other], weights[other], task)
-        answers[mine] = mix(readings[:, mine].double(), found.double(), task)
-    loss = (errors(answers, targets, task) * weights).sum() / weights.sum()
-    judged = {"rows": int(readings.shape[1]), "loss": float(loss)}
+        test, fit = parity == half, parity != half
+        branch_weights = fit_branch_weights(outputs[:, fit], targets[fit], weights[fit], task)
+        predicted[test] = combined(outputs[:, test].double(), branch_weights.double(), task)
+    loss = (row_losses(predicted, targets, task) * weights).sum() / weights.sum()
+    scores = {"rows": int(outputs.shape[1]), "loss": float(loss)}
     if task == "values":
-        return judged
-    return judged | {"ece": calibration_error(probabilities(answers, task), targets.numpy())}
+        return scores
+    return scores | {"ece": calibration_error(probabilities(predicted, task), targets.numpy())}
 
 
-def calibration_error(chances: npt.NDArray[Any], actual: npt.NDArray[Any]) -> float:
+def describe_calibration(scores: Mapping[str, float]) -> str:
+    """Return the ``calibration_`` of a fitted estimator as text."""
+    error = f", expected calibration error {scores['ece']:.3f}" if "ece" in scores else ""
+    return (
+        f"loss {scores['loss']:.4f}{error} on {scores['rows']:.0f} held-out rows, "
+        f"temperature {scores['temperature']:.2f}"
+    )
+
+
+def calibration_error(predicted: npt.NDArray[Any], actual: npt.NDArray[Any]) -> float:
     """Return the mean gap between confidence and accuracy over equal bins of confidence.
 
     Parameters
     ----------
-    chances
+    predicted
         Probabilities, (rows, outputs): of classes, or of each label by itself.
     actual
         Index of each row's class, or 0 and 1 for each label.
     """
     if actual.ndim == 2:
-        called = chances >= 0.5
-        confidence = np.where(called, chances, 1 - chances).ravel()
-        right = (called == (actual > 0.5)).ravel()
+        positive = predicted >= 0.5
+        confidence = np.where(positive, predicted, 1 - predicted).ravel()
+        correct = (positive == (actual > 0.5)).ravel()
     else:
-        confidence, right = chances.max(axis=1), chances.argmax(axis=1) == actual
+        confidence, correct = predicted.max(axis=1), predicted.argmax(axis=1) == actual
     bins = confidence_bins(confidence)
-    gaps = [abs(confidence[bins == b].sum() - right[bins == b].sum()) for b in np.unique(bins)]
-    return float(np.sum(gaps) / len(right))
+    gaps = [abs(confidence[bins == b].sum() - correct[bins == b].sum()) for b in np.unique(bins)]
+    return float(np.sum(gaps) / len(correct))
 
 
 def confidence_bins(confidence: npt.NDArray[Any]) -> npt.NDArray[np.int64]:

@@ -1,7 +1,7 @@
-"""A model of DNA itself: which base comes next, or stood where one was hidden.
+"""A language model of DNA that predicts the next base, or masked bases.
 
-Tokens and backbone are those of the classifier, so that they can begin there; a head joins
-what they say about a stretch of bases with the bases nearby, and answers base by base.
+Tokens and backbone are those of the classifier, so that their weights can be transferred to it; a
+head combines them with the neighbouring bases and predicts base by base.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ class LanguageConfig(EncoderConfig):
     """Settings of a :class:`TitansDNALanguage`."""
 
     objective: Objective = "next"
-    """``next``: each base from those before it. ``masked``: hidden bases from both sides."""
+    """``next``: each base from those before it. ``masked``: masked bases from both sides."""
 
     context: int = 16
-    """Bases that the head sees by itself, before the base (``masked``: on either side)."""
+    """Neighbouring bases that the head reads: before the base (``masked``: on either side)."""
 
     dropout: float = 0.0
-    """Share of features that is dropped in training."""
+    """Share of features dropped in training."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be built.
+        """Check the settings.
 
         Raises
         ------
@@ -45,21 +45,23 @@ class LanguageConfig(EncoderConfig):
             If a field is outside its range.
         """
         if self.objective not in OBJECTIVES:
-            raise ConfigError(f"objective={self.objective!r}: choose {' or '.join(OBJECTIVES)}")
+            raise ConfigError(
+                f"objective must be {' or '.join(OBJECTIVES)}, got {self.objective!r}"
+            )
         if self.context < 1:
-            raise ConfigError(f"context={self.context}: at least 1")
+            raise ConfigError(f"context must be at least 1, got {self.context}")
 
 
 class TitansDNALanguage(nn.Module):
-    """Probabilities of the four bases at every place.
+    """Probabilities of the four bases at every position.
 
-    With ``next``, token p sees bases up to ``stride * p + stride - 1 + reach`` (motif
-    detectors reach to both sides), so it speaks for the ``stride`` bases that follow those;
-    what lies between them and the base is left to the head's own view.
+    With ``next``, token p depends on bases up to ``stride * p + stride - 1 + reach`` (motif
+    detectors extend to both sides), so it is used for the ``stride`` bases that follow those;
+    the bases in between are read by the head's own convolution.
 
     Shapes
     ------
-    codes    (batch, time), hidden bases written as N
+    codes    (batch, time), masked bases as N
     mask     (batch, time), True where there is a letter
     returns  log-probabilities (batch, time, 4), in the order ACGT
     """
@@ -73,10 +75,10 @@ class TitansDNALanguage(nn.Module):
         self.tokens = make_tokens(config)
         self.backbone = TitansBackbone(config.backbone)
         self.width = 2 * config.dim
-        ahead = config.objective == "next"
-        seen = config.context if ahead else 2 * config.context + 1
-        self.shift = self.tokens.stride + self.tokens.reach if ahead else 0
-        self.near = nn.Conv1d(4, self.width, seen)
+        causal = config.objective == "next"
+        kernel = config.context if causal else 2 * config.context + 1
+        self.shift = self.tokens.stride + self.tokens.reach if causal else 0
+        self.near = nn.Conv1d(4, self.width, kernel)
         self.far = nn.Linear(config.dim, self.tokens.stride * self.width)
         self.norm = nn.LayerNorm(self.width)
         self.out = nn.Linear(self.width, 4)
@@ -84,15 +86,16 @@ class TitansDNALanguage(nn.Module):
     def forward(
         self, codes: UInt8[Tensor, "batch time"], mask: Bool[Tensor, "batch time"]
     ) -> Float[Tensor, "batch time 4"]:
-        """Return the log-probability of each base at each place."""
+        """Return the log-probability of each base at each position."""
         bases = self.shares[codes.long()]
         logits: Tensor = self.out(F.gelu(self.norm(self._near(bases) + self._far(bases, mask))))
         return logits.log_softmax(dim=-1)
 
     def _near(self, bases: Float[Tensor, "batch time 4"]) -> Float[Tensor, "batch time width"]:
-        """Return what the neighbouring bases say of each place."""
+        """Return the features of the neighbouring bases at each position."""
         context = self.config.context
         if self.config.objective == "next":
+            # Without the last base, the kernel at a position ends just before it.
             padded = F.pad(bases[:, :-1], (0, 0, context, 0))
         else:
             padded = F.pad(bases, (0, 0, context, context))
@@ -102,31 +105,33 @@ class TitansDNALanguage(nn.Module):
     def _far(
         self, bases: Float[Tensor, "batch time 4"], mask: Bool[Tensor, "batch time"]
     ) -> Float[Tensor, "batch time width"]:
-        """Return what the tokens say of each place."""
-        tokens, real, _ = self.tokens(bases, mask)
-        read, _ = self.backbone(tokens, mask=real, keep_state=False)
-        each = self.far(read).unflatten(-1, (self.tokens.stride, self.width)).flatten(1, 2)
-        return F.pad(each, (0, 0, self.shift, 0))[:, : bases.shape[1]]
+        """Return the features of the tokens at each position."""
+        tokens, token_mask, _ = self.tokens(bases, mask)
+        hidden, _ = self.backbone(tokens, mask=token_mask, keep_state=False)
+        # (batch, tokens, stride * width) to one vector per base, (batch, time, width)
+        by_base = self.far(hidden).unflatten(-1, (self.tokens.stride, self.width)).flatten(1, 2)
+        return F.pad(by_base, (0, 0, self.shift, 0))[:, : bases.shape[1]]
 
 
 def base_losses(
     log_probabilities: Float[Tensor, "batch time 4"],
     codes: UInt8[Tensor, "batch time"],
-    asked: Bool[Tensor, "batch time"],
+    scored: Bool[Tensor, "batch time"],
 ) -> tuple[Tensor, Tensor]:
-    """Return the summed negative log-likelihood (nats) of the bases asked for, and their number.
+    """Return the summed negative log-likelihood (nats) of the scored bases, and their number.
 
     Parameters
     ----------
     log_probabilities
-        What the network says.
+        Output of the network.
     codes
-        What stands there; places that are no single base do not count.
-    asked
-        Places that count.
+        The original codes; ambiguous letters are not scored.
+    scored
+        Positions to score.
     """
     index = codes.long()
-    sure = asked & (index > 0) & (index & (index - 1) == 0)
+    # An unambiguous code has exactly one bit: 1, 2, 4 or 8 for A, C, G or T.
+    counted = scored & (index > 0) & (index & (index - 1) == 0)
     base = (index > 1).long() + (index > 2).long() + (index > 4).long()
     losses = -log_probabilities.gather(-1, base[..., None]).squeeze(-1)
-    return (losses * sure).sum(), sure.sum()
+    return (losses * counted).sum(), counted.sum()

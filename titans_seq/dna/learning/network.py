@@ -1,16 +1,17 @@
-"""The network of the DNA head: codes and mask in, an answer for each sequence out.
+"""The network of the DNA estimators: codes and mask in, outputs for each sequence out.
 
-Three readers look at a sequence, and their answers are added with weights:
+Three branches read a sequence, and their outputs are added with weights:
 
 * *titans*: motif detectors (a convolution over the bases), tokens, a
-  :class:`~titans_seq.backbone.TitansBackbone` over the tokens, and pooled in several ways;
-* *words*: how often each word of 3 to 8 bases, with or without a gap, occurs anywhere;
-* *places*: which base stands where, counted from both ends.
+  :class:`~titans_seq.backbone.TitansBackbone` over the tokens, and several poolings;
+* *words*: logistic regression on how often each k-mer of 3 to 8 bases occurs, with or without
+  a gap;
+* *places*: logistic regression on the base at each position, counted from both ends.
 
-Tasks differ in which of them knows most: splice sites are told by place, binding sites by
-words, coding sequence by what only a sequence model sees. Each learns by itself, the two
-simple ones first (:mod:`titans_seq.dna.learning.start`); what each is worth is settled
-afterwards on sequences that none has seen (``mixing``).
+Which branch is best depends on the data: positions for splice sites, k-mers for binding sites,
+the sequence model for coding sequence. Each branch is trained by itself, the two regressions first
+(:mod:`titans_seq.dna.learning.fitting`); their weights are then fitted to held-out sequences
+(``mixing``).
 """
 
 from __future__ import annotations
@@ -25,25 +26,25 @@ from torch import Tensor, nn
 
 from titans_seq.backbone import TitansBackbone
 from titans_seq.dna.alphabet import SHARES
+from titans_seq.dna.learning.gapped_kmers import KmerLogits
 from titans_seq.dna.learning.pooling import (
     AttentionPool,
     PhasePool,
-    PlaceLogits,
-    PlacePool,
+    PositionLogits,
+    PositionPool,
     masked_max,
     masked_mean,
 )
-from titans_seq.dna.learning.tasks import Task, mix, settle
+from titans_seq.dna.learning.tasks import DNATask, combined, normalized
 from titans_seq.dna.learning.tokens import EncoderConfig, make_tokens
-from titans_seq.dna.learning.words import WordLogits
 
-READERS = ("titans", "words", "places")
-"""What the three readers are called, in the order of ``TitansDNANetwork.readings``."""
+BRANCHES = ("titans", "words", "places")
+"""Names of the three branches, in the order of ``TitansDNANetwork.branch_outputs``."""
 
-Strands = Literal["none", "augment", "average", "equivariant"]
-"""What the other strand is: another sequence, one to train on too, or the same sequence."""
+StrandMode = Literal["none", "augment", "average", "equivariant"]
+"""Use of the reverse strand, see ``DNANetworkConfig.strands``."""
 
-STRANDS: tuple[str, ...] = get_args(Strands)
+STRAND_MODES: tuple[str, ...] = get_args(StrandMode)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,26 +52,26 @@ class DNANetworkConfig(EncoderConfig):
     """Settings of a :class:`TitansDNANetwork`."""
 
     outputs: int
-    """Classes to tell apart, or labels, or values."""
+    """Number of classes, labels, or values."""
 
     places: int
-    """Bases from either end whose place is told apart; beyond, only words and order count."""
+    """Bases from either end whose positions are distinguished."""
 
-    task: Task = "classes"
-    """What the outputs are, see :mod:`titans_seq.dna.learning.tasks`."""
+    task: DNATask = "classes"
+    """Kind of outputs, see :mod:`titans_seq.dna.learning.tasks`."""
 
-    strands: Strands = "none"
-    """``augment``: learn from both strands. ``average``: that, and answer with the mean over
-    both. ``equivariant``: read both with the same weights and join what was found."""
+    strands: StrandMode = "none"
+    """``augment``: train on both strands. ``average``: that, and predict the mean over both.
+    ``equivariant``: read both with the same weights and average their features."""
 
     @property
-    def turned(self) -> bool:
-        """Whether training sees half of the sequences from the other strand."""
+    def augments(self) -> bool:
+        """Whether half of the training sequences are reverse-complemented in each epoch."""
         return self.strands in ("augment", "average")
 
 
-class Strand(NamedTuple):
-    """One strand of a batch, padding behind the letters."""
+class EncodedStrand(NamedTuple):
+    """One strand of a batch; padding follows the letters."""
 
     codes: Int[Tensor, "batch time"]
     """See :mod:`titans_seq.dna.alphabet`."""
@@ -81,20 +82,20 @@ class Strand(NamedTuple):
     mask: Bool[Tensor, "batch time"]
     """True where there is a letter."""
 
-    def other(self) -> Strand:
-        """Return the other strand, read in its own direction."""
+    def reverse_complement(self) -> EncodedStrand:
+        """Return the reverse strand; padding stays behind the letters."""
         steps = torch.arange(self.mask.shape[1], device=self.mask.device)
         index = (self.mask.sum(dim=1, keepdim=True) - 1 - steps).clamp(min=0)
         codes = self.codes.gather(1, index) * self.mask
-        # The complement of a code is its four bits backwards.
+        # The complement of a code is its four bits in reverse order.
         codes = (codes & 1) << 3 | (codes & 2) << 1 | (codes & 4) >> 1 | (codes & 8) >> 3
-        # A pairs with T and C with G: the four columns, read backwards.
+        # A pairs with T and C with G: the four columns in reverse order.
         bases = self.bases.gather(1, index[..., None].expand(-1, -1, 4)).flip(-1)
-        return Strand(codes, bases * self.mask[..., None], self.mask)
+        return EncodedStrand(codes, bases * self.mask[..., None], self.mask)
 
 
-class TitansReader(nn.Module):
-    """Motifs, backbone and pooling: the reader that sees order.
+class TitansBranch(nn.Module):
+    """Motifs, backbone and pooling: the branch that models the order of bases.
 
     Shapes
     ------
@@ -108,9 +109,9 @@ class TitansReader(nn.Module):
         reach = -(-config.places // self.tokens.stride)
         self.backbone = TitansBackbone(config.backbone)
         self.attend = AttentionPool(config.dim, math.gcd(config.dim, 8), reach)
-        self.place = PlacePool(config.dim, math.gcd(config.dim, 16), reach)
+        self.place = PositionPool(config.dim, math.gcd(config.dim, 16), reach)
         self.phase = PhasePool(config.motifs, config.dim)
-        width = 5 * config.dim + 2 * config.motifs
+        width = 5 * config.dim + 2 * config.motifs  # of the seven poolings in ``features``
         self.head = nn.Sequential(
             nn.LayerNorm(width),
             nn.Dropout(config.dropout),
@@ -123,29 +124,29 @@ class TitansReader(nn.Module):
     def features(
         self, bases: Float[Tensor, "batch time 4"], mask: Bool[Tensor, "batch time"]
     ) -> Float[Tensor, "batch features"]:
-        """Return what was found in the sequence, pooled."""
-        tokens, real, motifs = self.tokens(bases, mask)
-        tokens, _ = self.backbone(tokens, mask=real, keep_state=False)
-        found = [
-            masked_mean(tokens, real),
-            masked_max(tokens, real),
-            self.attend(tokens, real),
-            self.place(tokens, real),
+        """Return the pooled features of each sequence."""
+        tokens, token_mask, motifs = self.tokens(bases, mask)
+        tokens, _ = self.backbone(tokens, mask=token_mask, keep_state=False)
+        pooled = [
+            masked_mean(tokens, token_mask),
+            masked_max(tokens, token_mask),
+            self.attend(tokens, token_mask),
+            self.place(tokens, token_mask),
             masked_mean(motifs, mask),
             masked_max(motifs, mask),
             self.phase(motifs, mask),
         ]
-        return torch.cat(found, dim=-1)
+        return torch.cat(pooled, dim=-1)
 
 
 class TitansDNANetwork(nn.Module):
-    """Three readers of DNA and the weights of their answers.
+    """Three branches that read DNA, and the weights of their outputs.
 
     Shapes
     ------
     codes    (batch, time), see :mod:`titans_seq.dna.alphabet`
     mask     (batch, time), True where there is a letter
-    returns  the joint answer (batch, outputs): log-probabilities of classes, log-odds of
+    returns  combined outputs (batch, outputs): log-probabilities of classes, log-odds of
              labels, or values
     """
 
@@ -156,53 +157,54 @@ class TitansDNANetwork(nn.Module):
         super().__init__()
         self.config = config
         self.register_buffer("shares", torch.from_numpy(SHARES.copy()), persistent=False)
-        self.register_buffer("mixing", torch.full((len(READERS),), 1 / len(READERS)))
-        self.titans = TitansReader(config)
+        self.register_buffer("mixing", torch.full((len(BRANCHES),), 1 / len(BRANCHES)))
+        self.titans = TitansBranch(config)
         both = config.strands != "none"
-        self.words = WordLogits(config.outputs, config.dropout, both_strands=both)
-        self.places = PlaceLogits(config.outputs, config.places, config.dropout)
+        self.words = KmerLogits(config.outputs, config.dropout, both_strands=both)
+        self.places = PositionLogits(config.outputs, config.places, config.dropout)
 
-    def strand(
+    def encode(
         self, codes: UInt8[Tensor, "batch time"], mask: Bool[Tensor, "batch time"]
-    ) -> Strand:
-        """Return a batch as its readers see it."""
+    ) -> EncodedStrand:
+        """Return a batch with the share of each base."""
         index = codes.long()
-        return Strand(index, self.shares[index], mask)
+        return EncodedStrand(index, self.shares[index], mask)
 
-    def raw(
-        self, given: Strand, readers: tuple[str, ...] = READERS
-    ) -> Float[Tensor, "readers batch outputs"]:
-        """Return what each reader finds by itself, not yet normalised."""
-        return torch.stack([self.raw_of(reader, given) for reader in readers])
+    def branch_logits(
+        self, strand: EncodedStrand, branches: tuple[str, ...] = BRANCHES
+    ) -> Float[Tensor, "branches batch outputs"]:
+        """Return the outputs of each branch, not yet normalised."""
+        return torch.stack([self.logits_of(branch, strand) for branch in branches])
 
-    def raw_of(self, reader: str, given: Strand) -> Float[Tensor, "batch outputs"]:
-        """Return what one reader finds by itself, not yet normalised."""
+    def logits_of(self, branch: str, strand: EncodedStrand) -> Float[Tensor, "batch outputs"]:
+        """Return the outputs of one branch, not yet normalised."""
         both = self.config.strands == "equivariant"
-        strands = [given, given.other()] if both else [given]
-        if reader == "titans":
-            found = [self.titans.features(strand.bases, strand.mask) for strand in strands]
-            logits: Tensor = self.titans.head(_mean(found))
+        strands = [strand, strand.reverse_complement()] if both else [strand]
+        if branch == "titans":
+            features = [self.titans.features(one.bases, one.mask) for one in strands]
+            logits: Tensor = self.titans.head(_strand_mean(features))
             return logits
-        if reader == "words":
-            return _mean([self.words(strand.codes) for strand in strands])
-        return _mean([self.places(strand.bases, strand.mask) for strand in strands])
+        if branch == "words":
+            return _strand_mean([self.words(one.codes) for one in strands])
+        return _strand_mean([self.places(one.bases, one.mask) for one in strands])
 
-    def readings(
+    def branch_outputs(
         self,
         codes: UInt8[Tensor, "batch time"],
         mask: Bool[Tensor, "batch time"],
-        readers: tuple[str, ...] = READERS,
-    ) -> Float[Tensor, "readers batch outputs"]:
-        """Return the answer of each reader by itself."""
-        return settle(self.raw(self.strand(codes, mask), readers), self.config.task)
+        branches: tuple[str, ...] = BRANCHES,
+    ) -> Float[Tensor, "branches batch outputs"]:
+        """Return the normalised outputs of each branch."""
+        logits = self.branch_logits(self.encode(codes, mask), branches)
+        return normalized(logits, self.config.task)
 
     def forward(
         self, codes: UInt8[Tensor, "batch time"], mask: Bool[Tensor, "batch time"]
     ) -> Float[Tensor, "batch outputs"]:
-        """Return the answer on which the readers agree."""
-        return mix(self.readings(codes, mask), self.mixing, self.config.task)
+        """Return the combined outputs of the branches."""
+        return combined(self.branch_outputs(codes, mask), self.mixing, self.config.task)
 
 
-def _mean(found: list[Tensor]) -> Tensor:
-    """Return the mean over the strands; in either order the same to the last bit."""
-    return found[0] if len(found) == 1 else 0.5 * (found[0] + found[1])
+def _strand_mean(by_strand: list[Tensor]) -> Tensor:
+    """Return the mean over the strands, exactly the same in either order."""
+    return by_strand[0] if len(by_strand) == 1 else 0.5 * (by_strand[0] + by_strand[1])

@@ -1,8 +1,7 @@
-"""Ways from the tokens of a sequence to one vector, or straight to the classes.
+"""Pool the tokens of a sequence into one vector, or directly into logits.
 
-Each sees the mask, so that padding and neighbours in a batch change nothing, and each
-keeps what the others lose: counts of motifs, the strongest motif, the place of a motif
-from either end.
+All use the mask, so padding and other sequences of the batch have no effect. Each keeps what the
+others lose: the number of motifs, the strongest motif, the position of a motif from either end.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from torch.nn import functional as F
 def masked_mean(
     tokens: Float[Tensor, "batch time dim"], mask: Bool[Tensor, "batch time"]
 ) -> Float[Tensor, "batch dim"]:
-    """Return the mean of the real tokens: how much there is of each feature."""
+    """Return the mean of each feature over the tokens that are not padding."""
     share = mask / mask.sum(dim=1, keepdim=True)
     return torch.einsum("btd,bt->bd", tokens, share.to(tokens.dtype))
 
@@ -24,25 +23,25 @@ def masked_mean(
 def masked_max(
     tokens: Float[Tensor, "batch time dim"], mask: Bool[Tensor, "batch time"]
 ) -> Float[Tensor, "batch dim"]:
-    """Return the largest value of each feature over the real tokens."""
+    """Return the largest value of each feature over the tokens that are not padding."""
     return tokens.masked_fill(~mask[..., None], -torch.inf).amax(dim=1)
 
 
-def places(
+def positions_from_ends(
     mask: Bool[Tensor, "batch time"], reach: int
 ) -> tuple[Int[Tensor, " time"], Int[Tensor, "batch time"]]:
-    """Return each token's place from the start and from the end, both at most ``reach``."""
+    """Return each token's position from the start and from the end, both at most ``reach``."""
     steps = torch.arange(mask.shape[1], device=mask.device)
     from_end = mask.sum(dim=1, keepdim=True) - 1 - steps
     return steps.clamp(max=reach), from_end.clamp(min=0, max=reach)
 
 
 class AttentionPool(nn.Module):
-    """Heads that look for a feature, a place, or both.
+    """Attention pooling whose heads select by feature, by position, or by both.
 
-    A head's score of a token is the sum of three terms: one of the token, one of its place
-    from the start, one of its place from the end. Places at ``reach`` and beyond share one
-    term.
+    A head's score of a token is the sum of three terms: one of the token, one of its position
+    from the start, one of its position from the end. Positions at ``reach`` and beyond share
+    one term.
     """
 
     def __init__(self, dim: int, heads: int, reach: int) -> None:
@@ -57,19 +56,19 @@ class AttentionPool(nn.Module):
     def forward(
         self, tokens: Float[Tensor, "batch time dim"], mask: Bool[Tensor, "batch time"]
     ) -> Float[Tensor, "batch dim"]:
-        """Return what the heads found, side by side."""
-        start, end = places(mask, self.reach)
+        """Return the weighted means of all heads, concatenated."""
+        start, end = positions_from_ends(mask, self.reach)
         scores = self.score(tokens) + self.start[start] + self.end[end]
         scores = scores.masked_fill(~mask[..., None], -torch.inf).softmax(dim=1)
-        values = self.value(tokens).unflatten(-1, (self.heads, -1))
+        values = self.value(tokens).unflatten(-1, (self.heads, -1))  # (batch, time, heads, d)
         return torch.einsum("bth,bthd->bhd", scores, values).flatten(1)
 
 
-class PlacePool(nn.Module):
-    """Learned kernels over the place: ``sum_t kernel[place t] * value(token t)``.
+class PositionPool(nn.Module):
+    """Learned kernels over the position: ``sum_t kernel[position t] * value(token t)``.
 
     Kernels are signed and reach from both ends; beyond ``reach`` they are zero. This is a
-    linear layer over the flattened tokens, of low rank, for any length.
+    low-rank linear layer over the flattened tokens, for any length.
     """
 
     def __init__(self, dim: int, kernels: int, reach: int) -> None:
@@ -83,8 +82,9 @@ class PlacePool(nn.Module):
     def forward(
         self, tokens: Float[Tensor, "batch time dim"], mask: Bool[Tensor, "batch time"]
     ) -> Float[Tensor, "batch dim"]:
-        """Return the sums under every kernel, side by side."""
-        start, end = places(mask, self.reach)
+        """Return the sums of all kernels, concatenated."""
+        start, end = positions_from_ends(mask, self.reach)
+        # The zero row that F.pad appends is the kernel at ``reach`` and beyond.
         kernels = F.pad(self.start, (0, 0, 0, 1))[start] + F.pad(self.end, (0, 0, 0, 1))[end]
         kernels = kernels * mask[..., None]
         values = self.value(tokens).unflatten(-1, (self.kernels, -1))
@@ -92,11 +92,11 @@ class PlacePool(nn.Module):
 
 
 class PhasePool(nn.Module):
-    """What repeats every three bases, as coding sequence does, in whichever frame.
+    """Features with a period of three bases, as in coding sequence, in any reading frame.
 
-    Features are averaged over the first, second and third bases of a would-be frame; the
-    three averages, begun at each of the three in turn, pass one layer, and the strongest
-    answer of the three counts. So a codon is one thing to learn, not three.
+    Features are averaged over the first, second and third bases of codons; the three averages,
+    rotated to each reading frame, pass one layer, and the maximum over frames is returned. So
+    codon usage is learned once, not once per frame.
     """
 
     period = 3
@@ -109,17 +109,18 @@ class PhasePool(nn.Module):
     def forward(
         self, features: Float[Tensor, "batch time features"], mask: Bool[Tensor, "batch time"]
     ) -> Float[Tensor, "batch dim"]:
-        """Return what the best frame shows."""
+        """Return the features of the strongest frame."""
         missing = -features.shape[1] % self.period
         values = F.pad(self.value(features) * mask[..., None], (0, 0, 0, missing))
         counts = F.pad(mask, (0, missing)).unflatten(1, (-1, self.period)).sum(dim=1)
+        # (batch, 3, dim // 2): the mean over first, second and third bases
         means = values.unflatten(1, (-1, self.period)).sum(dim=1) / counts.clamp(min=1)[..., None]
         frames = torch.stack([means.roll(-start, dims=1).flatten(1) for start in range(3)], dim=1)
-        return F.gelu(self.frame(frames)).amax(dim=1)
+        return F.gelu(self.frame(frames)).amax(dim=1)  # frames: (batch, 3, 3 * (dim // 2))
 
 
-class PlaceLogits(nn.Module):
-    """Logistic regression on which base stands where, counted from both ends."""
+class PositionLogits(nn.Module):
+    """Logistic regression on the base at each position, counted from both ends."""
 
     def __init__(self, classes: int, reach: int, dropout: float) -> None:
         super().__init__()
@@ -132,11 +133,12 @@ class PlaceLogits(nn.Module):
     def forward(
         self, bases: Float[Tensor, "batch time 4"], mask: Bool[Tensor, "batch time"]
     ) -> Float[Tensor, "batch classes"]:
-        """Return the logits of the classes; ``bases`` holds the share of each base."""
+        """Return the logits; ``bases`` is the share of each base."""
         bases = self.dropout(bases)
         time = min(bases.shape[1], self.reach)
-        back = mask.sum(dim=1, keepdim=True) - 1 - torch.arange(time, device=mask.device)
-        ends = bases.gather(1, back.clamp(min=0)[..., None].expand(-1, -1, 4))
-        ends = ends * (back >= 0)[..., None]
-        forward = torch.einsum("btl,tlc->bc", bases[:, :time], self.start[:time])
-        return forward + torch.einsum("btl,tlc->bc", ends, self.end[:time]) + self.bias
+        # The same positions counted from the end; negative ones lie before the sequence.
+        from_end = mask.sum(dim=1, keepdim=True) - 1 - torch.arange(time, device=mask.device)
+        ends = bases.gather(1, from_end.clamp(min=0)[..., None].expand(-1, -1, 4))
+        ends = ends * (from_end >= 0)[..., None]
+        start_logits = torch.einsum("btl,tlc->bc", bases[:, :time], self.start[:time])
+        return start_logits + torch.einsum("btl,tlc->bc", ends, self.end[:time]) + self.bias

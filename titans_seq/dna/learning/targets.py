@@ -1,8 +1,4 @@
-"""What sequences are to be told apart by: labels, sets of labels, or values, checked.
-
-Whatever users hand in comes out as a :class:`Target`: what the network learns from, and the
-names of its outputs.
-"""
+"""Validate the targets of a training: classes, sets of labels, or values."""
 
 from __future__ import annotations
 
@@ -17,68 +13,65 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
 from titans_seq.dna.alphabet import Codes, reverse_complement
-from titans_seq.dna.learning.tasks import Task
-from titans_seq.dna.learning.windows import Labelled
+from titans_seq.dna.learning.batches import WeightedSequences
+from titans_seq.dna.learning.tasks import DNATask
 from titans_seq.exceptions import ConfigError, DataError
-
-Indices = npt.NDArray[np.int64]
-Array = npt.NDArray[Any]
 
 
 class Target(NamedTuple):
-    """What to learn for each sequence."""
+    """Targets of a training, and the names of the outputs."""
 
-    task: Task
+    task: DNATask
     """See :mod:`titans_seq.dna.learning.tasks`."""
 
-    values: Array
+    values: npt.NDArray[Any]
     """Index of the class (rows), or 0 and 1 for each label, or values (rows, outputs)."""
 
-    names: Array
+    names: npt.NDArray[Any]
     """The classes, sorted; or the names of the labels or values, by column."""
 
     @property
-    def strata(self) -> Indices:
-        """Parts of the rows that a held-out share is taken from evenly."""
+    def strata(self) -> npt.NDArray[np.int64]:
+        """Stratum of each row, for a stratified split."""
         if self.task == "classes":
             return self.values
         return np.zeros(len(self.values), dtype=np.int64)
 
 
-def read_target(y: Any, rows: int, known: Array | None = None) -> Target:
+def check_labels(y: Any, rows: int, known: npt.NDArray[Any] | None = None) -> Target:
     """Return classes or sets of labels as a target.
 
     Parameters
     ----------
     y
-        One label a row; or a table of 0 and 1 with a column for each of several labels (a
-        frame's column names are kept).
+        One label per row; or a matrix of 0 and 1 with a column for each of several labels (the
+        column names of a data frame are kept).
     rows
-        Sequences there are.
+        Number of sequences.
     known
-        The classes that there may be; left out, those that occur, two at least.
+        All classes that may occur; by default, those that do, at least two.
 
     Raises
     ------
     DataError
-        If there is no label for each row, a label is missing or unknown, or all are the same.
+        If a row has no label, a label is missing or unknown, or all are the same.
     """
     if y is None:
         raise DataError("fit needs labels: requires y to be passed, but the target y is None")
     columns = getattr(y, "columns", None)
     y = np.asarray(y.toarray() if hasattr(y, "toarray") else y)
     if y.ndim == 2 and y.shape[1] > 1 and len(y) == rows:
-        return _label_sets(y, columns)
-    labels = _one_each(y, rows, "labels")
+        return _indicator_target(y, columns)
+    labels = _column_of(y, rows, "labels")
     try:
         check_classification_targets(labels)
         names = np.unique(labels) if known is None else known
     except (TypeError, ValueError) as error:
         raise DataError(f"the labels are not classes: {error}") from error
-    strange = np.flatnonzero(~np.isin(labels, names))
-    if len(strange):
+    unknown = np.flatnonzero(~np.isin(labels, names))
+    if len(unknown):
         raise DataError(
-            f"label {labels.tolist()[strange[0]]!r} of sequence {strange[0]} is none of the "
+            f"label {labels.tolist()[unknown[0]]!r} of sequence {unknown[0]} is not one of the "
             f"classes {names.tolist()}"
         )
     if len(names) < 2:
@@ -89,40 +82,42 @@ def read_target(y: Any, rows: int, known: Array | None = None) -> Target:
     return Target("classes", np.searchsorted(names, labels).astype(np.int64), names)
 
 
-def check_classes(classes: Any, before: Array | None) -> Array:
-    """Return every class that will ever come, sorted; it may not change from call to call.
+def check_classes(classes: Any, previous: npt.NDArray[Any] | None) -> npt.NDArray[Any]:
+    """Return all classes, sorted; they may not change from one ``partial_fit`` to the next.
 
     Raises
     ------
     DataError
-        If none are given in the first call, or others than before.
+        If they are missing in the first call, or differ from the previous ones.
     """
     if classes is None:
         raise DataError("classes must be passed on the first call to partial_fit")
-    found: Array = np.unique(np.asarray(classes))
-    if before is not None and not np.array_equal(found, before):
-        raise DataError(f"classes={found.tolist()}: the call before had {before.tolist()}")
-    return found
+    names: npt.NDArray[Any] = np.unique(np.asarray(classes))
+    if previous is not None and not np.array_equal(names, previous):
+        raise DataError(
+            f"classes must be the same in every call: {previous.tolist()}, got {names.tolist()}"
+        )
+    return names
 
 
-def _label_sets(y: Array, columns: Any) -> Target:
-    """Return a table of 0 and 1 as a target."""
+def _indicator_target(y: npt.NDArray[Any], columns: Any) -> Target:
+    """Return a matrix of 0 and 1 as a target."""
     if not np.isin(y, (0, 1)).all():
         raise DataError(
-            f"labels of shape {y.shape} are not classes: a table of several labels holds 0 and 1 "
-            "only"
+            f"labels of shape {y.shape} are not classes: a matrix of several labels must contain "
+            "only 0 and 1"
         )
     names = np.arange(y.shape[1]) if columns is None else np.asarray(columns)
     return Target("labels", y.astype(np.float32), names)
 
 
-def read_values(y: Any, rows: int) -> Target:
+def check_values(y: Any, rows: int) -> Target:
     """Return numbers to predict as a target, (rows, outputs), in their own units.
 
     Raises
     ------
     DataError
-        If there is not a finite number for each row, or nothing varies.
+        If there is not a finite number for each row.
     """
     if y is None:
         raise DataError("fit needs values: requires y to be passed, but the target y is None")
@@ -132,16 +127,16 @@ def read_values(y: Any, rows: int) -> Target:
     except (TypeError, ValueError) as error:
         raise DataError(f"the values are not numbers: {error}") from error
     if values.ndim != 2 or len(values) != rows or not values.shape[1]:
-        values = _one_each(values, rows, "values")[:, None]
-    wrong = np.flatnonzero(~np.isfinite(values).all(axis=1))
-    if len(wrong):
-        raise DataError(f"value {wrong[0]} is infinite or missing (NaN); finite ones are right")
+        values = _column_of(values, rows, "values")[:, None]
+    invalid = np.flatnonzero(~np.isfinite(values).all(axis=1))
+    if len(invalid):
+        raise DataError(f"value {invalid[0]} is infinite or missing (NaN); it must be finite")
     names = np.arange(values.shape[1]) if columns is None else np.asarray(columns)
     return Target("values", values, names)
 
 
-def _one_each(values: Array, rows: int, what: str) -> Array:
-    """Return one label or value a row, refusing what is none."""
+def _column_of(values: npt.NDArray[Any], rows: int, what: str) -> npt.NDArray[Any]:
+    """Return one label or value per row; raise if the shape differs or some are missing."""
     if values.ndim == 2 and values.shape[1] == 1:
         warnings.warn(
             "A column-vector y was passed when a 1d array was expected; y.ravel() is one",
@@ -151,7 +146,7 @@ def _one_each(values: Array, rows: int, what: str) -> Array:
         values = values[:, 0]
     if values.ndim != 1 or len(values) != rows:
         raise DataError(f"fit got {rows} sequences but {what} of shape {values.shape}")
-    missing = [i for i, one in enumerate(values.tolist()) if one is None or one != one]
+    missing = [i for i, value in enumerate(values.tolist()) if value is None or value != value]
     if missing:
         raise DataError(
             f"{what[:-1]} {missing[0]} is missing (None or NaN); every sequence needs one"
@@ -160,19 +155,21 @@ def _one_each(values: Array, rows: int, what: str) -> Array:
 
 
 def row_weights(target: Target, class_weight: Any, sample_weight: Any) -> npt.NDArray[np.float32]:
-    """Return what each row counts in the loss; the mean is 1.
+    """Return the weight of each row in the loss; the mean is 1.
 
     Raises
     ------
     ConfigError
-        If ``class_weight`` is not ``None``, ``"balanced"`` or a dict by label, or rows have
-        several labels.
+        If ``class_weight`` is not None, ``"balanced"`` or a dict by label, or rows have several
+        labels.
     DataError
         If the sample weights do not fit the rows, are negative, or all zero.
     """
     weights = np.ones(len(target.values))
     if class_weight is not None and target.task != "classes":
-        raise ConfigError(f"class_weight={class_weight!r}: None is right for several labels a row")
+        raise ConfigError(
+            f"class_weight must be None for several labels per row, got {class_weight!r}"
+        )
     if class_weight is not None:
         labels = target.names[target.values]
         try:
@@ -184,46 +181,48 @@ def row_weights(target: Target, class_weight: Any, sample_weight: Any) -> npt.ND
         given = np.asarray(sample_weight, dtype=np.float64)
         if given.shape != weights.shape or (given < 0).any() or not np.isfinite(given).all():
             raise DataError(
-                f"sample_weight of shape {given.shape} for {len(weights)} sequences; give one "
-                "weight of at least 0 to each"
+                f"sample_weight must be one finite weight of at least 0 for each of "
+                f"{len(weights)} sequences, got shape {given.shape}"
             )
         weights = weights * given
     if weights.sum() <= 0:
-        raise DataError("every weight is zero; at least one sequence must count")
+        raise DataError("every weight is zero; at least one must be positive")
     scaled: npt.NDArray[np.float32] = (weights / weights.mean()).astype(np.float32)
     return scaled
 
 
-def hold_out(
-    rows: Sequence[Codes], strata: Indices, fraction: float, seed: int
-) -> tuple[Indices, Indices]:
-    """Part rows into those to train on and those to choose the best epoch by.
+def stratified_holdout(
+    sequences: Sequence[Codes], strata: npt.NDArray[np.int64], fraction: float, seed: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Split rows into those to train on and those to hold out.
 
-    Each stratum (class) gives its share, and sequences that are equal, or each other's reverse
-    complement, stay on one side.
+    The same fraction of each stratum (class) is held out, and sequences that are equal, or
+    reverse complements of each other, stay on one side.
 
     Returns
     -------
         Indices to train on, and indices held out.
     """
     quota = np.floor(np.bincount(strata) * fraction)
-    held = np.zeros(len(rows), dtype=bool)
-    order = np.random.default_rng(seed).permutation(len(rows))
-    members: dict[bytes, list[int]] = {}
+    held_out = np.zeros(len(sequences), dtype=bool)
+    order = np.random.default_rng(seed).permutation(len(sequences))
+    groups: dict[bytes, list[int]] = {}
     for index in order.tolist():
-        strands = rows[index].tobytes(), reverse_complement(rows[index]).tobytes()
-        members.setdefault(min(strands), []).append(index)
-    for together in members.values():
-        stratum = strata[together[0]]
-        if quota[stratum] >= len(together):
-            held[together] = True
-            quota[stratum] -= len(together)
-    return np.flatnonzero(~held), np.flatnonzero(held)
+        strands = sequences[index].tobytes(), reverse_complement(sequences[index]).tobytes()
+        groups.setdefault(min(strands), []).append(index)
+    for group in groups.values():
+        stratum = strata[group[0]]
+        if quota[stratum] >= len(group):
+            held_out[group] = True
+            quota[stratum] -= len(group)
+    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
 
-def part_rows(data: Labelled, target: Target, share: float, seed: int) -> tuple[Labelled, Labelled]:
-    """Return rows to learn from and rows held out, both of some weight, or all and none."""
-    learn, held = hold_out(data.rows, target.strata, share, seed)
-    if not data.weights[held].sum() or not data.weights[learn].sum():
-        learn, held = np.arange(len(data.rows)), np.arange(0)
-    return data.at(learn), data.at(held)
+def split_validation(
+    data: WeightedSequences, target: Target, fraction: float, seed: int
+) -> tuple[WeightedSequences, WeightedSequences]:
+    """Return rows to train on and rows held out; all and none if either had no weight."""
+    training, held_out = stratified_holdout(data.sequences, target.strata, fraction, seed)
+    if not data.weights[held_out].sum() or not data.weights[training].sum():
+        training, held_out = np.arange(len(data.sequences)), np.arange(0)
+    return data.subset(training), data.subset(held_out)

@@ -1,12 +1,12 @@
-"""What the network is asked for: one class of several, any number of labels, or values.
+"""Tasks of the DNA network: one of several classes, any number of labels, or values.
 
-Every reader states its answer in the same terms (log-probabilities of classes, log-odds of
-labels, values in units of their spread), so that answers can be added with weights.
+Each branch of the network gives its outputs on the same scale (log-probabilities of classes,
+log-odds of labels, values in units of their spread), so that they can be added with weights.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,63 +15,58 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
-Task = Literal["classes", "labels", "values"]
+DNATask = Literal["classes", "labels", "values"]
 """``classes``: exactly one of several. ``labels``: each holds or not. ``values``: numbers."""
 
-TASKS: tuple[str, ...] = get_args(Task)
+
+def normalized(
+    logits: Float[Tensor, "*rows outputs"], task: DNATask
+) -> Float[Tensor, "*rows outputs"]:
+    """Return log-probabilities of classes; outputs of other tasks unchanged."""
+    return logits.log_softmax(dim=-1) if task == "classes" else logits
 
 
-def settle(raw: Float[Tensor, "*rows outputs"], task: Task) -> Float[Tensor, "*rows outputs"]:
-    """Return raw outputs as answers: normalised for classes, as they stand for the others."""
-    return raw.log_softmax(dim=-1) if task == "classes" else raw
-
-
-def mix(
-    readings: Float[Tensor, "readers batch outputs"],
-    weights: Float[Tensor, " readers"],
-    task: Task = "classes",
+def combined(
+    outputs: Float[Tensor, "branches batch outputs"],
+    weights: Float[Tensor, " branches"],
+    task: DNATask = "classes",
 ) -> Float[Tensor, "batch outputs"]:
-    """Return the joint answer: the readings added with weights, and settled again."""
-    joint = torch.einsum("rbc,r->bc", readings, weights.to(readings.dtype))
-    return settle(joint, task)
+    """Return the weighted sum of the branches' outputs, normalised again."""
+    total = torch.einsum("rbc,r->bc", outputs, weights.to(outputs.dtype))
+    return normalized(total, task)
 
 
-def errors(
-    answers: Float[Tensor, "*some batch outputs"],
+def row_losses(
+    outputs: Float[Tensor, "*some batch outputs"],
     target: Shaped[Tensor, "batch *outputs"],
-    task: Task,
+    task: DNATask,
 ) -> Float[Tensor, "*some batch"]:
     """Return the loss of every row.
 
     Parameters
     ----------
-    answers
-        What one or several readers say.
+    outputs
+        Outputs of one or several branches, normalised.
     target
-        Index of the class; or 0 and 1 for each label; or the values, in the answers' units.
+        Index of the class; or 0 and 1 for each label; or the values, in units of the outputs.
     task
         Negative log-likelihood for classes, its mean over labels, half the squared error,
         mean over values.
     """
     if task == "classes":
-        index = target.expand(answers.shape[:-1])
-        return -answers.gather(-1, index[..., None]).squeeze(-1)
-    wanted = target.expand_as(answers)
+        index = target.expand(outputs.shape[:-1])
+        return -outputs.gather(-1, index[..., None]).squeeze(-1)
+    expected = target.expand_as(outputs)
     if task == "labels":
-        each = F.binary_cross_entropy_with_logits(answers, wanted, reduction="none")
+        losses = F.binary_cross_entropy_with_logits(outputs, expected, reduction="none")
     else:
-        each = 0.5 * (answers - wanted).square()
-    return each.mean(dim=-1)
+        losses = 0.5 * (outputs - expected).square()
+    return losses.mean(dim=-1)
 
 
-def probabilities(answer: Float[Tensor, "rows outputs"], task: Task) -> npt.NDArray[np.float64]:
+def probabilities(outputs: Float[Tensor, "rows outputs"], task: DNATask) -> npt.NDArray[np.float64]:
     """Return the probability of each class (rows add up to 1), or of each label by itself."""
     if task == "labels":
-        return _array(answer.double().sigmoid())
-    likely = answer.double().exp()
-    return _array(likely / likely.sum(dim=-1, keepdim=True))
-
-
-def _array(tensor: Tensor) -> npt.NDArray[Any]:
-    array: npt.NDArray[Any] = tensor.numpy()
-    return array
+        return np.asarray(outputs.double().sigmoid().numpy())
+    unnormalized = outputs.double().exp()
+    return np.asarray((unnormalized / unnormalized.sum(dim=-1, keepdim=True)).numpy())

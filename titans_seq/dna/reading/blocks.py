@@ -15,7 +15,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from titans_seq.dna.alphabet import BLANKS, LETTERS, MARK, PAD, Codes, encode_text, is_no_letter
+from titans_seq.dna.alphabet import BLANKS, LETTERS, MARK, PAD, Codes, encode_text, invalid_letter
 from titans_seq.dna.reading.sources import BLOCK_BYTES, not_text, text_blocks
 from titans_seq.exceptions import DataError
 
@@ -258,7 +258,7 @@ class _BlockReader:
         position = len(encode_text(body[:offset])) + (0 if index else self.letters) + 1
         return (
             f"{self.where}, record {self._name(index, text)}: letter {letter!r} at position "
-            f"{position} (line {line}) {is_no_letter(letter)}"
+            f"{position} (line {line}) {invalid_letter(letter)}"
         )
 
     def _add_empty_records(

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from titans_seq.dna.alphabet import BLANKS, encode, is_no_letter
+from titans_seq.dna.alphabet import BLANKS, encode, invalid_letter
 from titans_seq.dna.reading.blocks import before_header, name_of
 from titans_seq.dna.reading.records import repeated_names
 from titans_seq.dna.reading.sources import open_text, source_name, text_lines
@@ -120,7 +120,9 @@ def _checked_lines(handle: TextIO, where: str, headers: deque[int]) -> Iterator[
                 f"{where}, line {number}: '>' inside a line; a header must begin its line"
             )
         if letters[-1].isspace():  # Unicode white space, which Biopython would drop
-            raise DataError(f"{where}, line {number}: {letters[-1]!r} {is_no_letter(letters[-1])}")
+            raise DataError(
+                f"{where}, line {number}: {letters[-1]!r} {invalid_letter(letters[-1])}"
+            )
         yield letters
     if not started:
         raise DataError(f"{where} is empty; FASTA needs at least one record, '>name' and letters")

@@ -23,9 +23,13 @@ import pandas as pd
 from titans_seq.config import record_from_table
 from titans_seq.dna import LanguageConfig, PretrainSettings, TitansDNAClassifier, read_sequences
 from titans_seq.dna.inputs import encode_all
-from titans_seq.dna.learning.bases import score_bases
-from titans_seq.dna.learning.corpus import HeldWindows, make_corpus
-from titans_seq.dna.pretraining import Pretrained, learn_bases
+from titans_seq.dna.learning.pretraining import (
+    held_out_batches,
+    score_language_model,
+    scored_bases,
+    split_corpus,
+)
+from titans_seq.dna.pretraining import Pretrained, pretrain_on_corpus
 from titans_seq.evaluation.cards.recipes import RecipeCard
 from titans_seq.evaluation.dna.markov import kmer_perplexities
 from titans_seq.evaluation.families.classification import ClassificationExperiment
@@ -94,9 +98,9 @@ class NextBaseExperiment:
         window, held_share = self.settings.window, self.settings.held_share
         sequences = encode_all(read_sequences(self.path).sequences)
         # Held out twice: the outer windows are the test part, the inner ones choose the weights.
-        outer = make_corpus(sequences, window, held_share, 0)
-        self.test_windows = outer.held
-        self.corpus = make_corpus(outer.learn, window, held_share, 1)
+        outer = split_corpus(sequences, window, held_share, 0)
+        self.test_windows = outer.validation
+        self.corpus = split_corpus(outer.train, window, held_share, 1)
         self.fine_tuning = _fine_tuning(recipe, self.run_settings["fine_tune"], inputs)
         self.trials = tuple(Trial(seed) for seed in recipe.seeds)
 
@@ -110,7 +114,7 @@ class NextBaseExperiment:
         """Return a language model, and classifiers initialised from it and from scratch."""
         settings = dataclasses.replace(self.settings, seed=trial.seed)
         device = self.run_settings["device"]
-        pretrained = learn_bases(self.corpus, self.config, settings, device)
+        pretrained = pretrain_on_corpus(self.corpus, self.config, settings, device)
         if self.fine_tuning is None:
             return LanguageRunModel(pretrained)
         same: dict[str, Any] = {
@@ -128,19 +132,21 @@ class NextBaseExperiment:
     def score(self, model: LanguageRunModel, trial: Trial) -> Scored:
         """Score the bases of the test part, and the classifiers."""
         network, settings = model.pretrained.network, model.pretrained.settings
-        result = score_bases(network, settings, self.test_windows)
+        result = score_language_model(network, settings, self.test_windows)
         scores: Metrics = {
             "perplexity": result.perplexity,
             "bits_per_base": float(np.log2(result.perplexity)),
             "accuracy": result.accuracy,
-            "bases": int(sum(targets.sum() for _, targets in result.asked)),
+            "bases": int(sum(targets.sum() for _, targets in result.scored)),
         }
         classifiers = {"fine_tuned": model.fine_tuned, "untaught": model.from_scratch}
         for name, classifier in classifiers.items():
             if classifier is not None and self.fine_tuning is not None:
                 of_classifier = self.fine_tuning.score(classifier, trial).scores
                 scores |= {f"{name}_{key}": of_classifier[key] for key in ("mcc", "accuracy")}
-        by_window = [score_bases(network, settings, [window]) for window in self.test_windows]
+        by_window = [
+            score_language_model(network, settings, [window]) for window in self.test_windows
+        ]
         table = pd.DataFrame({
             "window": range(len(by_window)),
             "letters": [len(window) for window in self.test_windows],
@@ -157,8 +163,9 @@ class NextBaseExperiment:
         """Scores of k-mer models, the same for all trials."""
         masked = self.config.objective == "masked"
         mask_share = self.settings.mask_share if masked else None
-        test = HeldWindows(self.test_windows, self.settings.batch_size, mask_share).asked()
-        train = [*self.corpus.learn, *self.corpus.held]
+        batches = held_out_batches(self.test_windows, self.settings.batch_size, mask_share)
+        test = scored_bases(batches)
+        train = [*self.corpus.train, *self.corpus.validation]
         perplexities = {"any base alike": 4.0, **kmer_perplexities(train, test, masked=masked)}
         return {
             name: {"perplexity": value, "bits_per_base": float(np.log2(value))}
@@ -170,16 +177,14 @@ class NextBaseExperiment:
         from titans_seq.evaluation.scores.plots import plot_bars
 
         pretrained = model.pretrained
-        result = score_bases(pretrained.network, pretrained.settings, self.test_windows)
+        result = score_language_model(pretrained.network, pretrained.settings, self.test_windows)
         bars = {"titans-seq": result.perplexity}
         bars |= {name: scores["perplexity"] for name, scores in self.controls(trial).items()}
         plot_bars(bars, path, title=self.title(trial), axis="perplexity")
 
     def borders(self) -> dict[str, Any]:
         """Return the letters of each part."""
-        parts = {
-            "train": self.corpus.learn, "validation": self.corpus.held, "test": self.test_windows,
-        }  # fmt: skip
+        parts = {**self.corpus._asdict(), "test": self.test_windows}
         return {name: sum(map(len, windows)) for name, windows in parts.items()}
 
     def title(self, trial: Trial) -> str:

@@ -1,4 +1,4 @@
-"""What a training begins with: simple readers that are fitted, strands and motifs chosen."""
+"""The regressions are fitted first, and choose the strand mode and the motifs."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ import torch
 
 from titans_seq.dna import TitansDNAClassifier
 from titans_seq.dna.alphabet import decode, encode, reverse_complement
-from titans_seq.dna.learning import start
+from titans_seq.dna.learning import motifs
+from titans_seq.dna.learning.batches import WeightedSequences
+from titans_seq.dna.learning.fitting import fit_regression_branches
+from titans_seq.dna.learning.motifs import heaviest_motifs, initialize_motifs
 from titans_seq.dna.learning.network import DNANetworkConfig, TitansDNANetwork
-from titans_seq.dna.learning.start import fit_simple, motifs_of, plant_motifs
-from titans_seq.dna.learning.windows import Labelled
 from titans_seq.training import TrainSettings
 
 SETTINGS = TrainSettings(max_epochs=1, learning_rate=2e-3, device="cpu")
@@ -39,9 +40,11 @@ def sequences(count: int, *, both: bool, anywhere: bool = True) -> tuple[list[st
     return texts, labels
 
 
-def labelled(texts: list[str], labels: list[str]) -> Labelled:
+def labelled(texts: list[str], labels: list[str]) -> WeightedSequences:
     targets = np.array([label == "yes" for label in labels]).astype(np.int64)
-    return Labelled([encode(text) for text in texts], targets, np.ones(len(texts), np.float32))
+    return WeightedSequences(
+        [encode(text) for text in texts], targets, np.ones(len(texts), np.float32)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -50,13 +53,13 @@ def counted() -> TitansDNANetwork:
     data = labelled(*sequences(600, both=True))
     network = TitansDNANetwork(dataclasses.replace(CONFIG, strands="average"))
     held = data.at(np.arange(500, 600))
-    fit_simple(network, data.at(np.arange(500)), held, SETTINGS, seed=0)
+    fit_regression_branches(network, data.at(np.arange(500)), held, SETTINGS, seed=0)
     return network
 
 
 def test_the_words_that_weigh_most_are_the_motif(counted: TitansDNANetwork) -> None:
     rows = labelled(*sequences(300, both=True)).rows
-    found = motifs_of(counted, rows, 16, 11)
+    found = heaviest_motifs(counted, rows, 16, 11)
     text = "".join("." if base is None else "ACGT"[base] for base in found[0])
     turned = decode(reverse_complement(encode(MOTIF)))
     assert re.search(text, MOTIF) or re.search(text, turned)
@@ -68,15 +71,15 @@ def test_it_does_not_matter_that_one_class_comes_first(
 ) -> None:
     rows = labelled(*sequences(300, both=True)).rows
     without_first = [*rows[::2], *rows[1::2]]
-    monkeypatch.setattr(start, "_ROWS_TO_COUNT", 100)
-    found = motifs_of(counted, without_first, 16, 11)
+    monkeypatch.setattr(motifs, "_MAX_SEQUENCES", 100)
+    found = heaviest_motifs(counted, without_first, 16, 11)
     text = "".join("." if base is None else "ACGT"[base] for base in found[0])
     assert re.search(text, MOTIF) or re.search(text, decode(reverse_complement(encode(MOTIF))))
 
 
 def test_detectors_answer_to_their_motifs(counted: TitansDNANetwork) -> None:
     rows = labelled(*sequences(300, both=True)).rows
-    planted = plant_motifs(counted, rows)
+    planted = initialize_motifs(counted, rows)
     detect = counted.titans.tokens.detect
     for index, motif in enumerate(planted):
         pure = torch.zeros(4, 11)

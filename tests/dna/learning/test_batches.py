@@ -7,16 +7,22 @@ import pytest
 import torch
 
 from titans_seq.dna.alphabet import Codes, decode, encode, reverse_complement
-from titans_seq.dna.learning.windows import MAX_LETTERS, Labelled, LabelledBatches, pad, plan
+from titans_seq.dna.learning.batches import (
+    MAX_LETTERS,
+    SequenceBatches,
+    WeightedSequences,
+    batch_indices,
+    pad,
+)
 
 LENGTHS = [1, 7, 60, 61, 64, 100, 101, 700, 3, 60]
 
 
-def _labelled(lengths: list[int]) -> Labelled:
+def _labelled(lengths: list[int]) -> WeightedSequences:
     generator = np.random.default_rng(0)
     rows = [encode("".join(generator.choice(list("ACGTN"), n))) for n in lengths]
     count = len(rows)
-    return Labelled(rows, np.arange(count), np.ones(count, dtype=np.float32))
+    return WeightedSequences(rows, np.arange(count), np.ones(count, dtype=np.float32))
 
 
 def _row(codes: torch.Tensor, mask: torch.Tensor) -> Codes:
@@ -33,7 +39,7 @@ def test_padding_stands_behind_the_letters() -> None:
 @pytest.mark.parametrize("seed", [None, 0])
 def test_every_row_comes_once_with_its_own_target(batch_size: int, seed: int | None) -> None:
     data = _labelled(LENGTHS)
-    batches = LabelledBatches(data, batch_size=batch_size, seed=seed)
+    batches = SequenceBatches(data, batch_size=batch_size, seed=seed)
     seen = []
     for _epoch in range(2):
         found = list(batches)
@@ -43,7 +49,7 @@ def test_every_row_comes_once_with_its_own_target(batch_size: int, seed: int | N
             for codes, mask, target in zip(
                 batch["codes"], batch["mask"], batch["target"], strict=True
             ):
-                np.testing.assert_array_equal(_row(codes, mask), data.rows[int(target)])
+                np.testing.assert_array_equal(_row(codes, mask), data.sequences[int(target)])
                 seen.append(int(target))
     assert sorted(seen) == sorted(2 * list(range(len(LENGTHS))))
 
@@ -52,7 +58,7 @@ def test_epochs_differ_and_seeds_repeat() -> None:
     data = _labelled([50] * 40)
 
     def targets(seed: int) -> list[list[int]]:
-        batches = LabelledBatches(data, batch_size=8, seed=seed)
+        batches = SequenceBatches(data, batch_size=8, seed=seed)
         return [torch.cat([b["target"] for b in batches]).tolist() for _ in range(2)]
 
     assert targets(0) == targets(0)
@@ -60,12 +66,12 @@ def test_epochs_differ_and_seeds_repeat() -> None:
     assert targets(0) != targets(1)
 
 
-def test_turned_rows_are_the_other_strand() -> None:
+def test_half_of_the_sequences_may_be_reverse_complemented() -> None:
     data = _labelled([50] * 64)
-    (batch,) = LabelledBatches(data, batch_size=64, seed=0, turn=True)
+    (batch,) = SequenceBatches(data, batch_size=64, seed=0, both_strands=True)
     turned = 0
     for codes, target in zip(batch["codes"].numpy(), batch["target"], strict=True):
-        row = data.rows[int(target)]
+        row = data.sequences[int(target)]
         same = decode(codes) == decode(row)
         assert same or decode(codes) == decode(reverse_complement(row))
         turned += not same
@@ -74,14 +80,14 @@ def test_turned_rows_are_the_other_strand() -> None:
 
 def test_long_sequences_come_in_small_batches() -> None:
     lengths = [MAX_LETTERS * 2, MAX_LETTERS, MAX_LETTERS // 2, MAX_LETTERS // 2, 10, 10]
-    for batch in plan(lengths, 64):
+    for batch in batch_indices(lengths, 64):
         longest = max(lengths[i] for i in batch)
         assert len(batch) == 1 or len(batch) * longest <= MAX_LETTERS
 
 
 def test_rows_of_a_batch_are_alike_in_length() -> None:
     lengths = np.random.default_rng(0).integers(1, 5000, size=500).tolist()
-    batches = plan(lengths, 32, np.random.default_rng(1))
+    batches = batch_indices(lengths, 32, np.random.default_rng(1))
     assert sorted(np.concatenate(batches).tolist()) == list(range(500))
     for batch in batches:
         inside = [lengths[i] for i in batch]
