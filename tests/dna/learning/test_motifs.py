@@ -49,16 +49,16 @@ def labelled(texts: list[str], labels: list[str]) -> WeightedSequences:
 
 @pytest.fixture(scope="module")
 def counted() -> TitansDNANetwork:
-    """Return a network whose simple readers know the motif on both strands."""
+    """Return a network whose regressions know the motif on both strands."""
     data = labelled(*sequences(600, both=True))
     network = TitansDNANetwork(dataclasses.replace(CONFIG, strands="average"))
-    held = data.at(np.arange(500, 600))
-    fit_regression_branches(network, data.at(np.arange(500)), held, SETTINGS, seed=0)
+    held = data.subset(np.arange(500, 600))
+    fit_regression_branches(network, data.subset(np.arange(500)), held, SETTINGS, seed=0)
     return network
 
 
 def test_the_words_that_weigh_most_are_the_motif(counted: TitansDNANetwork) -> None:
-    rows = labelled(*sequences(300, both=True)).rows
+    rows = labelled(*sequences(300, both=True)).sequences
     found = heaviest_motifs(counted, rows, 16, 11)
     text = "".join("." if base is None else "ACGT"[base] for base in found[0])
     turned = decode(reverse_complement(encode(MOTIF)))
@@ -69,7 +69,7 @@ def test_the_words_that_weigh_most_are_the_motif(counted: TitansDNANetwork) -> N
 def test_it_does_not_matter_that_one_class_comes_first(
     counted: TitansDNANetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = labelled(*sequences(300, both=True)).rows
+    rows = labelled(*sequences(300, both=True)).sequences
     without_first = [*rows[::2], *rows[1::2]]
     monkeypatch.setattr(motifs, "_MAX_SEQUENCES", 100)
     found = heaviest_motifs(counted, without_first, 16, 11)
@@ -78,7 +78,7 @@ def test_it_does_not_matter_that_one_class_comes_first(
 
 
 def test_detectors_answer_to_their_motifs(counted: TitansDNANetwork) -> None:
-    rows = labelled(*sequences(300, both=True)).rows
+    rows = labelled(*sequences(300, both=True)).sequences
     planted = initialize_motifs(counted, rows)
     detect = counted.titans.tokens.detect
     for index, motif in enumerate(planted):
