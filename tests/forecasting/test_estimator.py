@@ -258,7 +258,7 @@ def test_keeps_the_promises_of_scikit_learn(fitted: TitansForecaster, waves: np.
     [
         ({"static": ["y"]}, "column 'y' is named in target_col and in static"),
         ({"quantiles": (0.9, 0.1)}, "rising levels"),
-        ({"horizon": 0}, "horizon=0"),
+        ({"horizon": 0}, "horizon must be at least 1, got 0"),
         ({"device": "abacus"}, "abacus"),
         ({"freq": "h"}, "does not fit"),
     ],

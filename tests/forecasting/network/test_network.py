@@ -154,11 +154,11 @@ def test_the_unknown_category_is_the_mean_of_the_known() -> None:
 @pytest.mark.parametrize(
     ("setting", "match"),
     [
-        ({"horizon": 0}, "horizon=0: must be at least 1"),
+        ({"horizon": 0}, "horizon must be at least 1, got 0"),
         ({"quantiles": (0.9, 0.1)}, "rising levels"),
         ({"quantiles": (0.0, 0.5)}, "rising levels"),
-        ({"normalise": "max"}, "choose one of mean, last, none"),
-        ({"cycle": 0}, "cycle=0: one of the 0 future categories"),
+        ({"normalise": "max"}, "normalise must be mean, last or none"),
+        ({"cycle": 0}, "of which there are 0, and needs a static category"),
     ],
 )
 def test_refuses_settings_that_cannot_be(setting: dict[str, object], match: str) -> None:

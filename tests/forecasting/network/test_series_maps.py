@@ -162,5 +162,5 @@ def test_forecasters_of_several_series_have_maps(
 
 
 def test_maps_need_series() -> None:
-    with pytest.raises(ConfigError, match="category of their own"):
+    with pytest.raises(ConfigError, match="needs a static category"):
         NetworkConfig(context_length=8, horizon=3, series_maps=True)

@@ -1,1 +1,1 @@
-"""Losses, windows and the training of a forecaster."""
+"""Losses, windows, closed-form solutions and the training of a network."""

@@ -1,4 +1,4 @@
-"""From a panel to a trained network."""
+"""Training of a forecasting network on a panel."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LONGEST_HORIZON_PATCH = 48
 """Rows of a token of the horizon, at most."""
 
 _MEMORY_CONTEXT = 96
-"""Rows to look back on where memories keep what was before."""
+"""Rows to look back on where memories keep the rows before."""
 
 PATCHES = 4
 """Tokens of a short look-back, at least."""
@@ -49,34 +49,34 @@ VALIDATION_WINDOWS = 8_192
 """Windows that choose the epoch, at most; evenly spread."""
 
 TOKEN_DROPOUT = 0.5
-"""Share of a training window's tokens that are left out, at most."""
+"""Share of a training window's tokens that are dropped, at most."""
 
 SMALLEST_BATCH = 16
 BATCHES_PER_EPOCH = 32
-"""Of few windows the batches are smaller, so that an epoch still takes this many steps."""
+"""With few windows the batches are smaller, so that an epoch still has this many steps."""
 
 MOST_MAP_SUMS = 6_000_000
-"""Sums that the linear maps of all series are solved from; of more series there are no maps."""
+"""Numbers of the normal equations of all series' own maps; with more there are no such maps."""
 
 
 class Trained(NamedTuple):
-    """What training gives."""
+    """A trained network and its data."""
 
     network: ForecastNetwork
     preprocess: Preprocess
-    """Without the cycles that tell nothing."""
+    """Without the cycles that do not improve forecasts."""
 
     panel: Panel
-    """The rows, without them."""
+    """All rows, without those cycles."""
 
     history: History
 
     held_out: WindowIndex
-    """Windows of rows that were not trained on; perhaps none."""
+    """Windows whose targets were not trained on; perhaps none."""
 
 
 def forecast_network_config(settings: ForecastSettings, preprocess: Preprocess) -> NetworkConfig:
-    """Return the settings of the network, from those of a forecaster and what it learnt.
+    """Return the network's settings, from those of a forecaster and the sizes of its data.
 
     Raises
     ------
@@ -115,7 +115,7 @@ def split_windows(
     """
     lengths = {"context_length": config.context_length, "horizon": config.horizon}
     ends = train_rows.tolist()
-    begins = [first_cutoff(rows, **lengths) for rows in ends]
+    begins = [first_cutoff(count, **lengths) for count in ends]
     index = index_windows(panel, begins, ends, horizon=config.horizon)
     index = drop_empty(panel, index, **lengths)
     whole = panel.starts.diff().tolist()
@@ -141,9 +141,9 @@ def fit_forecast_network(
     Parameters
     ----------
     settings
-        Those of a forecaster.
+        Of a forecaster.
     preprocess
-        What was learnt about the data.
+        Scales, codes and cycles of the panel.
     panel
         All rows.
     train_rows
@@ -160,8 +160,9 @@ def fit_forecast_network(
         forecast_network_config(settings, preprocess), panel, train_rows
     )
     network = _new_network(settings, preprocess, len(index.cutoffs), seed)
-    idle = _begin(network, preprocess, panel, index, held_out)
+    idle = _solve_start(network, preprocess, panel, index, held_out)
     if idle:
+        # Without the idle cycles the network has other sizes: build it anew, keep the solution.
         preprocess, panel = without_cycles(preprocess, panel, idle)
         solved, network = network, _new_network(settings, preprocess, len(index.cutoffs), seed)
         take_start(network, solved)
@@ -191,20 +192,20 @@ def fit_forecast_network(
 def _new_network(
     settings: ForecastSettings, preprocess: Preprocess, windows: int, seed: int
 ) -> ForecastNetwork:
-    """Return a network that knows nothing yet."""
+    """Return an untrained network."""
     config = forecast_network_config(settings, preprocess)
     with seeded(seed):
         return ForecastNetwork(replace(config, token_dropout=token_dropout(windows)))
 
 
-def _begin(
+def _solve_start(
     network: ForecastNetwork,
     preprocess: Preprocess,
     panel: Panel,
     index: WindowIndex,
     held_out: WindowIndex,
 ) -> list[int]:
-    """Solve for what can be solved for, and return which cycles of the calendar tell nothing."""
+    """Solve the linear parts in closed form, and return the cycles that are of no use."""
     if not len(held_out.cutoffs):
         return []
     batches = even_batches(panel, index, network, TRAIN_WINDOWS)
@@ -214,10 +215,10 @@ def _begin(
 
 
 def token_dropout(windows: int) -> float:
-    """Return the share of its tokens that a window goes without.
+    """Return the share of its tokens that a training window drops.
 
-    It is the share of the windows that an epoch goes through: of few windows, met again and
-    again, each is to look different, and of very many none is met often.
+    It is the share of the windows that an epoch reads: few windows, read again and again, should
+    look different each time, and of very many none is read often.
     """
     return min(TOKEN_DROPOUT, TRAIN_WINDOWS / max(1, windows))
 
@@ -244,7 +245,7 @@ def even_batches(
     network: ForecastNetwork,
     per_epoch: int = VALIDATION_WINDOWS,
 ) -> WindowBatches:
-    """Return batches of windows in their order, evenly spread if there are more."""
+    """Return batches of windows in their order, evenly spread if there are more than an epoch's."""
     return WindowBatches(
         panel,
         index,

@@ -1,4 +1,4 @@
-"""From a trained network to forecasts, as arrays."""
+"""Forecasts of many windows by a trained network, as arrays."""
 
 from __future__ import annotations
 
@@ -22,9 +22,13 @@ class RawForecasts(NamedTuple):
     """Forecasts of many windows, on the scale of their series."""
 
     point: FloatArray
+    """Expected value, (windows, horizon)."""
+
     quantiles: FloatArray
+    """In rising order of the level, (windows, horizon, levels)."""
+
     actual: FloatArray
-    """What came; NaN where it is missing."""
+    """Target, (windows, horizon); NaN where it is missing."""
 
 
 @torch.no_grad()
@@ -36,17 +40,16 @@ def forecast_index(network: ForecastNetwork, panel: Panel, index: WindowIndex) -
         "horizon": network.config.horizon,
     }
     network.eval()
+    if not len(index.cutoffs):
+        empty = np.zeros((0, network.config.horizon))
+        return RawForecasts(empty, np.zeros((*empty.shape, len(network.config.quantiles))), empty)
 
-    def forecast(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        batch = gather(panel, index.take(rows), **lengths)
-        found = network(batch.windows.to(device))
+    def forecast(windows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        batch = gather(panel, index.take(windows), **lengths)
+        result = network(batch.windows.to(device))
         actual = torch.where(batch.target_seen, batch.target, torch.nan)
-        return found.point.cpu(), found.quantiles.cpu(), actual
+        return result.point.cpu(), result.quantiles.cpu(), actual
 
-    batches = torch.arange(len(index.cutoffs)).split(FORECAST_BATCH)
-    parts = list(shared_map(forecast, batches)) if len(index.cutoffs) else []
-    if not parts:
-        shape = (0, network.config.horizon)
-        levels = len(network.config.quantiles)
-        return RawForecasts(np.zeros(shape), np.zeros((*shape, levels)), np.zeros(shape))
-    return RawForecasts(*(torch.cat(one).double().numpy() for one in zip(*parts, strict=True)))
+    batches = shared_map(forecast, torch.arange(len(index.cutoffs)).split(FORECAST_BATCH))
+    fields = zip(*batches, strict=True)
+    return RawForecasts(*(torch.cat(parts).double().numpy() for parts in fields))

@@ -1,4 +1,4 @@
-"""Windows over a panel, gathered many at a time: no Python runs per window.
+"""Windows of a panel, cut many at a time without a Python loop over windows.
 
 A window is a series and a cutoff, the row of its first step ahead. Rows before the series
 began are masked like missing ones.
@@ -20,10 +20,10 @@ from titans_seq.forecasting.tables.table import Table
 
 
 class WindowIndex(NamedTuple):
-    """Which windows."""
+    """Series and cutoffs of windows."""
 
     series: Int[Tensor, "windows"]
-    """Code of the series, as it stands in the panel."""
+    """Number of the series in the panel."""
 
     cutoffs: Int[Tensor, "windows"]
     """Row of the panel where the horizon begins."""
@@ -34,11 +34,14 @@ class WindowIndex(NamedTuple):
 
 
 class WindowBatch(NamedTuple):
-    """Windows and what came."""
+    """Windows and their targets."""
 
     windows: Windows
     target: Float[Tensor, "batch horizon"]
+    """0 where it is missing."""
+
     target_seen: Bool[Tensor, "batch horizon"]
+    """False where the target is missing."""
 
 
 def index_windows(
@@ -74,7 +77,7 @@ def index_windows(
 def drop_empty(
     panel: Panel, index: WindowIndex, *, context_length: int, horizon: int
 ) -> WindowIndex:
-    """Leave out windows in whose look-back, or in whose horizon, nothing was seen."""
+    """Leave out windows whose look-back, or whose horizon, has no value."""
     counts = torch.cat([torch.zeros(1, dtype=torch.long), panel.seen.long().cumsum(0)])
     begin = torch.maximum(index.cutoffs - context_length, panel.starts[index.series])
     behind = counts[index.cutoffs] - counts[begin]
@@ -83,7 +86,7 @@ def drop_empty(
 
 
 def first_cutoff(rows: int, *, context_length: int, horizon: int) -> int:
-    """Return from which row on a series of this length is trained on.
+    """Return the first cutoff of a training window in a series of this length.
 
     A long series begins where its look-backs are whole; a short one earlier, so that it
     gives windows at all.
@@ -94,22 +97,24 @@ def first_cutoff(rows: int, *, context_length: int, horizon: int) -> int:
 def gather(panel: Panel, index: WindowIndex, *, context_length: int, horizon: int) -> WindowBatch:
     """Cut windows out of a panel.
 
-    The rows of the horizon need not exist beyond the target: the known covariates of
-    ``panel`` must then have been extended, see :func:`titans_seq.forecasting.tables.table.extend`.
+    The known covariates must reach over the horizon; for rows after the end of a series
+    :func:`titans_seq.forecasting.tables.ahead.extend` adds them.
     """
     begins = panel.starts[index.series][:, None]
     rows = index.cutoffs[:, None] + torch.arange(-context_length, horizon)
-    inside = rows >= begins
+    inside = rows >= begins  # batch, context + horizon; False before the series began
     rows = torch.maximum(rows, begins)
-    begun = bool(inside[:, 0].all())
+    all_inside = bool(inside[:, 0].all())
 
     def cut(values: Tensor, first: int = 0, end: int | None = None) -> Tensor:
-        """Return the windows' rows, zero where the series had not begun."""
+        """Return the windows' rows of some values, zero where the series had not begun."""
         chosen = rows[:, first:end]
-        # one row of the panel after another: several times as fast as values[chosen]
-        part = values.index_select(0, chosen.flatten()).view(*chosen.shape, *values.shape[1:])
-        real = inside[:, first:end]
-        return part if begun else part * real.view(*real.shape, *[1] * (values.dim() - 1))
+        # index_select over flat rows: several times as fast as values[chosen]
+        window = values.index_select(0, chosen.flatten()).view(*chosen.shape, *values.shape[1:])
+        if all_inside:
+            return window
+        mask = inside[:, first:end]
+        return window * mask.view(*mask.shape, *[1] * (values.dim() - 1))
 
     windows = Windows(
         history=cut(panel.target, 0, context_length),
@@ -125,21 +130,21 @@ def gather(panel: Panel, index: WindowIndex, *, context_length: int, horizon: in
 
 
 class WindowBatches:
-    """Batches of one epoch, shuffled anew each time they are gone through.
+    """Batches of windows of one epoch, shuffled anew in every iteration.
 
     Parameters
     ----------
     panel, index
-        What to cut windows from, and which.
+        Series to cut windows from, and the windows.
     context_length, horizon
         Rows behind and ahead of the cutoff.
     batch_size
         Windows of a batch.
     per_epoch
-        Windows of an epoch, at most: overlapping windows say much the same, so of very many
-        each epoch draws some.
+        Windows of an epoch, at most: overlapping windows are much alike, so of very many each
+        epoch draws some.
     seed
-        Of the order; None keeps the order as it is, and draws evenly.
+        Of the shuffling; None keeps the order, and draws evenly spread windows.
     """
 
     def __init__(
@@ -165,11 +170,11 @@ class WindowBatches:
 
     def __iter__(self) -> Iterator[WindowBatch]:
         drawn = self.drawn()
-        for part in torch.arange(self.count).split(self.batch_size):
-            yield gather(self.panel, drawn.take(part), **self.lengths)
+        for chosen in torch.arange(self.count).split(self.batch_size):
+            yield gather(self.panel, drawn.take(chosen), **self.lengths)
 
     def drawn(self) -> WindowIndex:
-        """Return which windows an epoch has, in their order; shuffled ones are drawn anew."""
+        """Return the windows of an epoch in their order; shuffled ones are drawn anew."""
         total = len(self.index.cutoffs)
         if self.generator is None:
             order = np.linspace(0, total - 1, self.count).astype(np.int64)

@@ -24,24 +24,24 @@ class NetworkConfig:
     """Rows to forecast."""
 
     quantiles: tuple[float, ...] = ()
-    """Levels, rising, each between 0 and 1."""
+    """Rising levels, each between 0 and 1."""
 
     extra_outputs: int = 0
-    """Unbounded outputs a step, for whoever brings a loss of their own."""
+    """Further unbounded outputs a step, for a loss of your own."""
 
     past_reals: int = 0
     past_cardinalities: tuple[int, ...] = ()
     future_reals: int = 0
     future_cardinalities: tuple[int, ...] = ()
     cycle: int | None = None
-    """Which of the future categories is the place in a cycle, one row after the other, so that
-    each series has a profile of it; None if none is. Series are told by their last category."""
+    """Number of the future category that is the place in a cycle and advances by one a row; each
+    series has a profile of it. None if there is none. The last static category is the series."""
 
     static_reals: int = 0
     static_cardinalities: tuple[int, ...] = ()
 
     series_maps: bool = False
-    """Whether each series, told by its last category, has a linear map of its own."""
+    """Whether each series, by its last static category, has a linear map of its own."""
 
     patch_length: int = 12
     """Rows of one token."""
@@ -50,8 +50,8 @@ class NetworkConfig:
     """Rows of one token of the horizon; ``patch_length`` if left out."""
 
     normalise: Normalisation = "mean"
-    """What a look-back is centred on: its ``mean`` or its ``last`` value, and divided by its
-    deviation; ``none`` leaves it as it is."""
+    """Centre of a look-back, its ``mean`` or its ``last`` value; it is also divided by its
+    deviation. ``none`` does neither."""
 
     variant: Variant = "mac"
     dim: int = 32
@@ -59,38 +59,40 @@ class NetworkConfig:
     heads: int = 4
     dropout: float = 0.3
     token_dropout: float = 0.5
-    """Share of the history's tokens that a training window goes without."""
+    """Share of the history's tokens that a training window drops."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be built.
+        """Refuse settings out of range.
 
         Raises
         ------
         ConfigError
-            If a length is below 1, the quantiles are not rising between 0 and 1, or there is no
-            such category.
+            If a length is below 1, the quantiles are not rising between 0 and 1, or ``cycle`` or
+            ``series_maps`` has no category.
         """
         for name in ("context_length", "horizon", "patch_length"):
             if getattr(self, name) < 1:
-                raise ConfigError(f"{name}={getattr(self, name)}: must be at least 1")
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.horizon_patch is not None and self.horizon_patch < 1:
-            raise ConfigError(f"horizon_patch={self.horizon_patch}: must be at least 1")
+            raise ConfigError(f"horizon_patch must be at least 1, got {self.horizon_patch}")
         if self.cycle is not None and not (
             0 <= self.cycle < len(self.future_cardinalities) and self.static_cardinalities
         ):
             raise ConfigError(
-                f"cycle={self.cycle}: one of the {len(self.future_cardinalities)} future "
-                "categories, where series have a category of their own"
+                "cycle must be the number of a future category, of which there are "
+                f"{len(self.future_cardinalities)}, and needs a static category for the series, "
+                f"got {self.cycle}"
             )
         if self.series_maps and not self.static_cardinalities:
-            raise ConfigError("series_maps=True: series need a category of their own")
+            raise ConfigError("series_maps=True needs a static category for the series")
         bounds = (0.0, *self.quantiles, 1.0)
         if any(low >= high for low, high in pairwise(bounds)):
             raise ConfigError(
-                f"quantiles={self.quantiles}: give rising levels between 0 and 1, like (0.1, 0.9)"
+                "quantiles must be rising levels between 0 and 1, like (0.1, 0.9), "
+                f"got {self.quantiles}"
             )
         if self.normalise not in ("mean", "last", "none"):
-            raise ConfigError(f"normalise={self.normalise!r}: choose one of mean, last, none")
+            raise ConfigError(f"normalise must be mean, last or none, got {self.normalise!r}")
 
     def backbone(self) -> TitansConfig:
         """Return the settings of the backbone."""

@@ -1,4 +1,4 @@
-"""What covariates say: vectors for categories, and the effect of what is known ahead."""
+"""Covariates: embeddings of categories, and additive effects of covariates known ahead."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ EFFECT_DIM = 16
 
 
 class CategoryEmbeddings(nn.Module):
-    """Turn each of several category codes into a vector."""
+    """Embed each of several columns of category codes."""
 
     def __init__(self, cardinalities: tuple[int, ...], dim: int) -> None:
         super().__init__()
@@ -29,8 +29,8 @@ class CategoryEmbeddings(nn.Module):
     def vectors(self) -> list[Float[Tensor, "categories dim"]]:
         """Return the vectors of all categories, one tensor a column.
 
-        Looked up in these with ``index_select``, many rows learn several times as fast as
-        through the layer, whose gradient is a loop over the rows.
+        With ``index_select`` on these, training on many rows is several times as fast as through
+        the layers, whose gradient is a loop over the rows.
         """
         return [
             table(torch.arange(len(table.weight), device=table.weight.device))
@@ -40,7 +40,7 @@ class CategoryEmbeddings(nn.Module):
 
     @torch.no_grad()
     def settle_unknown(self) -> None:
-        """Give code 0, which training never met, the mean of the known categories."""
+        """Set the vector of code 0, which is not trained, to the mean of the known categories."""
         for table in self.tables:
             weight = table.weight
             assert isinstance(weight, Tensor)
@@ -49,10 +49,10 @@ class CategoryEmbeddings(nn.Module):
 
 
 class CovariateEffect(nn.Module):
-    """What the covariates known ahead say of a step by themselves: one number a row.
+    """Additive effect of the covariates known ahead: one number a row.
 
-    Each covariate acts by itself, in a way that depends on the series, and the effects add
-    up; how covariates act together is left to the backbone.
+    Each covariate has an effect by itself that depends on the series, and the effects add up;
+    interactions are left to the backbone.
     """
 
     def __init__(self, reals: int, cardinalities: tuple[int, ...], static: int) -> None:
@@ -80,31 +80,33 @@ class CovariateEffect(nn.Module):
             hidden = layer(reals[..., [column]]) + of_static[column](static)[:, None]
             effect = effect + readouts[column](functional.silu(hidden)).squeeze(-1)
         for column, vectors in enumerate(self.codes.vectors()):
-            place = len(self.reals) + column
-            by_series = of_static[place](static)[:, None]
+            number = len(self.reals) + column
+            by_series = of_static[number](static)[:, None]
             own = codes[..., column]
-            if len(vectors) <= own.shape[1]:  # each category once, and not each row
-                by_category = readouts[place](functional.silu(vectors + by_series)).squeeze(-1)
+            if len(vectors) <= own.shape[1]:
+                # Fewer categories than rows: compute the effect of each category once, then
+                # look it up. batch, categories -> batch, rows
+                by_category = readouts[number](functional.silu(vectors + by_series)).squeeze(-1)
                 effect = effect + by_category.gather(1, own)
                 continue
             hidden = vectors.index_select(0, own.flatten()).view(*own.shape, vectors.shape[1])
             hidden = hidden + by_series
-            effect = effect + readouts[place](functional.silu(hidden)).squeeze(-1)
+            effect = effect + readouts[number](functional.silu(hidden)).squeeze(-1)
         return effect
 
 
 class CycleEffect(nn.Module):
-    """What the place in a cycle says by itself: a profile for each series, solved for.
+    """Effect of the place in a cycle: a profile of each series, solved in closed form.
 
-    A profile is in units of the series, or in deviations of the look-back (the sun at noon is
-    worth more in a week of clear days), or a sum of both. Which it is, or none, is chosen by
+    A profile is in units of the series, or in deviations of the look-back (solar power at noon
+    varies more in a week of clear days), or a sum of both. Which of them, or none, is chosen by
     :func:`~titans_seq.forecasting.learning.closed_form.profiles.solve_profiles`; a
     profile that was not chosen is not trained.
 
     Parameters
     ----------
     series, slots
-        How many there are, each with the unknown one, which has code 0.
+        Their numbers, each with the unknown one, which has code 0.
     """
 
     used: Tensor
@@ -130,7 +132,7 @@ class CycleEffect(nn.Module):
 
     @torch.no_grad()
     def clear(self) -> None:
-        """Let no series have a profile."""
+        """Remove the profiles of all series."""
         for values in (self.fixed, self.scaled, self.used):
             values.zero_()
 
@@ -141,25 +143,25 @@ class CycleEffect(nn.Module):
         units: list[int],
         profiles: Float[Tensor, "some units slots"],
     ) -> None:
-        """Give some series their profiles.
+        """Set the profiles of some series.
 
         Parameters
         ----------
         series
             CategoryEmbeddings.
         units
-            What the profiles are in: 0 for units of the series, 1 for deviations.
+            Units of the profiles: 0 for those of the series, 1 for deviations of the look-back.
         profiles
             Without the unknown slot.
         """
-        for place, unit in enumerate(units):
+        for number, unit in enumerate(units):
             table = (self.fixed, self.scaled)[unit]
-            table[series, 1:] = profiles[:, place].to(table)
+            table[series, 1:] = profiles[:, number].to(table)
             self.used[unit, series] = 1.0
 
     @torch.no_grad()
     def settle_unknown(self) -> None:
-        """Give a series that training never met the mean of the known ones."""
+        """Set the profile of the unknown series to the mean of the known ones."""
         for table, used in zip((self.fixed, self.scaled), self.used, strict=True):
             if len(table) > 1:
                 table[0] = (table * used)[1:].mean(dim=0)

@@ -1,4 +1,4 @@
-"""Around the backbone: the scale of a look-back before it, quantiles after it."""
+"""Normalisation of a look-back before the backbone, and the quantile head after it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 Normalisation = Literal["mean", "last", "none"]
-"""What a look-back is centred on; ``none`` leaves it as it is."""
+"""Centre of a look-back; ``none`` leaves it as it is."""
 
 SMALLEST_VARIANCE = 1e-5
 """Added to the variance of a look-back, whose series has variance 1."""
@@ -28,13 +28,13 @@ def window_scale(
     seen: Bool[Tensor, "batch context"],
     normalise: Normalisation,
 ) -> WindowScale:
-    """Return centre and spread of the values that were seen; 0 and 1 if there are none."""
+    """Return centre and spread of the known values; 0 and 1 if there are none."""
     if normalise == "none":
         zero = torch.zeros_like(history[:, :1])
         return WindowScale(zero, zero + 1)
     count = seen.sum(dim=1, keepdim=True)
-    held = history * seen
-    mean = held.sum(dim=1, keepdim=True) / count.clamp(min=1)
+    known = history * seen
+    mean = known.sum(dim=1, keepdim=True) / count.clamp(min=1)
     variance = ((history - mean).square() * seen).sum(dim=1, keepdim=True) / count.clamp(min=1)
     spread = torch.where(count > 1, (variance + SMALLEST_VARIANCE).sqrt(), 1.0)
     if normalise == "mean":
@@ -45,16 +45,16 @@ def window_scale(
 def latest_of(
     history: Float[Tensor, "batch context"], seen: Bool[Tensor, "batch context"]
 ) -> Float[Tensor, "batch 1"]:
-    """Return the last value that was seen; 0 if there is none."""
-    places = torch.arange(1, history.shape[1] + 1, device=history.device) * seen
-    return (history * seen).gather(1, places.argmax(dim=1, keepdim=True))
+    """Return the last known value; 0 if there is none."""
+    positions = torch.arange(1, history.shape[1] + 1, device=history.device) * seen
+    return (history * seen).gather(1, positions.argmax(dim=1, keepdim=True))
 
 
 class QuantileHead(nn.Module):
     """Quantiles around the point forecast that cannot cross.
 
-    The level nearest to one half stands at a learned distance from the point; each further
-    level adds a positive step, outwards.
+    The level nearest to one half lies at a learned distance from the point; each further
+    level adds a positive step outwards. Untrained, they are those of a standard normal.
     """
 
     def __init__(self, dim: int, quantiles: tuple[float, ...]) -> None:
@@ -65,15 +65,16 @@ class QuantileHead(nn.Module):
         nn.init.zeros_(self.project.weight)
         normal = torch.special.ndtri(levels)
         steps = normal.diff().abs().to(torch.get_default_dtype())
-        start = steps.expm1().log()
+        start = steps.expm1().log()  # softplus(start) == steps
         with torch.no_grad():
             self.project.bias.zero_()
             self.project.bias[: self.middle] = start[: self.middle]
             self.project.bias[self.middle + 1 :] = start[self.middle :]
-        # what each step moves: the levels from its own outwards
-        places = torch.arange(len(quantiles))
-        below = -(places[:, None] >= places).double() * (places[:, None] < self.middle)
-        above = (places[:, None] <= places).double() * (places[:, None] > self.middle)
+        # moves[step, level]: each step moves its own level and those further outwards,
+        # down (-1) below the middle and up (+1) above it
+        numbers = torch.arange(len(quantiles))
+        below = -(numbers[:, None] >= numbers).double() * (numbers[:, None] < self.middle)
+        above = (numbers[:, None] <= numbers).double() * (numbers[:, None] > self.middle)
         self.moves: Tensor
         self.register_buffer("moves", (below + above).to(torch.get_default_dtype()), False)
 

@@ -1,18 +1,18 @@
-"""The forecasting network: tensors of one batch of windows in, a forecast of every step out.
+"""The forecasting network: a batch of windows in, a forecast of every step out.
 
-It knows no frames, times or units. A window holds the target on its series' own scale
-(mean 0 and deviation 1 over the training rows), a mask of what was seen, covariates and
-codes; see :class:`Windows`. The forecast of one step is a sum of three parts:
+It knows no frames, times or units. A window holds the target on its series' own scale (mean 0 and
+deviation 1 over the training rows), a mask of known values, covariates and codes; see
+:class:`Windows`. The forecast of one step is a sum of three parts:
 
-* what the covariates known ahead explain by themselves (:class:`CovariateEffect`, and
-  :class:`CycleEffect` for the hour of the day), which is also taken off the history, so that
-  the rest of the network reads and forecasts what is left;
+* the effects of the covariates known ahead (:class:`CovariateEffect`, and :class:`CycleEffect` for
+  the hour of the day), which are also taken off the history, so that the rest of the network reads
+  and forecasts what is left;
 * a linear map of the normalised history, so that a linear model lies inside, and another of
   each series;
-* what a :class:`titans_seq.TitansBackbone` reads off the history, cut into patches, and
-  off the covariates of the horizon.
+* the contribution of a :class:`titans_seq.TitansBackbone`, which reads the history, cut into
+  patches, and the covariates of the horizon.
 
-Quantiles stand around the point forecast and cannot cross.
+Quantiles lie around the point forecast and cannot cross.
 """
 
 from __future__ import annotations
@@ -46,17 +46,17 @@ STEP_DIM = 8
 """Width of the features of one step of the horizon."""
 
 BRANCH_DROPOUT = 0.5
-"""Share of the training windows that the backbone does not read, so that the linear part and
-the effects are right by themselves, and the backbone adds what they lack."""
+"""Share of the training windows without the backbone's contribution, so that the linear part and
+the effects are right by themselves, and the backbone learns their residual."""
 
 LEAST_SPREAD = 0.1
-"""Deviation that a flat look-back is taken to have where the backbone reads the effects."""
+"""Smallest spread of a look-back by which effects are divided for the backbone."""
 
 BACKBONE_RATE = 1 / 3
-"""Learning rate of the backbone and what surrounds it, over that of the linear part."""
+"""Learning rate of the backbone and the layers around it, relative to the linear part's."""
 
 _LINEAR_RATES = {"linear": 1.0, "cycle": 1.0, "effect": 3.0}
-"""Learning rates of the linear parts; the effect of covariates is to be learnt before the rest."""
+"""Relative learning rates of the linear parts; effects should be learnt before the rest."""
 
 
 class Windows(NamedTuple):
@@ -88,7 +88,7 @@ class Windows(NamedTuple):
 
     def to(self, device: torch.device) -> Windows:
         """Return the windows on a device."""
-        return Windows(*(part.to(device) for part in self))
+        return Windows(*(field.to(device) for field in self))
 
 
 class Forecast(NamedTuple):
@@ -105,9 +105,11 @@ class Forecast(NamedTuple):
 
 
 class Baseline(NamedTuple):
-    """What there is to a batch of windows before the backbone reads them."""
+    """Forecast of a batch of windows without the backbone, and what the backbone reads of it."""
 
     static: Float[Tensor, "batch static"]
+    """Real covariates of the series and the vectors of its categories."""
+
     effect: Float[Tensor, "batch rows"]
     """Of the covariates known ahead, over the look-back and then the horizon."""
 
@@ -116,8 +118,8 @@ class Baseline(NamedTuple):
     values: Float[Tensor, "batch context"]
     """The look-back without the effects, normalised; 0 where it is missing."""
 
-    plain: Float[Tensor, "batch horizon"]
-    """What the linear part makes of the values."""
+    linear: Float[Tensor, "batch horizon"]
+    """Linear map of the values, normalised."""
 
     def expected(
         self, branch: Float[Tensor, "batch horizon"] | None = None
@@ -127,11 +129,11 @@ class Baseline(NamedTuple):
         Parameters
         ----------
         branch
-            What the backbone adds, if it was asked.
+            Contribution of the backbone, normalised; None leaves it out.
         """
-        residual = self.plain if branch is None else self.plain + branch
-        ahead = self.effect[:, -residual.shape[1] :]
-        return residual * self.spread + self.centre + ahead
+        normalised = self.linear if branch is None else self.linear + branch
+        effect = self.effect[:, -normalised.shape[1] :]
+        return normalised * self.spread + self.centre + effect
 
 
 class ForecastNetwork(nn.Module):
@@ -139,7 +141,7 @@ class ForecastNetwork(nn.Module):
 
     The look-back and the horizon are cut into patches, one token each; the tokens of the
     horizon carry the covariates known ahead and no values. The backbone is causal, so those
-    tokens read the whole look-back, and what it returns at their places is the forecast.
+    tokens read the whole look-back, and its outputs at their positions are the forecast.
 
     Shapes
     ------
@@ -168,12 +170,13 @@ class ForecastNetwork(nn.Module):
         self.linear = nn.Linear(config.context_length, config.horizon)
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
-        with torch.no_grad():  # begin with the last value, as a random walk would have it
+        with torch.no_grad():  # begin with the last value, the forecast of a random walk
             self.linear.weight[:, -1] = 1.0
         self.series_maps = None
         if config.series_maps:
             series = config.static_cardinalities[-1]
             self.series_maps = SeriesMaps(series, config.context_length, config.horizon)
+        # Four features a row besides the covariates: value, change, mask, effect.
         self.read_past = PatchReader(
             config.context_length, patch, 4 + known + past, config.dim, at_end=True
         )
@@ -201,12 +204,14 @@ class ForecastNetwork(nn.Module):
         return self.complete(windows, self.baseline(windows), BRANCH_DROPOUT)
 
     def complete(self, windows: Windows, baseline: Baseline, dropout: float = 0.0) -> Forecast:
-        """Return the forecast of windows, given what there is to them before the backbone.
+        """Return the forecast of windows, given their baseline.
 
         Parameters
         ----------
+        windows, baseline
+            A batch, and what :meth:`baseline` returned for it.
         dropout
-            Share of the windows whose expected value the backbone has no say in, in training.
+            Share of the windows without the backbone's contribution, in training.
         """
         features = self._features(windows, baseline)
         branch = self.share * self.point(features).squeeze(-1)
@@ -215,57 +220,56 @@ class ForecastNetwork(nn.Module):
         point = baseline.expected(branch)
         quantiles = point.new_zeros(*point.shape, 0)
         if self.quantiles is not None:
-            away = self.quantiles(features, torch.zeros_like(point))
-            quantiles = point[..., None] + away * baseline.spread[..., None]
+            distance = self.quantiles(features, torch.zeros_like(point))
+            quantiles = point[..., None] + distance * baseline.spread[..., None]
         extra = features[..., :0] if self.extra is None else self.extra(features)
         return Forecast(point, quantiles, extra)
 
     def baseline(self, windows: Windows) -> Baseline:
-        """Return what there is to a batch of windows before the backbone reads them."""
+        """Return effects, normalised look-backs and linear forecasts of a batch of windows."""
         static = torch.cat([windows.static, *self.static_codes(windows.static_codes)], dim=-1)
         effect = self._effect(windows, static)
-        behind = effect[:, : self.config.context_length]
-        rest = torch.where(windows.seen, windows.history - behind, 0.0)
+        past_effect = effect[:, : self.config.context_length]
+        rest = torch.where(windows.seen, windows.history - past_effect, 0.0)
         scale = window_scale(rest, windows.seen, self.config.normalise)
         values = torch.where(windows.seen, (rest - scale.centre) / scale.spread, 0.0)
-        plain = self.linear(values)
+        linear = self.linear(values)
         if self.series_maps is not None:
-            plain = plain + self.series_maps(values, windows.static_codes[:, -1])
-        return Baseline(static, effect, *scale, values, plain)
+            linear = linear + self.series_maps(values, windows.static_codes[:, -1])
+        return Baseline(static, effect, *scale, values, linear)
 
     def _effect(
         self, windows: Windows, static: Float[Tensor, "batch static"]
     ) -> Float[Tensor, "batch rows"]:
         """Return the effect of the covariates known ahead, over the look-back and the horizon."""
-        place, codes = self.config.cycle, windows.future_codes
-        if self.cycle is None or place is None:
+        cycle, codes = self.config.cycle, windows.future_codes
+        if self.cycle is None or cycle is None:
             effect: Tensor = self.effect(windows.future, codes, static)
             return effect
-        others = torch.cat([codes[..., :place], codes[..., place + 1 :]], dim=-1)
+        others = torch.cat([codes[..., :cycle], codes[..., cycle + 1 :]], dim=-1)
         deviation = window_scale(windows.history, windows.seen, self.config.normalise).spread
-        effect = self.cycle(codes[..., place], windows.static_codes[:, -1], deviation)
+        effect = self.cycle(codes[..., cycle], windows.static_codes[:, -1], deviation)
         if self.effect.readouts:
             effect = effect + self.effect(windows.future, others, static)
         return effect
 
     def _features(
-        self,
-        windows: Windows,
-        baseline: Baseline,
+        self, windows: Windows, baseline: Baseline
     ) -> Float[Tensor, "batch horizon step"]:
-        """Return what the backbone has to say of every step."""
+        """Return the backbone's features of every step of the horizon."""
         lengths = [self.config.context_length, self.config.horizon]
         values = baseline.values
         relative = baseline.effect / baseline.spread.clamp(min=LEAST_SPREAD)
         chosen = self._chosen(values) if self.training and self.dropped else None
         (known, known_ahead), (codes, codes_ahead), (effect, effect_ahead) = (
-            part.split(lengths, dim=1) for part in (windows.future, windows.future_codes, relative)
+            rows.split(lengths, dim=1) for rows in (windows.future, windows.future_codes, relative)
         )
         vectors = self.future_codes.vectors()
         seen = windows.seen.to(values.dtype)
-        moved = (values - latest_of(values, windows.seen)) * seen
+        change = (values - latest_of(values, windows.seen)) * seen
+        # (batch, kept tokens, dim) of the look-back, (batch, tokens, dim) of the horizon
         past = self.read_past(
-            [values, moved, seen, windows.past, known, effect],
+            [values, change, seen, windows.past, known, effect],
             [*_coded(self.past_codes.vectors(), windows.past_codes), *_coded(vectors, codes)],
             chosen,
         )
@@ -275,16 +279,19 @@ class ForecastNetwork(nn.Module):
         tokens = torch.cat([past, future + places_ahead], dim=1)
         if self.read_static is not None:
             tokens = tokens + self.read_static(baseline.static)[:, None]
+        # A patch without any known value is masked; the tokens of the horizon never are.
         real = select_patches(self.read_past.cut(windows.seen), chosen).any(-1)
         ones = real.new_ones(()).expand(len(real), future.shape[1])
         mask = torch.cat([real, ones], dim=1)
-        read_off, _ = self.backbone(tokens, mask=mask, keep_state=False)
-        steps = self.unpatch(read_off[:, past.shape[1] :]).unflatten(-1, (-1, STEP_DIM))
+        outputs, _ = self.backbone(tokens, mask=mask, keep_state=False)
+        # batch, tokens, rows of a patch * features -> batch, horizon, features
+        steps = self.unpatch(outputs[:, past.shape[1] :]).unflatten(-1, (-1, STEP_DIM))
         return functional.silu(steps.flatten(1, 2)[:, : self.config.horizon])
 
     def _chosen(self, values: Float[Tensor, "batch context"]) -> Int[Tensor, "batch kept"]:
         """Return the tokens of the look-back that each training window keeps."""
         kept = self.past_tokens - self.dropped
+        # The indices of the largest of random numbers are a draw without replacement.
         drawn = torch.rand(len(values), self.past_tokens, device=values.device)
         return drawn.topk(kept, dim=1).indices.sort(dim=1).values
 
@@ -306,7 +313,7 @@ class ForecastNetwork(nn.Module):
         ]
 
     def settle_unknown(self) -> None:
-        """Let every unknown category stand for the mean of the known ones."""
+        """Set every unknown category to the mean of the known ones."""
         for module in self.modules():
             if isinstance(module, CategoryEmbeddings | CycleEffect):
                 module.settle_unknown()
@@ -314,4 +321,4 @@ class ForecastNetwork(nn.Module):
 
 def _coded(vectors: list[Tensor], codes: Int[Tensor, "batch rows columns"]) -> list[Coded]:
     """Return columns of codes with the vectors of their categories."""
-    return [Coded(one, codes[..., column]) for column, one in enumerate(vectors)]
+    return [Coded(table, codes[..., column]) for column, table in enumerate(vectors)]

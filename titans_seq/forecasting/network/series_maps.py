@@ -10,15 +10,14 @@ from torch import Tensor, nn
 
 
 class SeriesMaps(nn.Module):
-    """A linear map of the look-back for each series, solved for and not learnt after.
+    """A linear map of the look-back for each series, solved in closed form and not trained after.
 
-    It is what a series has beside the map of all; none is zero, and so is that of a series
-    which was never met.
+    It is added to the map that all series share, and zero for the unknown series.
 
     Parameters
     ----------
     series
-        How many there are, with the unknown one, which has code 0.
+        Their number, with the unknown one, which has code 0.
     context, horizon
         Rows of the look-back and of the forecast.
     """
@@ -32,16 +31,17 @@ class SeriesMaps(nn.Module):
     def forward(
         self, values: Float[Tensor, "batch context"], series: Int[Tensor, " batch"]
     ) -> Float[Tensor, "batch horizon"]:
-        """Return what each window's own map makes of its values."""
-        rows, told = [series[:0]], [values.new_zeros(0, self.weight.shape[1])]
+        """Apply to each window the map of its series."""
+        windows, outputs = [series[:0]], [values.new_zeros(0, self.weight.shape[1])]
         for code, own in group_by_code(series):
-            rows.append(own)
-            told.append(values[own] @ self.weight[code].T)
-        return torch.cat(told)[torch.cat(rows).argsort()]
+            windows.append(own)
+            outputs.append(values[own] @ self.weight[code].T)
+        # argsort of a permutation is its inverse: back to the order of the batch
+        return torch.cat(outputs)[torch.cat(windows).argsort()]
 
 
 def group_by_code(codes: Int[Tensor, " batch"]) -> Iterator[tuple[int, Int[Tensor, " some"]]]:
-    """Yield every code there is, and the places where it stands."""
+    """Yield each distinct code and its positions."""
     order = codes.argsort(stable=True)
-    found, counts = codes[order].unique_consecutive(return_counts=True)
-    yield from zip(found.tolist(), order.split(counts.tolist()), strict=True)
+    distinct, counts = codes[order].unique_consecutive(return_counts=True)
+    yield from zip(distinct.tolist(), order.split(counts.tolist()), strict=True)

@@ -1,4 +1,4 @@
-"""From the rows of a window to the tokens that the backbone reads."""
+"""Patches of the rows of a window as tokens for the backbone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn import functional
 
 
 class Coded(NamedTuple):
-    """A column of categories, and what stands for each of them."""
+    """A column of category codes, and the vector of each category."""
 
     vectors: Float[Tensor, "categories dim"]
     codes: Int[Tensor, "batch rows"]
@@ -28,12 +28,12 @@ class PatchReader(nn.Module):
     patch_length
         Rows of one token.
     width
-        Numbers that a row has, the vectors of its categories included.
+        Features of a row, the vectors of its categories included.
     dim
         Width of a token.
     at_end
-        Whether the last patch is whole, if not all are: the first one is then filled up with
-        zeros, else the last.
+        Whether to pad the first patch with zeros, where the rows do not fill all patches, so that
+        the last is whole; else the last is padded.
     """
 
     def __init__(self, rows: int, patch_length: int, width: int, dim: int, *, at_end: bool) -> None:
@@ -55,29 +55,30 @@ class PatchReader(nn.Module):
         Parameters
         ----------
         columns
-            Numbers of each row; together with the vectors of ``coded`` as many as ``width``.
+            Real features of each row; with the vectors of ``coded`` as many as ``width``.
         coded
             Categories of each row.
         chosen
-            Patches of each window that become tokens, if not all do.
+            Patches of each window that become tokens; None takes all.
         """
-        parts = [select_patches(self.cut(one), chosen) for one in columns]
+        features = [select_patches(self.cut(column), chosen) for column in columns]
         for vectors, codes in coded:
-            nothing = len(vectors)  # stands for the rows that fill up a patch
-            cut = select_patches(self.cut(codes, nothing), chosen)
-            filled = functional.pad(vectors, (0, 0, 0, 1)) if any(self.missing) else vectors
+            padding = len(vectors)  # one code more, whose vector is zero, for the padded rows
+            cut = select_patches(self.cut(codes, padding), chosen)
+            padded = functional.pad(vectors, (0, 0, 0, 1)) if any(self.missing) else vectors
+            # batch, tokens, rows of a patch -> batch, tokens, rows of a patch * dim
             width = cut.shape[2] * vectors.shape[1]
-            parts.append(filled.index_select(0, cut.flatten()).view(*cut.shape[:2], width))
-        tokens: Tensor = self.project(torch.cat(parts, dim=-1))
+            features.append(padded.index_select(0, cut.flatten()).view(*cut.shape[:2], width))
+        tokens: Tensor = self.project(torch.cat(features, dim=-1))
         return tokens
 
     def cut(
-        self, rows: Float[Tensor, "batch rows *columns"], filling: float = 0
+        self, rows: Float[Tensor, "batch rows *columns"], padding: float = 0
     ) -> Float[Tensor, "batch tokens features"]:
-        """Return the rows of each patch side by side."""
+        """Return the rows of each patch concatenated."""
         if any(self.missing):
             around = (0, 0) * (rows.dim() - 2) + self.missing
-            rows = functional.pad(rows, around, value=filling)
+            rows = functional.pad(rows, around, value=padding)
         cut: Tensor = rows.unflatten(1, (self.tokens, self.patch_length)).flatten(2)
         return cut
 
