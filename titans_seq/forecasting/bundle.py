@@ -18,8 +18,7 @@ from titans_seq.forecasting.network.network import ForecastNetwork
 from titans_seq.forecasting.predicting.conformal import CALIBRATION_PREFIX, Calibration
 from titans_seq.forecasting.settings import ForecastSettings
 from titans_seq.forecasting.stream.fitting import stream_config
-from titans_seq.forecasting.stream.model import PREFIX as STREAM_PREFIX
-from titans_seq.forecasting.stream.model import StreamModel
+from titans_seq.forecasting.stream.model import STREAM_PREFIX, StreamModel
 from titans_seq.forecasting.tables.panel import Preprocess
 from titans_seq.training import History
 

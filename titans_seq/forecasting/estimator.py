@@ -74,7 +74,7 @@ class TitansForecaster(BaseEstimator):
         Centre each look-back on its ``mean`` or its ``last`` value, or ``none``.
     adapt
         Keep adapting the trust in the memories' experts while rows are read
-        (:mod:`titans_seq.forecasting.stream.trust`); without memories it has no effect.
+        (:mod:`titans_seq.forecasting.stream.adaptation`); without memories it has no effect.
     dim, layers
         Width and depth of the backbone.
     max_epochs
@@ -319,13 +319,13 @@ class TitansForecaster(BaseEstimator):
         adapt
             Keep adapting the trust in the experts; None follows the forecaster's setting.
         """
-        parts = self._state().stream_parts(self._settings())
-        parts = parts if adapt is None else replace(parts, adapt=adapt)
-        return ForecastStream.begin(parts, self._history(df, "stream"))
+        frozen = self._state().frozen_forecaster(self._settings())
+        frozen = frozen if adapt is None else replace(frozen, adapt=adapt)
+        return ForecastStream.begin(frozen, self._history(df, "stream"))
 
     def load_stream(self, path: str | os.PathLike[str]) -> ForecastStream:
         """Continue a stream of this forecaster that :meth:`ForecastStream.save` wrote."""
-        return ForecastStream.load(self._state().stream_parts(self._settings()), path)
+        return ForecastStream.load(self._state().frozen_forecaster(self._settings()), path)
 
     def backtest(
         self,

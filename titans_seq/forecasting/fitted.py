@@ -10,10 +10,10 @@ from titans_seq.forecasting.network.network import ForecastNetwork
 from titans_seq.forecasting.predicting.conformal import Calibration, calibrate_network
 from titans_seq.forecasting.predicting.predictor import Predictor, WindowSource
 from titans_seq.forecasting.settings import ForecastSettings
-from titans_seq.forecasting.stream.carried import MemorySource
 from titans_seq.forecasting.stream.fitting import fit_stream
+from titans_seq.forecasting.stream.frozen import FrozenForecaster
 from titans_seq.forecasting.stream.model import StreamModel
-from titans_seq.forecasting.stream.parts import StreamParts
+from titans_seq.forecasting.stream.rolling import MemorySource
 from titans_seq.forecasting.tables.arrays import IntArray
 from titans_seq.forecasting.tables.panel import Preprocess
 from titans_seq.forecasting.tables.prepare import Data, table_for_prediction
@@ -65,13 +65,13 @@ class FittedForecast:
     def predictor(self, settings: ForecastSettings) -> Predictor:
         """Return the predictor that reads a window, or with memories all rows."""
         if settings.context_length is None:
-            source: MemorySource | WindowSource = MemorySource(self.stream_parts(settings))
+            source: MemorySource | WindowSource = MemorySource(self.frozen_forecaster(settings))
         else:
             source = WindowSource(self.network, self.calibration)
         return Predictor(source, self.preprocess, settings.columns())
 
-    def stream_parts(self, settings: ForecastSettings) -> StreamParts:
-        """Return the trained parts of streams; the memories are trained on first use.
+    def frozen_forecaster(self, settings: ForecastSettings) -> FrozenForecaster:
+        """Return the forecaster as streams use it; the memories are trained on first use.
 
         Raises
         ------
@@ -87,7 +87,7 @@ class FittedForecast:
             self.fit_memories(settings, calibrate=self.calibration is not None)
         assert self.memories is not None
         columns, quantiles = settings.columns(), tuple(settings.quantiles)
-        return StreamParts(
+        return FrozenForecaster(
             self.network, self.memories, self.preprocess, columns, quantiles, settings.adapt
         )
 

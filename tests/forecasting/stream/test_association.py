@@ -16,17 +16,17 @@ CONTEXT, HORIZON = 12, 4
 def _pairs(rows: int, series: int = 2, seed: int = 0) -> Pairs:
     source = torch.Generator().manual_seed(seed)
     values = torch.randn(series, CONTEXT + HORIZON + rows, generator=source)
-    looks = values.unfold(1, CONTEXT, 1)
+    look_backs = values.unfold(1, CONTEXT, 1)
     return Pairs(
-        looks[:, HORIZON + 1 : HORIZON + 1 + rows],
-        looks[:, 1 : 1 + rows],
+        look_backs[:, HORIZON + 1 : HORIZON + 1 + rows],
+        look_backs[:, 1 : 1 + rows],
         values.unfold(1, HORIZON, 1)[:, CONTEXT + 1 : CONTEXT + 1 + rows],
         torch.rand(series, rows, generator=source) < 0.8,
     )
 
 
 def _read(memory: DelayedAssociation, pairs: Pairs, cuts: list[int]) -> tuple[Tensor, Tensor]:
-    weights, recent = memory.first(len(pairs.write))
+    weights, recent = memory.initial_state(len(pairs.write))
     reads = []
     edges = [0, *cuts, pairs.write.shape[1]]
     for begin, end in itertools.pairwise(edges):
@@ -45,7 +45,7 @@ def test_any_split_gives_the_same(cuts: list[int]) -> None:
     torch.testing.assert_close(left, weights, rtol=1e-4, atol=1e-4)
 
 
-def test_what_is_not_written_leaves_no_trace() -> None:
+def test_pairs_that_are_not_written_change_nothing() -> None:
     memory, pairs = DelayedAssociation(CONTEXT, HORIZON, 0), _pairs(15)
     other = torch.where(pairs.write[..., None], pairs.values, 99.0)
     one, _ = _read(memory, pairs, [])
@@ -53,7 +53,7 @@ def test_what_is_not_written_leaves_no_trace() -> None:
     torch.testing.assert_close(one, two)
 
 
-def test_a_read_does_not_know_later_pairs() -> None:
+def test_a_read_does_not_depend_on_later_pairs() -> None:
     memory, pairs = DelayedAssociation(CONTEXT, HORIZON, 0), _pairs(15)
     changed = pairs.values.clone()
     changed[:, 9:] += 1
@@ -63,7 +63,7 @@ def test_a_read_does_not_know_later_pairs() -> None:
     assert (one[:, 9] != two[:, 9]).any()
 
 
-def test_what_followed_a_context_is_recalled_when_it_returns() -> None:
+def test_what_followed_a_look_back_is_recalled_when_it_returns() -> None:
     memory = DelayedAssociation(CONTEXT, HORIZON, 0)
     source = torch.Generator().manual_seed(3)
     kinds, answers = (
@@ -78,15 +78,15 @@ def test_what_followed_a_context_is_recalled_when_it_returns() -> None:
         torch.ones(1, 60, dtype=torch.bool),
     )
     reads, _ = _read(memory, pairs, [])
-    believed = memory.believed(reads[0, -5:])
-    torch.testing.assert_close(believed, answers[order.roll(-HORIZON)[-5:]], rtol=0.3, atol=0.3)
+    shrunk = memory.shrunk(reads[0, -5:])
+    torch.testing.assert_close(shrunk, answers[order.roll(-HORIZON)[-5:]], rtol=0.3, atol=0.3)
 
 
-def test_answers_that_never_agree_are_not_believed() -> None:
+def test_recalls_that_never_agree_are_shrunk() -> None:
     memory = DelayedAssociation(CONTEXT, HORIZON, 0)
     source = torch.Generator().manual_seed(4)
     key = torch.randn(CONTEXT, generator=source).expand(1, 400, -1)
     values = torch.randn(1, 400, HORIZON, generator=source)
     reads, _ = _read(memory, Pairs(key, key, values, torch.ones(1, 400, dtype=torch.bool)), [])
     late = reads[:, 100:]
-    assert memory.believed(late).square().mean() < 0.5 * late[..., :HORIZON].square().mean()
+    assert memory.shrunk(late).square().mean() < 0.5 * late[..., :HORIZON].square().mean()

@@ -1,4 +1,4 @@
-"""Levels by phase: exact means, walks, jumps, and what is never met."""
+"""Phase levels: exact means, random walks, jumps, and unvisited slots."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _levels(memory: PhaseMemory, state: PhaseState, table: int = 0) -> np.ndarra
 
 def test_a_constant_profile_is_learnt_by_every_head() -> None:
     memory = PhaseMemory((4,))
-    state = memory.first(1)
+    state = memory.initial_state(1)
     profile = np.array([1.0, -2.0, 0.5, 3.0])
     _learn(memory, state, np.tile(profile, 50))
     np.testing.assert_allclose(_levels(memory, state), np.tile(profile, (6, 1)), atol=0.02)
@@ -32,7 +32,7 @@ def test_a_constant_profile_is_learnt_by_every_head() -> None:
 
 def test_the_slowest_head_is_close_to_the_mean_of_noisy_rows() -> None:
     memory = PhaseMemory((2,))
-    state = memory.first(1)
+    state = memory.initial_state(1)
     source = np.random.default_rng(0)
     values = np.tile([1.0, -1.0], 300) + 0.5 * source.standard_normal(600)
     _learn(memory, state, values)
@@ -42,7 +42,7 @@ def test_the_slowest_head_is_close_to_the_mean_of_noisy_rows() -> None:
 
 def test_a_head_for_jumps_follows_one_within_two_rounds_and_a_slow_one_does_not() -> None:
     memory = PhaseMemory((24,))
-    state = memory.first(1)
+    state = memory.initial_state(1)
     source = np.random.default_rng(1)
     before, after = source.standard_normal((2, 24))
 
@@ -56,9 +56,9 @@ def test_a_head_for_jumps_follows_one_within_two_rounds_and_a_slow_one_does_not(
     assert error[len(DRIFTS) - 1] > 0.5
 
 
-def test_a_slot_of_the_week_that_was_not_met_reads_its_hour_of_the_day() -> None:
+def test_an_unvisited_slot_of_the_week_reads_its_hour_of_the_day() -> None:
     memory = PhaseMemory((3, 6))
-    state = memory.first(1)
+    state = memory.initial_state(1)
     for slot in (0, 1, 2):
         for _ in range(20):
             memory.learn(
@@ -70,7 +70,7 @@ def test_a_slot_of_the_week_that_was_not_met_reads_its_hour_of_the_day() -> None
 
 def test_a_missing_row_changes_nothing() -> None:
     memory = PhaseMemory((4,))
-    state = memory.first(2)
+    state = memory.initial_state(2)
     values = np.array([1.0, 2.0], np.float32)
     memory.learn(state, np.array([[1], [2]]), values, np.array([True, True]))
     before = state.copy()
@@ -83,7 +83,7 @@ def test_a_missing_row_changes_nothing() -> None:
 @pytest.mark.parametrize("spike", [1e3, -1e6])
 def test_one_spike_moves_no_settled_level_far(spike: float) -> None:
     memory = PhaseMemory((4,))
-    state = memory.first(1)
+    state = memory.initial_state(1)
     source = np.random.default_rng(2)
     values = np.tile([1.0, -1.0, 2.0, 0.0], 100) + 0.1 * source.standard_normal(400)
     _learn(memory, state, values)

@@ -1,4 +1,4 @@
-"""Streams: learning row by row, forecasting without a trace, going back, going on."""
+"""Streams: learning row by row, forecasting without side effects, snapshots, files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _in_parts(frame: pd.DataFrame, cuts: list[int]) -> list[pd.DataFrame]:
     ]
 
 
-def _assert_alike(one: ForecastStream, two: ForecastStream) -> None:
+def _assert_close(one: ForecastStream, two: ForecastStream) -> None:
     first, second = one._state.to_tensors(), two._state.to_tensors()
     for name, held in first.items():
         np.testing.assert_allclose(held, second[name], rtol=2e-3, atol=2e-4, err_msg=name)
@@ -39,7 +39,7 @@ def test_any_split_of_the_rows_leads_to_the_same_state(
     surprise = []
     for part in _in_parts(later, cuts):
         surprise.append(parts.update(part).surprise)
-    _assert_alike(whole, parts)
+    _assert_close(whole, parts)
     joined = pd.concat(surprise).sort_values(["unique_id", "ds"], kind="stable")
     np.testing.assert_allclose(joined["surprise"], whole.surprise["surprise"], rtol=1e-2, atol=1e-3)
 
@@ -55,7 +55,7 @@ def test_forecast_writes_nothing(forecaster: TitansForecaster, later: pd.DataFra
     assert (first["y_pred-q0.1"] <= first["y_pred-q0.9"]).all()
 
 
-def test_a_saved_stream_goes_on_bit_for_bit(
+def test_a_saved_stream_continues_bit_for_bit(
     forecaster: TitansForecaster, later: pd.DataFrame, tmp_path: Path
 ) -> None:
     early, late = _in_parts(later, [40])
@@ -68,7 +68,7 @@ def test_a_saved_stream_goes_on_bit_for_bit(
     pd.testing.assert_frame_equal(again.surprise, stream.surprise, check_exact=True)
 
 
-def test_a_snapshot_is_gone_back_to_and_a_copy_goes_its_own_way(
+def test_a_snapshot_can_be_restored_and_a_copy_is_independent(
     forecaster: TitansForecaster, later: pd.DataFrame
 ) -> None:
     stream = forecaster.stream()
@@ -120,7 +120,7 @@ def test_missing_rows_and_missing_values_are_the_same(
     empty, absent = forecaster.stream(), forecaster.stream()
     empty.update(later.assign(y=later["y"].mask(gone)))
     absent.update(later[~gone])
-    _assert_alike(empty, absent)
+    _assert_close(empty, absent)
     found = empty.surprise
     assert found.loc[found["ds"].isin(times[10:30]), "surprise"].isna().all()
     assert found.loc[~found["ds"].isin(times[10:30]), "surprise"].notna().all()
@@ -178,7 +178,7 @@ def test_surprise_has_p_values_and_finds_an_outlier(
     assert found["surprise"].iloc[0] > calm["surprise"].max()
 
 
-def test_what_does_not_go_on_is_refused_and_leaves_no_trace(
+def test_rows_that_do_not_continue_a_series_are_refused_and_change_nothing(
     forecaster: TitansForecaster, later: pd.DataFrame
 ) -> None:
     stream = forecaster.stream()
@@ -231,13 +231,13 @@ def test_a_forecaster_saved_before_any_stream_says_so(frame: pd.DataFrame, tmp_p
         loaded.stream(frame)
 
 
-def test_arrays_go_on_with_their_rows_and_need_no_calendar(tmp_path: Path) -> None:
+def test_arrays_continue_with_their_rows_and_need_no_calendar(tmp_path: Path) -> None:
     waves = np.sin(np.arange(90) / 3)[None] + np.arange(2)[:, None]
     small = TitansForecaster(horizon=4, context_length=12, dim=8, max_epochs=1, random_state=0)
     stream = small.fit(waves[:, :60]).stream()
     whole = small.stream(waves)
     stream.update(waves[:, 60:75]).update(waves[:, 75:])
-    _assert_alike(whole, stream)
+    _assert_close(whole, stream)
     assert stream.rows == {0: 90, 1: 90}
     assert stream.forecast()["ds"].tolist() == [90, 91, 92, 93] * 2
     stream.save(tmp_path / "state")
@@ -249,7 +249,7 @@ def test_further_series_join_a_stream(forecaster: TitansForecaster, frame: pd.Da
     stream = forecaster.stream(apart[0]).add(apart[1])
     both = forecaster.stream(frame)
     assert stream.ids == ["a", "b"]
-    _assert_alike(both, stream)
+    _assert_close(both, stream)
     only = stream.forecast(ids=["b"])
     pd.testing.assert_frame_equal(
         only, both.forecast().iloc[6:].reset_index(drop=True), rtol=1e-3, atol=1e-3

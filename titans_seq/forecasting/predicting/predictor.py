@@ -1,7 +1,7 @@
 """One predictor for every forecaster: tables in, forecasts in real units out.
 
 Where the numbers come from is a :class:`Source`: the window's network alone, or the network and
-the memories around it (:class:`titans_seq.forecasting.stream.carried.MemorySource`). All that
+the memories around it (:class:`titans_seq.forecasting.stream.rolling.MemorySource`). All that
 follows, from calibration to backtests, is the same for both.
 """
 

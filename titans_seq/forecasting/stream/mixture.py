@@ -1,15 +1,15 @@
-"""The experts of a streaming forecast, and how far each is trusted.
+"""Mixture of experts: the forecasters of a stream, and the gate that weighs them.
 
 Every expert forecasts the whole horizon:
 
-* the window's network, which knows nothing but the look-back;
-* what the delayed association remembers, from the look-back's mean on;
+* the window's network, which reads nothing but the look-back;
+* the delayed association, as a departure from the look-back's mean;
 * a linear map of the look-back;
-* for each head of the phase memory, its levels over the horizon, plus a linear map of how the
-  look-back departs from them.
+* for each head of the phase memory, its levels over the horizon, plus a linear map of the
+  look-back's departures from them.
 
-The forecast is their weighted mean. The weights depend on how wrong each has been of late, which
-is the memory's surprise: so a head that follows fast takes over after a jump, and hands back.
+The forecast is their weighted mean. The weights depend on the recent errors of each expert, so a
+head that follows fast takes over after a jump, and hands back later.
 """
 
 from __future__ import annotations
@@ -20,101 +20,114 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-BEFORE_HEADS = 2
-"""Experts before the linear ones: the network, and the association."""
+OTHER_EXPERTS = 2
+"""Experts before the linear ones: the network and the association."""
 
-SMALLEST_ERROR = 1e-4
-"""Added to a squared error under the logarithm, where a series has variance 1."""
+MIN_SQUARED_ERROR = 1e-4
+"""Added to a squared error before its logarithm; series have variance 1."""
 
-RATES = (1 / 8, 1 / 48)
-"""How fast the two averages of an expert's squared error forget."""
+ERROR_RATES = (1 / 8, 1 / 48)
+"""Forgetting rates of the two averages of an expert's squared error."""
 
 
 class Snapshot(NamedTuple):
-    """What the experts look at, at the end of one row or many."""
+    """Inputs of the experts and the gate after one row or many."""
 
-    look_back: Float[Tensor, "moments context"]
-    seen: Bool[Tensor, "moments context"]
-    levels: Float[Tensor, "moments heads rows"]
-    """What the phase memory expects of the look-back and then of the horizon."""
+    look_back: Float[Tensor, "snapshots context"]
+    seen: Bool[Tensor, "snapshots context"]
+    levels: Float[Tensor, "snapshots heads rows"]
+    """Levels of the phase memory over the look-back and then the horizon."""
 
-    remembered: Float[Tensor, "moments horizon"]
-    """What the association adds to the look-back's mean."""
+    recalled: Float[Tensor, "snapshots horizon"]
+    """Departure from the look-back's mean that the association recalls."""
 
-    errors: Float[Tensor, "moments experts 2"]
-    known: Float[Tensor, "moments experts"]
-    age: Float[Tensor, "moments"]
+    errors: Float[Tensor, "snapshots experts 2"]
+    """Recent squared errors of the experts, averaged fast and slowly."""
+
+    known: Float[Tensor, "snapshots experts"]
+    """Number of errors averaged."""
+
+    age: Float[Tensor, "snapshots"]
     """Rows read so far."""
+
+    def select(self, index: Tensor) -> Snapshot:
+        """Return some of the snapshots."""
+        return Snapshot(*(field[index] for field in self))
 
 
 class Mixture(nn.Module):
-    """The linear experts and the weights.
+    """The linear experts and the gate.
 
     Parameters
     ----------
     context, horizon
         Rows of the look-back and of the forecast.
     heads
-        Of the phase memory.
+        Heads of the phase memory.
     """
 
     def __init__(self, context: int, horizon: int, heads: int) -> None:
         super().__init__()
-        self.context = context
-        self.experts = BEFORE_HEADS + 1 + heads
+        self.context, self.horizon = context, horizon
+        self.experts = OTHER_EXPERTS + 1 + heads
         linear = 1 + heads
+        # Solved in closed form: coefficients, intercepts, and the usual log-errors.
         self.slope = nn.Parameter(torch.zeros(linear, context, horizon), requires_grad=False)
         self.offset = nn.Parameter(torch.zeros(linear, horizon), requires_grad=False)
         self.usual = nn.Parameter(torch.zeros(self.experts, 2), requires_grad=False)
+        # Trained by gradient steps: the gate, its direct use of each expert's own errors, and a
+        # bias for each step of the horizon.
         self.gate = nn.Linear(2 * self.experts + 1, self.experts)
         nn.init.zeros_(self.gate.weight)
         nn.init.zeros_(self.gate.bias)
         self.own = nn.Parameter(torch.zeros(2))
         self.step_bias = nn.Parameter(torch.zeros(self.experts, horizon))
 
-    def centred(self, look: Snapshot) -> tuple[Tensor, Tensor]:
+    def centred(self, snapshot: Snapshot) -> tuple[Tensor, Tensor]:
         """Return each linear expert's levels over the horizon, and the look-back around them.
 
         Shapes
         ------
-        levels      (moments, linear experts, horizon)
-        departures  (moments, linear experts, context)
+        levels      (snapshots, linear experts, horizon)
+        departures  (snapshots, linear experts, context)
         """
-        count = look.seen.sum(-1, keepdim=True).clamp(min=1)
-        mean = (look.look_back * look.seen).sum(-1, keepdim=True) / count
-        rows = look.levels.shape[-1]
-        levels = torch.cat([mean[:, None].expand(-1, 1, rows), look.levels], dim=1)
-        departures = (look.look_back[:, None] - levels[..., : self.context]) * look.seen[:, None]
-        return levels[..., self.context :], departures
+        count = snapshot.seen.sum(-1, keepdim=True).clamp(min=1)
+        mean = (snapshot.look_back * snapshot.seen).sum(-1, keepdim=True) / count
+        rows = snapshot.levels.shape[-1]
+        # The levels of the first linear expert are the look-back's mean.
+        levels = torch.cat([mean[:, None].expand(-1, 1, rows), snapshot.levels], dim=1)
+        departures = snapshot.look_back[:, None] - levels[..., : self.context]
+        return levels[..., self.context :], departures * snapshot.seen[:, None]
 
     def forecasts(
-        self, look: Snapshot, network: Float[Tensor, "moments horizon"]
-    ) -> Float[Tensor, "moments experts horizon"]:
-        """Return the forecast of every expert; ``network`` is that of the window alone."""
-        levels, departures = self.centred(look)
+        self, snapshot: Snapshot, network: Float[Tensor, "snapshots horizon"]
+    ) -> Float[Tensor, "snapshots experts horizon"]:
+        """Return the forecast of every expert; ``network`` is that of the window's network."""
+        levels, departures = self.centred(snapshot)
         linear = torch.einsum("nec,ech->neh", departures, self.slope)
         linear = levels + linear + self.offset
-        remembered = levels[:, :1] + look.remembered[:, None]
-        return torch.cat([network[:, None], remembered, linear], dim=1)
+        association = levels[:, :1] + snapshot.recalled[:, None]
+        return torch.cat([network[:, None], association, linear], dim=1)
 
-    def weights(self, look: Snapshot) -> Float[Tensor, "moments experts horizon"]:
-        """Return how far each expert is trusted, for each step; they sum to 1."""
-        logs = (look.errors + SMALLEST_ERROR).log() - self.usual
-        logs = torch.where(look.known[..., None] > 0, logs, 0.0)
+    def weights(self, snapshot: Snapshot) -> Float[Tensor, "snapshots experts horizon"]:
+        """Return the weight of each expert at each step; they sum to 1 over the experts."""
+        # Log-errors relative to what is usual for the expert, and to the mean of all experts.
+        logs = (snapshot.errors + MIN_SQUARED_ERROR).log() - self.usual
+        logs = torch.where(snapshot.known[..., None] > 0, logs, 0.0)
         logs = logs - logs.mean(dim=1, keepdim=True)
-        age = torch.log1p(look.age)[:, None] / 8
-        trust = self.gate(torch.cat([logs.flatten(1), age], dim=1))
-        trust = trust - (logs * self.own.exp()).sum(-1)
-        return torch.softmax(trust[..., None] + self.step_bias, dim=1)
+        age = torch.log1p(snapshot.age)[:, None] / 8
+        logits = self.gate(torch.cat([logs.flatten(1), age], dim=1))
+        logits = logits - (logs * self.own.exp()).sum(-1)
+        return torch.softmax(logits[..., None] + self.step_bias, dim=1)
 
     def spread(
-        self, look: Snapshot, weights: Float[Tensor, "moments experts horizon"]
-    ) -> Float[Tensor, "moments"]:
-        """Return the size that the experts' errors have had of late, weighed as they are."""
+        self, snapshot: Snapshot, weights: Float[Tensor, "snapshots experts horizon"]
+    ) -> Float[Tensor, "snapshots"]:
+        """Return the recent root mean squared error of the experts, averaged by weight."""
         weights = weights.mean(-1)
-        errors = torch.where(look.known > 0, look.errors[..., 1], 1.0)
-        return ((weights * errors).sum(-1) + SMALLEST_ERROR).sqrt()
+        errors = torch.where(snapshot.known > 0, snapshot.errors[..., 1], 1.0)
+        return ((weights * errors).sum(-1) + MIN_SQUARED_ERROR).sqrt()
 
-    def forward(self, look: Snapshot, network: Tensor) -> Float[Tensor, "moments horizon"]:
+    def forward(self, snapshot: Snapshot, network: Tensor) -> Float[Tensor, "snapshots horizon"]:
         """Return the forecast."""
-        return (self.weights(look) * self.forecasts(look, network)).sum(1)
+        return (self.weights(snapshot) * self.forecasts(snapshot, network)).sum(1)

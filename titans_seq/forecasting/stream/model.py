@@ -1,7 +1,7 @@
-"""A forecaster that learns while it reads: the window's network, memories, and their mixture.
+"""StreamModel: a window's network surrounded by memories that learn while they read.
 
-:class:`StreamModel` holds what training settled; :class:`StreamState` what a stream has learnt
-since. Reading rows changes the state alone, forecasting changes nothing.
+:class:`StreamModel` holds what training has fixed; :class:`StreamState` what a stream has learnt
+since. Reading rows changes the state alone; forecasting changes nothing.
 """
 
 from __future__ import annotations
@@ -18,27 +18,29 @@ from torch import Tensor, nn
 from titans_seq.forecasting.network.network import ForecastNetwork
 from titans_seq.forecasting.predicting.conformal import CALIBRATION_PREFIX, Calibration
 from titans_seq.forecasting.predicting.distribution import normal_scores
-from titans_seq.forecasting.stream.association import DelayedAssociation
-from titans_seq.forecasting.stream.mixture import Mixture, Snapshot
-from titans_seq.forecasting.stream.periods import counted_slots
-from titans_seq.forecasting.stream.phases import PhaseMemory
-from titans_seq.forecasting.stream.reader import Reader
-from titans_seq.forecasting.stream.state import Errors, Rows, StreamState
-from titans_seq.forecasting.stream.trust import trusting
-from titans_seq.forecasting.stream.windows import (
-    followed,
-    known_pairs,
+from titans_seq.forecasting.stream.adaptation import biased_weights
+from titans_seq.forecasting.stream.association import (
+    DelayedAssociation,
+    association_pairs,
     look_backs,
-    mean_where,
+)
+from titans_seq.forecasting.stream.mixture import Mixture, Snapshot
+from titans_seq.forecasting.stream.network_expert import (
+    masked_mean,
     network_errors,
     network_forecasts,
 )
+from titans_seq.forecasting.stream.periods import counted_slots
+from titans_seq.forecasting.stream.phases import PhaseMemory
+from titans_seq.forecasting.stream.reader import RowReader
+from titans_seq.forecasting.stream.rows import StreamRows
+from titans_seq.forecasting.stream.state import RunningErrors, StreamState
 
-PREFIX = "memories."
-"""What the names of its tensors begin with in a model folder."""
+STREAM_PREFIX = "memories."
+"""Prefix of the names of its tensors in a model folder."""
 
-TAIL = 2_048
-"""Surprises of the training tail that are kept."""
+TAIL_ROWS = 2_048
+"""Surprises of the last training rows that are kept."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,22 +56,21 @@ class StreamConfig:
     """Quantiles to forecast."""
 
     seed: int = 0
-    """Of the association's features."""
+    """Seed of the association's random features."""
 
     counted: bool = False
-    """Whether rows are placed by counting from a stream's first, not by their calendar."""
+    """Whether slots are counted from a stream's first row instead of read off a calendar."""
 
 
 class Reading(NamedTuple):
-    """What reading rows gave, besides the state afterwards."""
+    """Result of reading rows."""
 
     state: StreamState
     surprise: Float[Tensor, "series rows"]
-    """Deviation of each row from what was expected of it, over what is usual; NaN where the
-    target is missing."""
+    """Deviation of each row from its forecast, over the usual one; NaN where missing."""
 
     snapshot: Snapshot | None
-    """The moments that were asked for: of one after another, every series."""
+    """Requested snapshots: row after row, each of every series."""
 
 
 class StreamModel(nn.Module):
@@ -90,35 +91,36 @@ class StreamModel(nn.Module):
         self.mixture = Mixture(config.context, config.horizon, self.phases.heads)
         self.away: Tensor
         self.tail: Tensor
-        # Until errors have been seen, they are taken for normal.
+        # `away`: quantiles of the error over the spread; normal until training replaces them.
+        # `tail`: sorted surprises of the last training rows. `periods`: of counted slots.
         away = torch.from_numpy(normal_scores(config.levels)).float()
         self.register_buffer("away", away.repeat(config.horizon, 1))
-        self.register_buffer("tail", torch.full((TAIL,), torch.nan))
+        self.register_buffer("tail", torch.full((TAIL_ROWS,), torch.nan))
         counted = config.slots if config.counted else ()
         self.register_buffer("periods", torch.tensor(counted, dtype=torch.int64))
 
     def to_tensors(self) -> dict[str, Tensor]:
-        """Return all that was settled, by the names it has in a model folder."""
-        settled = dict(self.state_dict())
+        """Return all trained tensors, by their names in a model folder."""
+        tensors = dict(self.state_dict())
         if self.calibration is not None:
-            settled |= self.calibration.to_tensors()
-        return {f"{PREFIX}{name}": one for name, one in settled.items()}
+            tensors |= self.calibration.to_tensors()
+        return {f"{STREAM_PREFIX}{name}": tensor for name, tensor in tensors.items()}
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], config: StreamConfig) -> Self | None:
-        """Return the model that :meth:`to_tensors` took apart; None if there is none.
+        """Rebuild a model from the tensors of a model folder; None if it has no memories.
 
         Raises
         ------
         RuntimeError
-            If a part is missing, unknown or of another size.
+            If a tensor is missing, unknown or of another size.
         BundleError
-            If the calibration is not whole.
+            If the calibration is incomplete.
         """
         own = {
-            name.removeprefix(PREFIX): one
-            for name, one in tensors.items()
-            if name.startswith(PREFIX)
+            name.removeprefix(STREAM_PREFIX): tensor
+            for name, tensor in tensors.items()
+            if name.startswith(STREAM_PREFIX)
         }
         if not own:
             return None
@@ -128,41 +130,40 @@ class StreamModel(nn.Module):
         model = cls(config)
         model.calibration = Calibration.from_tensors(own, config.horizon)
         weights = {
-            name: one for name, one in own.items() if not name.startswith(CALIBRATION_PREFIX)
+            name: tensor for name, tensor in own.items() if not name.startswith(CALIBRATION_PREFIX)
         }
         model.load_state_dict(weights)
         return model.eval()
 
-    def first(self, static: Tensor, static_codes: Tensor, like: Rows) -> StreamState:
-        """Return the state of series that have no row yet.
+    def initial_state(
+        self, static: Tensor, static_codes: Tensor, template: StreamRows
+    ) -> StreamState:
+        """Return the state of series before any row.
 
         Parameters
         ----------
         static, static_codes
             Covariates of the series, (series, ...).
-        like
+        template
             Rows with the columns to come; their number does not matter.
         """
         series, kept = len(static), self.config.context + self.config.horizon
-        rows = Rows(*(torch.zeros(series, kept, *one.shape[2:], dtype=one.dtype) for one in like))
+        rows = StreamRows(
+            *(torch.zeros(series, kept, *field.shape[2:], dtype=field.dtype) for field in template)
+        )
         rows = rows._replace(slots=rows.slots.new_zeros(series, kept, len(self.config.slots)))
-        weights, reads = self.association.first(series)
-
-        def errors(width: int) -> Errors:
-            return Errors(
-                np.ones((series, width, 2), np.float32), np.zeros((series, width), np.float32)
-            )
-
+        weights, reads = self.association.initial_state(series)
+        finest = self.config.slots[-1] if self.config.slots else 0
         return StreamState(
             rows=rows,
             static=static,
             static_codes=static_codes,
-            phases=self.phases.first(series),
+            phases=self.phases.initial_state(series),
             weights=weights,
             reads=reads,
-            errors=errors(self.mixture.experts),
-            step_errors=errors(1 + self.phases.heads),
-            residual=errors(1 + (self.config.slots[-1] if self.config.slots else 0)),
+            errors=RunningErrors.initial(series, self.mixture.experts),
+            step_errors=RunningErrors.initial(series, 1 + self.phases.heads),
+            residual=RunningErrors.initial(series, 1 + finest),
             count=np.zeros(series, np.int64),
         )
 
@@ -171,11 +172,11 @@ class StreamModel(nn.Module):
         self,
         network: ForecastNetwork,
         state: StreamState,
-        rows: Rows,
+        new: StreamRows,
         *,
-        moments: Sequence[int] = (),
+        snapshot_rows: Sequence[int] = (),
         following: Int[Tensor, "series horizon tables"] | None = None,
-        expect: bool = True,
+        measure_surprise: bool = True,
     ) -> Reading:
         """Learn rows, in the memories only.
 
@@ -184,101 +185,112 @@ class StreamModel(nn.Module):
         network
             The window's network, in evaluation mode.
         state
-            Before the rows; it stays as it is.
-        rows
+            State before the rows; it is not changed.
+        new
             The next rows of every series; those that are not real leave a series unchanged.
-        moments
-            Rows after which to take a snapshot, counted from 0, rising.
+        snapshot_rows
+            New rows after which to take a snapshot, counted from 0, rising.
         following
-            Slots of the ``horizon`` rows after the last one; needed for late ``moments``.
-        expect
-            False leaves the surprise out, which costs a third of the time.
+            Slots of the ``horizon`` rows after the last one; needed for late snapshots.
+        measure_surprise
+            False leaves the surprise out, which saves a third of the time.
         """
         state = state.copy()
-        count, horizon = rows.value.shape[1], self.config.horizon
+        count, horizon = new.value.shape[1], self.config.horizon
         if self.config.counted:
-            slots = self._counted(state, count + horizon)
-            rows, following = rows._replace(slots=slots[:, :count]), slots[:, count:]
-        whole = state.rows.then(rows)
-        pairs, known, scale = known_pairs(whole, count, horizon)
+            slots = self._next_slots(state, count + horizon)
+            new, following = new._replace(slots=slots[:, :count]), slots[:, count:]
+        rows = state.rows.concat(new)
+        kept = state.rows.value.shape[1]
+
+        # The association and the network read all rows at once; their errors go into the row loop.
+        pairs, known, scale = association_pairs(rows, count, horizon)
         reads, weights, _ = self.association(state.weights, state.reads, pairs)
         all_reads = torch.cat([state.reads, reads], dim=1)
-        believed = self.association.believed(all_reads[:, :count])
-        came, _ = followed(whole, count, horizon)
-        own_error = mean_where(((believed - pairs.values) * scale).square(), came)
-        error, due = network_errors(network, state, whole, count)
-        errors = torch.stack([error, own_error], dim=-1)
-        there = torch.stack([due & known, known], dim=-1)
-        reader = Reader(self.phases, self.mixture, self.config, state, whole, following)
-        surprise = reader.read(errors.numpy(), there.numpy(), moments, expect=expect)
+        seen, _ = rows.horizons(count, horizon)
+        # all_reads[:, :count] were made `horizon` rows before each new row.
+        recall_error = (self.association.shrunk(all_reads[:, :count]) - pairs.values) * scale
+        association_error = masked_mean(recall_error.square(), seen)
+        network_error, due = network_errors(network, state, rows, count)
+        errors = torch.stack([network_error, association_error], dim=-1)
+        error_known = torch.stack([due & known, known], dim=-1)
+        reader = RowReader(self.phases, self.mixture, state, rows, following)
+        surprise = reader.read(
+            errors.numpy(), error_known.numpy(), snapshot_rows, measure_surprise=measure_surprise
+        )
 
-        done = rows.real.sum(1)
-        kept = whole.value.shape[1] - count
-        state.rows = whole.take(done[:, None] + torch.arange(kept))
+        # Series may have read fewer real rows than others: keep the last rows of each.
+        read_rows = new.real.sum(1)
+        state.rows = rows.gather(read_rows[:, None] + torch.arange(kept))
         state.weights = weights
-        series = torch.arange(len(done))[:, None]
-        state.reads = all_reads[series, done[:, None] + torch.arange(horizon)]
+        series = torch.arange(len(read_rows))[:, None]
+        state.reads = all_reads[series, read_rows[:, None] + torch.arange(horizon)]
         snapshot = None
-        if len(moments):
-            snapshot = reader.snapshot(self._remembered(reads, whole, moments))
+        if len(snapshot_rows):
+            snapshot = reader.collect(self._recalled(reads, rows, snapshot_rows))
         return Reading(state, surprise, snapshot)
 
     @torch.no_grad()
     def forecast(
-        self, network: ForecastNetwork, state: StreamState, ahead: Rows
+        self, network: ForecastNetwork, state: StreamState, ahead: StreamRows
     ) -> tuple[Float[Tensor, "series horizon"], Float[Tensor, "series horizon levels"]]:
-        """Forecast the rows that follow, on the scale of the series; nothing is written.
+        """Forecast the next rows, on the scale of the series; nothing is written.
 
         Parameters
         ----------
         ahead
-            The next ``horizon`` rows: what is known of them.
+            The next ``horizon`` rows, as far as they are known.
         """
         if self.config.counted:
-            ahead = ahead._replace(slots=self._counted(state, self.config.horizon))
-        whole = state.rows.then(ahead)
+            ahead = ahead._replace(slots=self._next_slots(state, self.config.horizon))
+        rows = state.rows.concat(ahead)
         context = self.config.context
-        places = torch.arange(whole.value.shape[1])[None, -context - self.config.horizon :]
-        base = network_forecasts(network, state, whole, places)[:, 0]
-        reader = Reader(self.phases, self.mixture, self.config, state, state.rows, ahead.slots)
+        index = torch.arange(rows.value.shape[1])[None, -context - self.config.horizon :]
+        network_forecast = network_forecasts(network, state, rows, index)[:, 0]
+        reader = RowReader(self.phases, self.mixture, state, state.rows, ahead.slots)
         _, _, scale = look_backs(state.rows, context, slice(-1, None))
-        remembered = self.association.believed(state.reads[:, -1]) * scale[:, 0]
-        reader.take(-1)
-        trust = None if state.adapted is None else torch.from_numpy(state.adapted.trust)
-        return self.mixed(reader.snapshot(remembered[None]), base, trust)
+        recalled = self.association.shrunk(state.reads[:, -1]) * scale[:, 0]
+        reader.take_snapshot(-1)
+        bias = None if state.adapted is None else torch.from_numpy(state.adapted.trust)
+        return self.mixed(reader.collect(recalled[None]), network_forecast, bias)
 
     def mixed(
-        self, look: Snapshot, base: Tensor, trust: Tensor | None = None
+        self, snapshot: Snapshot, network: Tensor, bias: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Return point forecast and quantiles of every moment; ``trust`` was adapted."""
-        weights = self.mixture.weights(look)
-        weights = weights if trust is None else trusting(weights, trust)
-        point = (weights * self.mixture.forecasts(look, base)).sum(1)
-        spread = self.mixture.spread(look, weights)[:, None, None]
+        """Return point forecast and quantiles of every snapshot.
+
+        Parameters
+        ----------
+        snapshot
+            Inputs of the experts.
+        network
+            Forecasts of the window's network.
+        bias
+            Adapted bias of the gate, (snapshots, experts).
+        """
+        weights = self.mixture.weights(snapshot)
+        weights = weights if bias is None else biased_weights(weights, bias)
+        point = (weights * self.mixture.forecasts(snapshot, network)).sum(1)
+        spread = self.mixture.spread(snapshot, weights)[:, None, None]
         return point, point[..., None] + spread * self.away
 
     def p_value(self, surprise: Tensor) -> Tensor:
-        """Return the share of the training tail that was at least as surprising."""
+        """Return the share of the last training rows that were at least as surprising."""
         tail = self.tail[self.tail.isfinite()]
         above = len(tail) - torch.searchsorted(tail, surprise.nan_to_num(), right=False)
-        chance = (1 + above) / (1 + len(tail))
-        return torch.where(surprise.isnan(), torch.nan, chance.to(surprise.dtype))
+        share = (1 + above) / (1 + len(tail))
+        return torch.where(surprise.isnan(), torch.nan, share.to(surprise.dtype))
 
-    def forget_surprise(self, state: StreamState) -> StreamState:
-        """Return the state with nothing known of how large errors one row ahead are."""
-        fresh = self.first(state.static, state.static_codes, state.rows)
-        return replace(state, step_errors=fresh.step_errors, residual=fresh.residual)
-
-    def _counted(self, state: StreamState, rows: int) -> Tensor:
-        """Return the slots of the next rows of every series."""
+    def _next_slots(self, state: StreamState, rows: int) -> Tensor:
+        """Return the counted slots of the next rows of every series."""
         return counted_slots(torch.from_numpy(state.count), rows, self.config.slots)
 
-    def _remembered(
-        self, reads: Tensor, whole: Rows, moments: Sequence[int]
-    ) -> Float[Tensor, "moments series horizon"]:
-        """Return what the association adds to the look-back's mean at some moments."""
-        chosen = torch.as_tensor(moments)
+    def _recalled(
+        self, reads: Tensor, rows: StreamRows, snapshot_rows: Sequence[int]
+    ) -> Float[Tensor, "snapshots series horizon"]:
+        """Return the association's departures from the look-back's mean after some new rows."""
+        chosen = torch.as_tensor(snapshot_rows)
         begin = 1 + self.config.horizon
-        _, _, scale = look_backs(whole, self.config.context, slice(begin, None))
-        believed = self.association.believed(reads[:, chosen]) * scale[:, chosen]
-        return believed.transpose(0, 1)
+        _, _, scale = look_backs(rows, self.config.context, slice(begin, None))
+        recalled = self.association.shrunk(reads[:, chosen]) * scale[:, chosen]
+        return recalled.transpose(0, 1)

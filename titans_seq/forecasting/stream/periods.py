@@ -1,133 +1,136 @@
-"""Cycles that no calendar tells: found in the training rows, counted from a stream's first row."""
+"""Period detection for series without a calendar, and slots counted from a stream's first row."""
 
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-LONGEST = 2_048
-"""Rows of a cycle, at most: each has a slot in the phase memory."""
+from titans_seq.forecasting.tables.arrays import BoolArray, FloatArray
 
-ROUNDS = 6
-"""A cycle must go round this many times in the training rows."""
+MAX_PERIOD = 2_048
+"""Longest period in rows: each has a slot in the phase memory."""
+
+MIN_CYCLES = 6
+"""Cycles of a period that the training rows must hold."""
 
 CANDIDATES = 12
-"""Peaks of an autocorrelation that are looked at, the most prominent first."""
+"""Peaks of an autocorrelation that are examined, the most prominent first."""
 
 CYCLES_BACK = 3
-"""Earlier cycles whose mean must agree with a cycle."""
+"""Earlier cycles whose mean a cycle is correlated with."""
 
-LEAST_AGREEMENT = 0.25
-"""Correlation with the earlier cycles from which on a cycle is one, if many were seen."""
+MIN_AGREEMENT = 0.25
+"""Correlation with the earlier cycles that a period needs, in the limit of many cycles."""
 
-NEARLY = 0.8
-"""Share of the best agreement at which a shorter cycle is preferred."""
+NEAR_BEST = 0.8
+"""Share of the best agreement at which a shorter period is preferred."""
 
-HALFWAY = 0.5
-"""Share of a cycle's agreement at which one within it counts too."""
+MIN_DIVISOR_SHARE = 0.5
+"""Share of a period's agreement that a divisor of it needs, to be a table of its own."""
 
-LEAST_GAIN = 0.05
-"""By how much a cycle of cycles must agree better than the short one."""
-
-Floats = npt.NDArray[np.float64]
-Flags = npt.NDArray[np.bool_]
+MIN_GAIN = 0.05
+"""Gain in agreement that a multiple of the period needs (as a week over a day)."""
 
 
 def find_periods(
     values: Float[Tensor, "series rows"], seen: Bool[Tensor, "series rows"]
 ) -> tuple[int, ...]:
-    """Return the rows of the cycle that the series share, and of a cycle of such cycles if any.
+    """Return the period that the series share, in rows, and a multiple or divisor of it if any.
 
-    Peaks of the autocorrelation, of the rows and of their changes, are only candidates: trends
-    and slow walks have such peaks by chance. A cycle is one if rows, less the mean of the cycle
-    around them, agree with the same place of the cycles before.
+    Peaks of the autocorrelation, of the rows and of their differences, are only candidates: trends
+    and slow walks have such peaks by chance. A candidate is a period if rows, less the moving mean
+    of one period, correlate with the same phase of the cycles before.
     """
     rows, known = values.double().numpy(), seen.numpy()
-    most = min(LONGEST, int(np.median(known.sum(1))) // ROUNDS)
-    if most < 2:
+    longest = min(MAX_PERIOD, int(np.median(known.sum(1))) // MIN_CYCLES)
+    if longest < 2:
         return ()
     both = known[:, 1:] & known[:, :-1]
-    lags = {*_peaks(rows, known, most), *_peaks(np.diff(rows) * both, both, most)}
+    lags = {
+        *_autocorrelation_peaks(rows, known, longest),
+        *_autocorrelation_peaks(np.diff(rows) * both, both, longest),
+    }
     agreement = {lag: _agreement(rows, known, lag) for lag in sorted(lags)}
-    sure = {lag: found for lag, found in agreement.items() if found >= _least(rows, lag)}
-    if not sure:
+    periods = {lag: r for lag, r in agreement.items() if r >= _min_agreement(rows, lag)}
+    if not periods:
         return ()
-    best = max(sure.values())
-    near = next(lag for lag, found in sure.items() if found >= NEARLY * best)
-    room = near // 16  # a trend moves the peak of a smooth series
-    around = {
+    best = max(periods.values())
+    shortest = next(lag for lag, r in periods.items() if r >= NEAR_BEST * best)
+    # A trend shifts the autocorrelation peak of a smooth series: search the neighbourhood.
+    margin = shortest // 16
+    refined = {
         lag: _agreement(rows, known, lag)
-        for lag in range(max(2, near - room), min(most, near + room) + 1)
+        for lag in range(max(2, shortest - margin), min(longest, shortest + margin) + 1)
     }
-    first = max(around, key=around.__getitem__)
-    longer = {
-        lag: _agreement(rows, known, lag) - around[first]
-        for lag in {first * round(lag / first) for lag in sure}
-        if first < lag <= most
+    period = max(refined, key=refined.__getitem__)
+    gains = {
+        lag: _agreement(rows, known, lag) - refined[period]
+        for lag in {period * round(lag / period) for lag in periods}
+        if period < lag <= longest
     }
-    gain = max(longer.values(), default=0.0)
-    if gain >= LEAST_GAIN:
-        return first, min(lag for lag, found in longer.items() if found >= NEARLY * gain)
-    within = [
+    gain = max(gains.values(), default=0.0)
+    if gain >= MIN_GAIN:
+        return period, min(lag for lag, own in gains.items() if own >= NEAR_BEST * gain)
+    divisors = [
         lag
-        for lag, found in sure.items()
-        if lag < first and first % lag == 0 and found >= HALFWAY * around[first]
+        for lag, r in periods.items()
+        if lag < period and period % lag == 0 and r >= MIN_DIVISOR_SHARE * refined[period]
     ]
-    return (max(within, key=sure.__getitem__), first) if within else (first,)
+    return (max(divisors, key=periods.__getitem__), period) if divisors else (period,)
 
 
 def counted_slots(
     counts: Int[Tensor, "series"], rows: int, periods: tuple[int, ...]
 ) -> Int[Tensor, "series rows tables"]:
-    """Return the slots of the ``rows`` rows that follow the first ``counts`` of each stream."""
-    places = counts[:, None, None] + torch.arange(rows)[:, None]
-    return places % torch.tensor(periods, dtype=torch.int64)
+    """Return the slots of the next ``rows`` rows of streams that have read ``counts`` rows."""
+    positions = counts[:, None, None] + torch.arange(rows)[:, None]
+    return positions % torch.tensor(periods, dtype=torch.int64)
 
 
-def _peaks(values: Floats, seen: Flags, most: int) -> list[int]:
-    """Return the lags, up to ``most``, at which the autocorrelation has its foremost peaks."""
-    centred = _less(values, seen, values.shape[1])
-    width = values.shape[1] + most + 2
+def _autocorrelation_peaks(values: FloatArray, seen: BoolArray, longest: int) -> list[int]:
+    """Return the lags of the most prominent peaks of the autocorrelation, summed over series."""
+    centred = _detrended(values, seen, values.shape[1])
+    width = values.shape[1] + longest + 2  # zero padding: no wrap-around up to the longest lag
     power = np.abs(np.fft.rfft(centred, n=width)) ** 2
-    agree = np.fft.irfft(power, n=width)[:, : most + 2]
-    agree = (agree / np.maximum(agree[:, :1], 1e-12)).sum(0)
-    prominence = agree - np.minimum.accumulate(agree)
-    lags = np.arange(2, most + 1)
-    found = lags[(agree[lags] >= agree[lags - 1]) & (agree[lags] >= agree[lags + 1])]
-    return [int(lag) for lag in found[np.argsort(-prominence[found])][:CANDIDATES]]
+    correlation = np.fft.irfft(power, n=width)[:, : longest + 2]
+    correlation = (correlation / np.maximum(correlation[:, :1], 1e-12)).sum(0)
+    prominence = correlation - np.minimum.accumulate(correlation)
+    lags = np.arange(2, longest + 1)
+    rising = correlation[lags] >= correlation[lags - 1]
+    peaks = lags[rising & (correlation[lags] >= correlation[lags + 1])]
+    return [int(lag) for lag in peaks[np.argsort(-prominence[peaks])][:CANDIDATES]]
 
 
-def _least(values: Floats, period: int) -> float:
-    """Return the agreement from which on a cycle is one: more where few were seen."""
+def _min_agreement(values: FloatArray, period: int) -> float:
+    """Return the correlation that a period needs: more where few cycles were seen."""
     cycles = values.shape[1] / period
-    return LEAST_AGREEMENT + float(1 / np.sqrt(cycles - CYCLES_BACK))
+    return MIN_AGREEMENT + float(1 / np.sqrt(cycles - CYCLES_BACK))
 
 
-def _agreement(values: Floats, seen: Flags, period: int) -> float:
-    """Return the correlation of rows with the same place of the cycles before."""
-    around = _less(values, seen, period)
+def _agreement(values: FloatArray, seen: BoolArray, period: int) -> float:
+    """Return the correlation of rows with the same phase of the cycles before."""
+    detrended = _detrended(values, seen, period)
     begin = CYCLES_BACK * period
-    now = around[:, begin:]
+    now = detrended[:, begin:]
     before = sum(
-        around[:, begin - back * period : around.shape[1] - back * period]
+        detrended[:, begin - back * period : detrended.shape[1] - back * period]
         for back in range(1, 1 + CYCLES_BACK)
     )
     size = np.sqrt((now**2).sum() * np.square(before).sum())
     return float((now * before).sum() / max(size, 1e-12))
 
 
-def _less(values: Floats, seen: Flags, width: int) -> Floats:
-    """Return rows less the mean of the ``width`` rows around them; 0 where missing."""
+def _detrended(values: FloatArray, seen: BoolArray, width: int) -> FloatArray:
+    """Return rows less the moving mean of the ``width`` rows around them; 0 where missing."""
     half, count = width // 2, values.shape[1]
     first = np.clip(np.arange(count) - half, 0, max(0, count - width))
     last = np.minimum(first + width, count)
 
-    def total(x: Floats) -> Floats:
+    def window_sum(x: FloatArray) -> FloatArray:
         sums = np.pad(np.cumsum(x, axis=1), ((0, 0), (1, 0)))
         return np.asarray(sums[:, last] - sums[:, first])
 
-    mean = total(values * seen) / np.maximum(total(seen.astype(np.float64)), 1)
+    mean = window_sum(values * seen) / np.maximum(window_sum(seen.astype(np.float64)), 1)
     return np.asarray((values - mean) * seen)

@@ -1,56 +1,56 @@
-"""What a series does at each place of its cycles: one level a slot, learnt row by row.
+"""Phase memory: Kalman-filtered levels of each phase of a cycle, learnt row by row.
 
 The keys are one-hot (the hour of the day, the hour of the week), so the exact delta rule of a
 linear memory (arXiv 2501.00663, equation 14 without momentum) is a running mean of each slot. Its
-step is the gain of a Kalman filter for a level that random-walks: near 1 for a slot just met,
-then falling to what the head's ``drift`` sustains. Several heads of different drift stand side by
-side; which to trust is the mixture's business (:mod:`titans_seq.forecasting.stream.mixture`).
+step is the gain of a Kalman filter for a random-walk level: near 1 for a slot met for the first
+time, then falling to what the head's ``drift`` sustains. Several heads with different drifts run
+side by side; the mixture weighs them (:mod:`titans_seq.forecasting.stream.mixture`).
 
-Some heads also follow jumps: beside their levels they learn a rival set that began empty, and
-keep the log-odds of the two (a CUSUM test against what a row is worth under each). Once the rival
-explains the rows better it takes the other's place; in between, reads mix both.
+Some heads also detect jumps: beside their levels they learn a rival set that started empty, and
+keep the log-odds of the two hypotheses (a CUSUM test on the likelihood of each row). Once the
+rival explains the rows better it replaces the levels; in between, reads average both.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int64]
+from titans_seq.forecasting.tables.arrays import BoolArray, Float32Array, IntArray
 
 DRIFTS = (0.25, 0.03, 0.003, 0.0003)
-"""Variance of a level's walk between two visits, over that of the noise, of the plain heads."""
+"""Drift of each plain head: variance of a level's random walk between two visits, over the noise
+variance of a row."""
 
 JUMP_DRIFTS = (0.03, 0.003)
-"""The same for the heads that follow jumps."""
+"""Drift of each head that detects jumps."""
 
-FLOOR = -5.0
-"""Log-odds at which a rival begins: a jump is expected once in ``exp(5)`` rows."""
+ODDS_FLOOR = -5.0
+"""Log-odds of a new rival: a jump is expected once in ``exp(5)``, about 150 rows."""
 
-CEILING = 4.0
-"""Log-odds at which the rival takes over."""
+ODDS_CEILING = 4.0
+"""Log-odds at which the rival replaces the levels."""
 
-ROW_EVIDENCE = 3.0
-"""Log-odds that one row can add or take, at most."""
+MAX_ROW_EVIDENCE = 3.0
+"""Bound on the change of the log-odds by one row."""
 
-IMPLAUSIBLE = 5.0
-"""Deviations from what a rival expects beyond which a row is an outlier, not evidence."""
+OUTLIER_DEVIATIONS = 5.0
+"""Standard deviations from the rival's prediction beyond which a row is an outlier and no
+evidence."""
 
 NOISE_RATE = 1 / 500
-"""How fast the estimate of the noise forgets."""
+"""Forgetting rate of the noise estimate."""
 
-LARGEST_STEP = 5.0
-"""Deviations by which one row can move a level, at most."""
+MAX_LEVEL_STEP = 5.0
+"""Bound on the innovation that moves a level, in standard deviations."""
 
 
 @dataclass(slots=True)
 class PhaseState:
-    """What the heads know of each series.
+    """Levels, their uncertainty and the noise of every head and series.
 
     Shapes
     ------
@@ -58,43 +58,43 @@ class PhaseState:
     ``odds``, ``noise``, ``visits``: (series, heads)
     """
 
-    level: Floats
-    spread: Floats
-    """Variance of a level's error over that of the noise; infinite where never met."""
+    level: Float32Array
+    spread: Float32Array
+    """Error variance of a level over the noise variance; infinite where never visited."""
 
-    rival_level: Floats
-    rival_spread: Floats
-    odds: Floats
+    rival_level: Float32Array
+    rival_spread: Float32Array
+    odds: Float32Array
     """Log-odds of the rival levels."""
 
-    noise: Floats
+    noise: Float32Array
     """Variance of a row around its level."""
 
-    visits: Floats
+    visits: Float32Array
     """Rows that the noise was estimated from."""
 
     def copy(self) -> Self:
-        """Return a state of its own."""
-        return type(self)(**{name: held.copy() for name, held in self.arrays().items()})
+        """Return an independent copy."""
+        return type(self)(**{name: array.copy() for name, array in self.arrays().items()})
 
-    def arrays(self) -> dict[str, Floats]:
+    def arrays(self) -> dict[str, Float32Array]:
         """Return every array by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, Floats]) -> Self:
-        """Return the state that :meth:`arrays` took apart."""
+    def from_arrays(cls, arrays: Mapping[str, Float32Array]) -> Self:
+        """Rebuild a state from the result of :meth:`arrays`."""
         return cls(**{field.name: arrays[field.name] for field in fields(cls)})
 
 
 class PhaseMemory:
-    """Heads over the tables of slots; no table means no head.
+    """Kalman-filter heads over one or more tables of slots; without tables there are no heads.
 
     Parameters
     ----------
     slots
-        Slots of each table, coarse before fine: an unmet slot of a later table reads what the
-        first one knows.
+        Slots of each table, coarse before fine: an unvisited slot of a later table reads the
+        level of the first table.
     """
 
     def __init__(self, slots: tuple[int, ...]) -> None:
@@ -103,16 +103,17 @@ class PhaseMemory:
         self.slots = slots
         self.heads = kinds * len(slots)
         self.width = max(slots, default=1)
+        # Per head: its table, the head of the first table with the same drift, and its drift.
         self.table = np.repeat(np.arange(len(slots)), kinds)
-        self.coarse = np.tile(np.arange(kinds), len(slots))
+        self.coarse_head = np.tile(np.arange(kinds), len(slots))
         self.drift = np.tile(drifts, len(slots))
         self.jumps = np.tile(np.arange(kinds) >= len(DRIFTS), len(slots))
 
-    def first(self, series: int) -> PhaseState:
-        """Return the state that has met no row."""
+    def initial_state(self, series: int) -> PhaseState:
+        """Return the state before any row."""
         table = (series, self.heads, self.width)
 
-        def full(shape: tuple[int, ...], value: float) -> Floats:
+        def full(shape: tuple[int, ...], value: float) -> Float32Array:
             return np.full(shape, value, np.float32)
 
         return PhaseState(
@@ -120,34 +121,35 @@ class PhaseMemory:
             spread=full(table, np.inf),
             rival_level=full(table, 0),
             rival_spread=full(table, np.inf),
-            odds=full(table[:2], FLOOR),
+            odds=full(table[:2], ODDS_FLOOR),
             noise=full(table[:2], 0.25),
             visits=full(table[:2], 0),
         )
 
-    def read(self, state: PhaseState, slots: Ints) -> Floats:
-        """Return what each head expects of rows at ``slots``.
+    def read(self, state: PhaseState, slots: IntArray) -> Float32Array:
+        """Return the level that each head predicts for rows at ``slots``.
 
         Shapes
         ------
         slots    (series, rows, tables)
         returns  (series, heads, rows)
         """
-        places = self._places(state, slots)
-        level, spread = state.level[places], state.spread[places]
-        met = np.isfinite(spread)
-        mixed = np.where(met, level, 0)
-        share = 1 / (1 + np.exp(-state.odds[..., None]))
-        rival = np.isfinite(state.rival_spread[places]) & self.jumps[None, :, None]
-        mixed = np.where(rival, mixed + share * (state.rival_level[places] - mixed), mixed)
+        index = self._index(state, slots)
+        level, spread = state.level[index], state.spread[index]
+        visited = np.isfinite(spread)
+        levels = np.where(visited, level, 0)
+        # Average both hypotheses: the rival's probability is the sigmoid of the log-odds.
+        rival_share = 1 / (1 + np.exp(-state.odds[..., None]))
+        rival = np.isfinite(state.rival_spread[index]) & self.jumps[None, :, None]
+        levels = np.where(rival, levels + rival_share * (state.rival_level[index] - levels), levels)
         if len(self.slots) > 1:
-            mixed = np.where(met | rival, mixed, mixed[:, self.coarse])
-        return mixed.astype(np.float32)
+            levels = np.where(visited | rival, levels, levels[:, self.coarse_head])
+        return levels.astype(np.float32)
 
     def learn(
-        self, state: PhaseState, slots: Ints, values: Floats, write: npt.NDArray[np.bool_]
-    ) -> Floats:
-        """Write one row of each series into ``state``, in place.
+        self, state: PhaseState, slots: IntArray, values: Float32Array, write: BoolArray
+    ) -> Float32Array:
+        """Update ``state`` with one row of each series, in place.
 
         Parameters
         ----------
@@ -156,115 +158,124 @@ class PhaseMemory:
         values
             (series,)
         write
-            (series,) False leaves a series as it is.
+            (series,) False leaves a series unchanged.
 
         Returns
         -------
-        Squared error of every head before the row was written, (series, heads).
+        Squared prediction error of every head before the update, (series, heads).
         """
-        places = tuple(place[..., 0] for place in self._places(state, slots[:, None]))
-        expected = self.read(state, slots[:, None])[..., 0]
-        error = values[:, None] - expected
+        index = tuple(axis[..., 0] for axis in self._index(state, slots[:, None]))
+        predicted = self.read(state, slots[:, None])[..., 0]
+        error = values[:, None] - predicted
         noise = state.noise
-        unmet = np.clip(1 / noise, 4, 100).astype(np.float32)
-        chosen = write[:, None]
+        # Prior variance of an unvisited level: series have variance 1, in units of the noise.
+        prior_spread = np.clip(1 / noise, 4, 100).astype(np.float32)
+        write_heads = write[:, None]
 
-        own = self._correct(state.level, state.spread, places, values, unmet, noise, expected)
+        update = self._kalman_update(
+            state.level, state.spread, index, values, prior_spread, noise, predicted
+        )
         if self.jumps.any():
-            prior = np.zeros_like(expected)
-            rival = self._correct(
-                state.rival_level, state.rival_spread, places, values, unmet, noise, prior
+            prior = np.zeros_like(predicted)
+            rival = self._kalman_update(
+                state.rival_level, state.rival_spread, index, values, prior_spread, noise, prior
             )
-            self._weigh(state, own, rival, chosen & self.jumps, unmet)
-            _put(state.rival_level, state.rival_spread, places, rival, chosen & self.jumps)
-        _put(state.level, state.spread, places, own, chosen)
-        self._exchange(state, chosen)
+            write_rival = write_heads & self.jumps
+            self._add_evidence(state, update, rival, write_rival, prior_spread)
+            _store(state.rival_level, state.rival_spread, index, rival, write_rival)
+        _store(state.level, state.spread, index, update, write_heads)
+        self._accept_rivals(state, write_heads)
 
-        settled = chosen & (own.gain < 0.6)
+        # Only settled slots inform the noise: the error of a new one is mostly its level's.
+        settled = write_heads & (update.gain < 0.6)
         state.visits += settled
         rate = settled * np.maximum(NOISE_RATE, 1 / (1 + state.visits))
-        size = np.minimum(own.error**2 * (1 - own.gain), 9 * noise)
+        # error^2 (1 - gain) has the noise variance as its mean; outliers are bounded.
+        size = np.minimum(update.error**2 * (1 - update.gain), 9 * noise)
         state.noise += (rate * (size - noise)).astype(np.float32)
         np.clip(state.noise, 1e-6, 1e6, out=state.noise)
-        return (error**2 * chosen).astype(np.float32)
+        return (error**2 * write_heads).astype(np.float32)
 
-    def _places(self, state: PhaseState, slots: Ints) -> tuple[Ints, Ints, Ints]:
-        """Return the index of every slot in the tables."""
+    def _index(self, state: PhaseState, slots: IntArray) -> tuple[IntArray, IntArray, IntArray]:
+        """Return the index (series, head, slot) of rows in the tables, (series, heads, rows)."""
         series = np.arange(len(state.level))[:, None, None]
         return series, np.arange(self.heads)[None, :, None], slots.transpose(0, 2, 1)[:, self.table]
 
-    def _correct(
+    def _kalman_update(
         self,
-        level: Floats,
-        spread: Floats,
-        places: tuple[Ints, ...],
-        values: Floats,
-        unmet: Floats,
-        noise: Floats,
-        prior: Floats,
-    ) -> _Correction:
-        """Return what one row makes of its slot."""
-        old = spread[places]
-        met = np.isfinite(old)
-        before = np.where(met, level[places], prior)
-        wide = np.where(met, old, unmet) + self.drift
-        gain = wide / (wide + 1)
+        level: Float32Array,
+        spread: Float32Array,
+        index: tuple[IntArray, ...],
+        values: Float32Array,
+        prior_spread: Float32Array,
+        noise: Float32Array,
+        prior: Float32Array,
+    ) -> _KalmanUpdate:
+        """Return the filtered levels of the visited slots; ``prior`` where never visited."""
+        old_spread = spread[index]
+        visited = np.isfinite(old_spread)
+        before = np.where(visited, level[index], prior)
+        # Predict: the random walk adds the drift. Correct: gain = P / (P + R), with R = 1 in
+        # units of the noise, so the new spread P (1 - gain) equals the gain.
+        predicted_spread = np.where(visited, old_spread, prior_spread) + self.drift
+        gain = predicted_spread / (predicted_spread + 1)
         error = values[:, None] - before
-        bound = LARGEST_STEP * np.sqrt((wide + 1) * noise)
+        bound = MAX_LEVEL_STEP * np.sqrt((predicted_spread + 1) * noise)
         after = before + gain * np.clip(error, -bound, bound)
-        return _Correction(after, gain, gain, error, (wide + 1) * noise)
+        return _KalmanUpdate(after, gain, gain, error, (predicted_spread + 1) * noise)
 
-    def _weigh(
+    def _add_evidence(
         self,
         state: PhaseState,
-        own: _Correction,
-        rival: _Correction,
-        chosen: npt.NDArray[np.bool_],
-        unmet: Floats,
+        update: _KalmanUpdate,
+        rival: _KalmanUpdate,
+        write: BoolArray,
+        prior_spread: Float32Array,
     ) -> None:
-        """Add a row's evidence to the odds; a rival that has none left begins anew."""
-        evidence = own.surprise() - rival.surprise()
-        expected = IMPLAUSIBLE * np.sqrt((unmet + 1) * state.noise)
-        evidence = np.where(np.abs(rival.error) > expected, 0, evidence)
-        state.odds += chosen * np.clip(evidence, -ROW_EVIDENCE, ROW_EVIDENCE)
-        again = chosen & (state.odds <= FLOOR)
-        state.odds[again] = FLOOR
-        state.rival_spread[again] = np.inf
+        """Add a row's log-likelihood ratio to the odds; at the floor the rival starts anew."""
+        evidence = update.negative_log_likelihood() - rival.negative_log_likelihood()
+        plausible = OUTLIER_DEVIATIONS * np.sqrt((prior_spread + 1) * state.noise)
+        evidence = np.where(np.abs(rival.error) > plausible, 0, evidence)
+        state.odds += write * np.clip(evidence, -MAX_ROW_EVIDENCE, MAX_ROW_EVIDENCE)
+        restart = write & (state.odds <= ODDS_FLOOR)
+        state.odds[restart] = ODDS_FLOOR
+        state.rival_spread[restart] = np.inf
 
-    def _exchange(self, state: PhaseState, chosen: npt.NDArray[np.bool_]) -> None:
-        """Put a rival that has won in the other's place."""
-        won = chosen & self.jumps & (state.odds > CEILING)
+    def _accept_rivals(self, state: PhaseState, write: BoolArray) -> None:
+        """Replace the levels of heads whose rival has won."""
+        won = write & self.jumps & (state.odds > ODDS_CEILING)
         if won.any():
             state.level[won] = state.rival_level[won]
             state.spread[won] = state.rival_spread[won]
             state.rival_spread[won] = np.inf
-            state.odds[won] = FLOOR
+            state.odds[won] = ODDS_FLOOR
 
 
-@dataclass(frozen=True, slots=True)
-class _Correction:
-    """What one row makes of a slot of every head, (series, heads)."""
+class _KalmanUpdate(NamedTuple):
+    """One row's update of the visited slot of every head, (series, heads)."""
 
-    level: Floats
-    spread: Floats
-    gain: Floats
-    error: Floats
-    variance: Floats
-    """Of the row, as it was expected."""
+    level: Float32Array
+    spread: Float32Array
+    gain: Float32Array
+    error: Float32Array
+    """Innovation: the row less its prediction."""
 
-    def surprise(self) -> Floats:
-        """Return the negative log-likelihood of the row, but for a constant."""
-        density: Floats = 0.5 * (self.error**2 / self.variance + np.log(self.variance))
+    variance: Float32Array
+    """Predicted variance of the row."""
+
+    def negative_log_likelihood(self) -> Float32Array:
+        """Return the negative log-likelihood of the row, up to a constant."""
+        density: Float32Array = 0.5 * (self.error**2 / self.variance + np.log(self.variance))
         return density
 
 
-def _put(
-    level: Floats,
-    spread: Floats,
-    places: tuple[Ints, ...],
-    new: _Correction,
-    chosen: npt.NDArray[np.bool_],
+def _store(
+    level: Float32Array,
+    spread: Float32Array,
+    index: tuple[IntArray, ...],
+    update: _KalmanUpdate,
+    write: BoolArray,
 ) -> None:
-    """Write corrected slots where ``chosen``."""
-    level[places] = np.where(chosen, new.level, level[places])
-    spread[places] = np.where(chosen, new.spread, spread[places])
+    """Write updated slots into the tables where ``write``."""
+    level[index] = np.where(write, update.level, level[index])
+    spread[index] = np.where(write, update.spread, spread[index])

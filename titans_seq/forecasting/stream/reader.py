@@ -1,12 +1,11 @@
-"""Rows one after another through the phase memory, with every expert's error kept.
+"""Row loop: update the phase memory and the running errors of every expert, row by row.
 
-The loop is in numpy: a row costs a few dozen small operations whatever the number of series.
+The loop is in NumPy: a row costs a few dozen small operations whatever the number of series.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -14,33 +13,32 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from titans_seq.forecasting.stream.mixture import BEFORE_HEADS, RATES, Mixture, Snapshot
-from titans_seq.forecasting.stream.phases import Floats, Ints, PhaseMemory
-from titans_seq.forecasting.stream.state import Rows, StreamState
+from titans_seq.forecasting.stream.mixture import ERROR_RATES, OTHER_EXPERTS, Mixture, Snapshot
+from titans_seq.forecasting.stream.phases import PhaseMemory
+from titans_seq.forecasting.stream.rows import StreamRows
+from titans_seq.forecasting.stream.state import StreamState
+from titans_seq.forecasting.tables.arrays import BoolArray, Float32Array, IntArray
 
-if TYPE_CHECKING:
-    from titans_seq.forecasting.stream.model import StreamConfig
+STEP_ERROR_RATES = np.array([1 / 20, 1 / 200], np.float32)
+"""Forgetting rates of the averages of an error one row ahead."""
 
-STEP_RATES = np.array([1 / 20, 1 / 200], np.float32)
-"""How fast the averages of an error one row ahead forget."""
+MAX_RESIDUAL_RATIO = 16.0
+"""Bound on a squared residual that is averaged, over the usual one."""
 
-LARGEST_RESIDUAL = 16.0
-"""An outlier counts as this many times the usual squared residual, at most."""
-
-SLOT_SHARE = 5.0
-"""Visits of a slot at which its own residuals count as much as all others'."""
+SLOT_VISITS = 5.0
+"""Visits of a slot at which its own residuals count as much as those of all rows."""
 
 
-class Reader:
+class RowReader:
     """Reads rows into a state, in place, and takes snapshots on the way.
 
     Parameters
     ----------
-    phases, mixture, config
-        Of the model.
+    phases, mixture
+        Parts of the model.
     state
-        To learn in.
-    whole
+        State to update.
+    rows
         Rows of the state, then those to read.
     following
         Slots of the rows after those.
@@ -50,150 +48,157 @@ class Reader:
         self,
         phases: PhaseMemory,
         mixture: Mixture,
-        config: StreamConfig,
         state: StreamState,
-        whole: Rows,
+        rows: StreamRows,
         following: Int[Tensor, "series horizon tables"] | None,
     ) -> None:
-        self.phases, self.config, self.state = phases, config, state
-        self.kept = state.rows.value.shape[1]
-        self.value = whole.value.numpy()
-        self.seen = whole.seen.numpy()
-        self.real = whole.real.numpy()
-        slots = whole.slots if following is None else torch.cat([whole.slots, following], dim=1)
-        self.slots: Ints = slots.numpy()
-        self.slope: Floats = mixture.slope[..., 0].numpy()
-        self.offset: Floats = mixture.offset[..., 0].numpy()
-        self.rates = np.array(RATES, np.float32)
-        self.taken: list[tuple[npt.NDArray[np.generic], ...]] = []
+        self.phases, self.state = phases, state
+        self.context, self.horizon = mixture.context, mixture.horizon
+        self.first_new = state.rows.value.shape[1]
+        self.value = rows.value.numpy()
+        self.seen = rows.seen.numpy()
+        self.real = rows.real.numpy()
+        slots = rows.slots if following is None else torch.cat([rows.slots, following], dim=1)
+        self.slots: IntArray = slots.numpy()
+        # One row ahead only the first step of the linear experts counts.
+        self.slope: Float32Array = mixture.slope[..., 0].numpy()
+        self.offset: Float32Array = mixture.offset[..., 0].numpy()
+        self.rates = np.array(ERROR_RATES, np.float32)
+        self.snapshots: list[tuple[npt.NDArray[np.generic], ...]] = []
 
     def read(
         self,
-        errors: Floats,
-        known: npt.NDArray[np.bool_],
-        moments: Sequence[int],
+        errors: Float32Array,
+        known: BoolArray,
+        snapshot_rows: Sequence[int],
         *,
-        expect: bool = True,
+        measure_surprise: bool = True,
     ) -> Float[Tensor, "series rows"]:
-        """Read every row, and return how surprising each was.
+        """Read every new row, and return the surprise of each.
 
         Parameters
         ----------
         errors
-            Squared errors of the experts before the linear ones, (series, rows, experts).
+            Squared errors of the network and the association, (series, rows, 2).
         known
-            Where there are such, of the same shape.
-        moments
-            Rows after which to take a snapshot.
-        expect
-            False leaves the surprise out, and what it is measured by.
+            Where these are known, of the same shape.
+        snapshot_rows
+            New rows after which to take a snapshot.
+        measure_surprise
+            False skips the surprise and the running errors behind it.
         """
         series, count = known.shape[:2]
         surprise = np.full((series, count), np.nan, np.float32)
-        wanted = set(moments)
-        for row in range(count):
-            place = self.kept + row
-            write = self.seen[:, place] & self.real[:, place]
-            if expect:
-                surprise[:, row] = np.where(write, self._expect(place, write), np.nan)
-            values = self.value[:, place]
+        wanted = set(snapshot_rows)
+        for new_row in range(count):
+            row = self.first_new + new_row
+            write = self.seen[:, row] & self.real[:, row]
+            if measure_surprise:
+                surprise[:, new_row] = np.where(write, self._surprise(row, write), np.nan)
+            values = self.value[:, row]
+            # The phase heads and the mean of the look-back are scored one row ahead; the network
+            # and the association over the horizon that ends here.
             squares = np.empty((series, errors.shape[-1] + 1 + self.phases.heads), np.float32)
-            squares[:, :BEFORE_HEADS] = errors[:, row]
-            squares[:, BEFORE_HEADS] = (values - self._mean(place)) ** 2
+            squares[:, :OTHER_EXPERTS] = errors[:, new_row]
+            squares[:, OTHER_EXPERTS] = (values - self._look_back_mean(row)) ** 2
             if self.phases.heads:
-                squares[:, BEFORE_HEADS + 1 :] = self.phases.learn(
-                    self.state.phases, self.slots[:, place], values, write
+                squares[:, OTHER_EXPERTS + 1 :] = self.phases.learn(
+                    self.state.phases, self.slots[:, row], values, write
                 )
             chosen = np.repeat(write[:, None], squares.shape[1], axis=1)
-            chosen[:, :BEFORE_HEADS] = known[:, row]
+            chosen[:, :OTHER_EXPERTS] = known[:, new_row]
             self.state.errors.add(squares, self.rates, chosen)
-            self.state.count += self.real[:, place]
-            if row in wanted:
-                self.take(place)
+            self.state.count += self.real[:, row]
+            if new_row in wanted:
+                self.take_snapshot(row)
         return torch.from_numpy(surprise)
 
-    def take(self, place: int) -> None:
-        """Keep what the experts look at after the row at ``place``."""
-        context, horizon = self.config.context, self.config.horizon
-        end = (place if place >= 0 else self.value.shape[1] + place) + 1
-        span = slice(end - context, end)
-        slots = self.slots[:, end - context : end + horizon]
-        self.taken.append(
+    def take_snapshot(self, row: int) -> None:
+        """Store the inputs of the experts after a row; -1 is the last one."""
+        end = (row if row >= 0 else self.value.shape[1] + row) + 1
+        span = slice(end - self.context, end)
+        slots = self.slots[:, end - self.context : end + self.horizon]
+        self.snapshots.append(
             (
                 self.value[:, span],
                 self.seen[:, span],
-                self._levels(slots, context + horizon),
+                self._levels(slots, self.context + self.horizon),
                 self.state.errors.recent.copy(),
                 self.state.errors.known.copy(),
                 self.state.count.astype(np.float32),
             )
         )
 
-    def snapshot(self, remembered: Float[Tensor, "moments series horizon"]) -> Snapshot:
-        """Return the moments taken, one after another, each of every series."""
-        look, seen, levels, errors, known, age = (
-            torch.from_numpy(np.concatenate(parts)) for parts in zip(*self.taken, strict=True)
+    def collect(self, recalled: Float[Tensor, "rows series horizon"]) -> Snapshot:
+        """Return the snapshots taken: row after row, each of every series."""
+        look_back, seen, levels, errors, known, age = (
+            torch.from_numpy(np.concatenate(arrays)) for arrays in zip(*self.snapshots, strict=True)
         )
-        return Snapshot(look, seen, levels, remembered.flatten(0, 1), errors, known, age)
+        return Snapshot(look_back, seen, levels, recalled.flatten(0, 1), errors, known, age)
 
-    def _levels(self, slots: Ints, rows: int) -> Floats:
+    def _levels(self, slots: IntArray, rows: int) -> Float32Array:
+        """Return the levels of the phase heads at ``slots``, (series, heads, rows)."""
         if not self.phases.heads:
             return np.zeros((len(slots), 0, rows), np.float32)
         return self.phases.read(self.state.phases, slots)
 
-    def _mean(self, place: int) -> Floats:
-        """Return the mean of the look-back before ``place``."""
-        span = slice(place - self.config.context, place)
+    def _look_back_mean(self, row: int) -> Float32Array:
+        """Return the mean of the look-back before a row."""
+        span = slice(row - self.context, row)
         seen = self.seen[:, span]
         total = (self.value[:, span] * seen).sum(1)
-        mean: Floats = total / np.maximum(seen.sum(1), 1)
+        mean: Float32Array = total / np.maximum(seen.sum(1), 1)
         return mean.astype(np.float32)
 
-    def _expect(self, place: int, write: npt.NDArray[np.bool_]) -> Floats:
-        """Return how far the row at ``place`` is from what the linear experts expect of it."""
-        context = self.config.context
-        span = slice(place - context, place + 1)
-        levels = self._levels(self.slots[:, span], context + 1)
-        mean = np.broadcast_to(self._mean(place)[:, None, None], (len(levels), 1, context + 1))
+    def _surprise(self, row: int, write: BoolArray) -> Float32Array:
+        """Return a row's deviation from the linear experts' forecast, over the usual one."""
+        span = slice(row - self.context, row + 1)
+        levels = self._levels(self.slots[:, span], self.context + 1)
+        mean = self._look_back_mean(row)[:, None, None]
+        mean = np.broadcast_to(mean, (len(levels), 1, self.context + 1))
         levels = np.concatenate([mean, levels], axis=1)
-        look, seen = self.value[:, None, span][..., :-1], self.seen[:, None, span][..., :-1]
-        departures = (look - levels[..., :-1]) * seen
-        expected = levels[..., -1] + np.einsum("sec,ec->se", departures, self.slope) + self.offset
+        look_back = self.value[:, None, span][..., :-1]
+        departures = (look_back - levels[..., :-1]) * self.seen[:, None, span][..., :-1]
+        linear = np.einsum("sec,ec->se", departures, self.slope)
+        forecasts = levels[..., -1] + linear + self.offset
         steps = self.state.step_errors
-        squares = (self.value[:, place, None] - expected) ** 2
-        trust = 1 / (steps.recent[..., 0] * steps.recent[..., 1] + 1e-8)
-        forecast = (trust * expected).sum(1) / trust.sum(1)
-        residual = self.value[:, place] - forecast
-        usual = self._usual(place)
-        bound = LARGEST_RESIDUAL * steps.recent[..., 1]
-        few = steps.known < SLOT_SHARE
+        squares = (self.value[:, row, None] - forecasts) ** 2
+        # Each expert weighs as the inverse product of its fast and slow error.
+        weights = 1 / (steps.recent[..., 0] * steps.recent[..., 1] + 1e-8)
+        forecast = (weights * forecasts).sum(1) / weights.sum(1)
+        residual = self.value[:, row] - forecast
+        usual = self._usual_residual(row)
+        bound = MAX_RESIDUAL_RATIO * steps.recent[..., 1]
+        few = steps.known < SLOT_VISITS  # too few errors to bound new ones by
         squares = np.where(few, squares, np.minimum(squares, bound)).astype(np.float32)
-        steps.add(squares, STEP_RATES, np.repeat(write[:, None], squares.shape[1], axis=1))
-        self._note(place, residual, usual, write)
-        deviation: Floats = np.abs(residual) / np.sqrt(usual)
+        chosen = np.repeat(write[:, None], squares.shape[1], axis=1)
+        steps.add(squares, STEP_ERROR_RATES, chosen)
+        self._average_residual(row, residual, usual, write)
+        deviation: Float32Array = np.abs(residual) / np.sqrt(usual)
         return deviation
 
-    def _usual(self, place: int) -> Floats:
+    def _usual_residual(self, row: int) -> Float32Array:
         """Return the usual squared residual: of all rows, and of those at the same slot."""
-        held = self.state.residual
-        usual = held.recent[:, 0, 1]
+        averages = self.state.residual
+        usual = averages.recent[:, 0, 1]
         if self.phases.heads:
             series = np.arange(len(usual))
-            slot = 1 + self.slots[:, place, -1]
-            visits = np.minimum(held.known[series, slot], 4 * SLOT_SHARE)
-            own = held.recent[series, slot, 0]
-            usual = (visits * own + SLOT_SHARE * usual) / (visits + SLOT_SHARE)
+            slot = 1 + self.slots[:, row, -1]
+            # Shrink the slot's mean towards that of all rows, by its visits.
+            visits = np.minimum(averages.known[series, slot], 4 * SLOT_VISITS)
+            of_slot = averages.recent[series, slot, 0]
+            usual = (visits * of_slot + SLOT_VISITS * usual) / (visits + SLOT_VISITS)
         return np.maximum(usual, 1e-8).astype(np.float32)
 
-    def _note(
-        self, place: int, residual: Floats, usual: Floats, write: npt.NDArray[np.bool_]
+    def _average_residual(
+        self, row: int, residual: Float32Array, usual: Float32Array, write: BoolArray
     ) -> None:
         """Average a residual in, for all rows and for its slot."""
-        held = self.state.residual
-        bounded = np.minimum(residual**2, LARGEST_RESIDUAL * usual)
-        squares = np.repeat(bounded[:, None], held.known.shape[1], axis=1).astype(np.float32)
-        chosen = np.zeros(held.known.shape, np.bool_)
+        averages = self.state.residual
+        bounded = np.minimum(residual**2, MAX_RESIDUAL_RATIO * usual)
+        squares = np.repeat(bounded[:, None], averages.known.shape[1], axis=1).astype(np.float32)
+        chosen = np.zeros(averages.known.shape, np.bool_)
         chosen[:, 0] = write
         if self.phases.heads:
-            chosen[np.arange(len(write)), 1 + self.slots[:, place, -1]] = write
-        held.add(squares, STEP_RATES, chosen)
+            chosen[np.arange(len(write)), 1 + self.slots[:, row, -1]] = write
+        averages.add(squares, STEP_ERROR_RATES, chosen)

@@ -1,4 +1,4 @@
-"""ForecastStream: learn from each new row, forecast at any time, at constant cost and size."""
+"""ForecastStream: learns from each new row and forecasts at any time, at constant cost and size."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import torch
 from torch import Tensor
@@ -20,66 +19,68 @@ from titans_seq.forecasting.learning.forecasts import RawForecasts
 from titans_seq.forecasting.predicting.distribution import QuantileRequest
 from titans_seq.forecasting.predicting.predictor import output_columns
 from titans_seq.forecasting.predicting.results import forecast_frame, joined_times, time_name
-from titans_seq.forecasting.stream.adapting import read_rows
-from titans_seq.forecasting.stream.carried import MemorySource
 from titans_seq.forecasting.stream.files import read_stream, write_stream
-from titans_seq.forecasting.stream.parts import StreamParts
-from titans_seq.forecasting.stream.rows import side_by_side, slots_onward
+from titans_seq.forecasting.stream.frozen import FrozenForecaster
+from titans_seq.forecasting.stream.rolling import MemorySource
+from titans_seq.forecasting.stream.rows import (
+    ROWS_AT_ONCE,
+    StreamRows,
+    rows_of_panel,
+    slots_with_horizon,
+)
 from titans_seq.forecasting.stream.series import StreamSeries
-from titans_seq.forecasting.stream.state import Rows, StreamState
+from titans_seq.forecasting.stream.state import StreamState
+from titans_seq.forecasting.tables.arrays import IntArray
 from titans_seq.forecasting.tables.prepare import Data, table_for_prediction
 from titans_seq.forecasting.tables.table import Table
 
-PIECE = 2_048
-"""Rows, over all series, that are read at once."""
-
 
 class ForecastStream:
-    """One or many series that are read as they come, by memories of constant size.
+    """One or many series, read row by row into memories of constant size.
 
-    ``update`` learns in the memories only; the weights of the forecaster stay as they are.
-    ``forecast`` writes nothing. Rows given one by one or many at once lead to the same state, but
-    for rounding. Made by :meth:`TitansForecaster.stream`.
+    ``update`` learns in the memories only; the weights of the forecaster do not change.
+    ``forecast`` writes nothing. Rows given one by one or many at once lead to the same state, up
+    to rounding. Created by :meth:`TitansForecaster.stream`.
 
     Parameters
     ----------
-    parts
+    frozen
         The trained forecaster.
     series
-        Which series, and where they stand.
+        The series and their last times.
     state
-        What has been learnt.
+        Memories of the series.
     """
 
-    def __init__(self, parts: StreamParts, series: StreamSeries, state: StreamState) -> None:
-        self._parts, self._series, self._state = parts, series, state
-        self._read: pd.DataFrame | None = None
+    def __init__(self, frozen: FrozenForecaster, series: StreamSeries, state: StreamState) -> None:
+        self._frozen, self._series, self._state = frozen, series, state
+        self._surprise: pd.DataFrame | None = None
 
     @classmethod
-    def begin(cls, parts: StreamParts, table: Table) -> Self:
+    def begin(cls, frozen: FrozenForecaster, table: Table) -> Self:
         """Read the history of some series, from an empty memory."""
-        panel = parts.preprocess.panel(table, parts.columns)
-        series = StreamSeries.of(table, parts.preprocess, parts.columns, panel.scales)
+        panel = frozen.preprocess.panel(table, frozen.columns)
+        series = StreamSeries.from_table(table, frozen.preprocess, frozen.columns, panel.scales)
         starts = table.starts.tolist()
-        rows = side_by_side(panel, parts.preprocess, starts[:-1], starts[1:])
-        state = parts.first(panel.static, panel.static_codes, rows)
-        stream = cls(parts, series, state)
-        everything = np.arange(len(table.ids))
-        found = stream._learn(everything, rows, series)
-        times = [table.times(one, 0, int(count)) for one, count in enumerate(table.lengths())]
-        ids = np.repeat(np.array(table.ids, dtype=object), table.lengths()).tolist()
-        stream._note(ids, joined_times(times), rows, found)
+        rows = rows_of_panel(panel, frozen.preprocess, starts[:-1], starts[1:])
+        state = frozen.initial_state(panel.static, panel.static_codes, rows)
+        stream = cls(frozen, series, state)
+        surprise = stream._learn(np.arange(len(table.ids)), rows, series)
+        lengths = table.lengths()
+        times = [table.times(code, 0, int(count)) for code, count in enumerate(lengths)]
+        ids = np.repeat(np.array(table.ids, dtype=object), lengths).tolist()
+        stream._store_surprise(ids, joined_times(times), surprise[rows.real])
         return stream
 
     def update(self, rows: Data) -> Self:
-        """Learn rows that have come.
+        """Learn new rows.
 
         Parameters
         ----------
         rows
             Like the frame of ``fit`` without the static covariates: one row or many, of one
-            series or many, each after the last one of its series. Times left out count as
-            missing rows; a missing target is skipped. An array (series, time) goes on with the
+            series or many, each after the last one of its series. Skipped times count as
+            missing rows; a missing target is not learnt. An array (series, time) continues the
             series of an array.
 
         Raises
@@ -87,32 +88,32 @@ class ForecastStream:
         DataError
             If a row cannot be used; the stream then stays as it was.
         """
-        new = self._series.follow(rows)
-        series = self._series.moved(new)
-        found = self._learn(new.places, new.rows, series)
+        new = self._series.parse_new(rows)
+        series = self._series.after(new)
+        surprise = self._learn(new.series, new.rows, series)
         self._series = series
-        self._note(new.ids, new.times, new.rows, found)
+        self._store_surprise(new.ids, new.times, surprise[new.rows.real])
         return self
 
     def add(self, history: Data) -> Self:
-        """Begin further series, with what is known of them, from an empty memory.
+        """Add series: read their history, from an empty memory.
 
         Raises
         ------
         DataError
             If the data cannot be used, or a series is in the stream already.
         """
-        parts = self._parts
-        learnt = parts.preprocess
-        names = list(learnt.categories)
-        table = table_for_prediction(history, parts.columns, learnt.freq, names, "history")
+        frozen = self._frozen
+        preprocess = frozen.preprocess
+        names = list(preprocess.categories)
+        table = table_for_prediction(history, frozen.columns, preprocess.freq, names, "history")
         for name in table.ids:
             if name in self._series.ids:
                 raise DataError(f"history: series {name!r} is in the stream already; update it")
-        more = type(self).begin(parts, table)
-        self._series = self._series.joined(more._series)
-        self._state = self._state.joined(more._state)
-        self._read = more._read
+        added = type(self).begin(frozen, table)
+        self._series = self._series.concat(added._series)
+        self._state = self._state.concat(added._state)
+        self._surprise = added._surprise
         return self
 
     def forecast(
@@ -123,7 +124,7 @@ class ForecastStream:
         quantiles: Sequence[float] | None = None,
         levels: Sequence[float] | None = None,
     ) -> pd.DataFrame:
-        """Forecast the rows that follow the last one of each series; nothing is written.
+        """Forecast the next rows of each series; nothing is written.
 
         Parameters
         ----------
@@ -144,36 +145,38 @@ class ForecastStream:
         DataError
             If ``future_df`` lacks a series, time or value.
         ConfigError
-            If a quantile or level is none.
+            If a quantile or level is out of range.
         """
-        parts = self._parts
-        wanted = QuantileRequest.of(quantiles, levels, parts.quantiles)
+        frozen = self._frozen
+        request = QuantileRequest.of(quantiles, levels, frozen.quantiles)
         series, state = self._series, self._state
         if ids is not None:
-            places = series.find(list(ids))
-            series, state = series.some(places), state.take(places)
-        ahead, times = series.ahead(parts.model.config.horizon, future_df)
-        found = parts.model.forecast(parts.network, state, ahead)
-        point, spread = (one.double().numpy() for one in found)
-        raw = RawForecasts(point, spread, np.full_like(point, np.nan))
-        values = output_columns(
-            MemorySource(parts), raw, np.array(series.preprocess.scales), wanted
+            positions = series.find(list(ids))
+            series, state = series.select(positions), state.select(positions)
+        ahead, times = series.ahead(frozen.model.config.horizon, future_df)
+        point, own_quantiles = (
+            tensor.double().numpy()
+            for tensor in frozen.model.forecast(frozen.network, state, ahead)
         )
-        return forecast_frame(parts.columns, series.ids, joined_times(times), values)
+        raw = RawForecasts(point, own_quantiles, np.full_like(point, np.nan))
+        values = output_columns(
+            MemorySource(frozen), raw, np.array(series.preprocess.scales), request
+        )
+        return forecast_frame(frozen.columns, series.ids, joined_times(times), values)
 
     @property
     def surprise(self) -> pd.DataFrame:
-        """How unexpected each row of the last ``update`` was, before it was learnt.
+        """Surprise of each row of the last ``update``, before it was learnt.
 
         Returns
         -------
         DataFrame
-            Id, time, ``surprise`` (deviation from what was expected, 1 being usual) and
-            ``p_value`` (share of the training tail that was at least as surprising); NaN
-            where the target is missing.
+            Id, time, ``surprise`` (deviation from the forecast, 1 being usual) and ``p_value``
+            (share of the last training rows that were at least as surprising); NaN where the
+            target is missing.
         """
-        assert self._read is not None
-        return self._read.copy()
+        assert self._surprise is not None
+        return self._surprise.copy()
 
     @property
     def ids(self) -> list[Any]:
@@ -196,101 +199,105 @@ class ForecastStream:
         return self._state.nbytes
 
     def digest(self) -> str:
-        """Return a hash of the state: two streams with the same one go on alike."""
-        places = json.dumps([str(one) for one in (*self._series.ids, *self._series.last)])
-        return hashlib.sha256((self._state.digest() + places).encode()).hexdigest()
+        """Return a hash of the state: streams with the same digest continue identically."""
+        series = json.dumps([str(value) for value in (*self._series.ids, *self._series.last)])
+        return hashlib.sha256((self._state.digest() + series).encode()).hexdigest()
 
     def copy(self) -> ForecastStream:
-        """Return a stream that goes its own way from here; also a snapshot to ``restore``."""
-        twin = ForecastStream(self._parts, self._series, self._state.copy())
-        twin._read = self._read
+        """Return an independent copy; also a snapshot for :meth:`restore`."""
+        twin = ForecastStream(self._frozen, self._series, self._state.copy())
+        twin._surprise = self._surprise
         return twin
 
     def restore(self, snapshot: ForecastStream) -> Self:
-        """Go back to a snapshot that :meth:`copy` made; it can be gone back to again.
+        """Return to a snapshot made by :meth:`copy`; it can be restored again.
 
         Raises
         ------
         DataError
             If it belongs to another forecaster.
         """
-        if snapshot._parts.model is not self._parts.model:
+        if snapshot._frozen.model is not self._frozen.model:
             raise DataError("the snapshot is of a stream of another forecaster")
-        self._parts = snapshot._parts
+        self._frozen = snapshot._frozen
         self._series, self._state = snapshot._series, snapshot._state.copy()
-        self._read = snapshot._read
+        self._surprise = snapshot._surprise
         return self
 
     def reset(self, ids: Sequence[Any] | None = None) -> Self:
-        """Forget everything about some series, or all; the times go on.
+        """Empty the memory of some series, or all; their times are kept.
 
         Raises
         ------
         DataError
             If an id is not in the stream.
         """
-        chosen = self._series.ids if ids is None else list(ids)
-        places = self._series.find(chosen)
+        positions = self._series.find(self._series.ids if ids is None else list(ids))
         state = self._state
-        like = state.rows
-        empty = self._parts.first(state.static[places], state.static_codes[places], like)
-        self._state = state.copy().put(places, empty)
+        empty = self._frozen.initial_state(
+            state.static[positions], state.static_codes[positions], state.rows
+        )
+        self._state = state.copy().put(positions, empty)
         return self
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the stream to one file, whole or not at all; it holds no code.
+        """Write the stream to one file, atomically; it holds no code.
 
-        The forecaster itself is saved apart, and :meth:`load` needs both.
+        The forecaster itself is saved separately, and :meth:`load` needs both.
         """
-        write_stream(path, self._parts, self._series, self._state)
+        write_stream(path, self._frozen, self._series, self._state)
 
     @classmethod
-    def load(cls, parts: StreamParts, path: str | os.PathLike[str]) -> Self:
+    def load(cls, frozen: FrozenForecaster, path: str | os.PathLike[str]) -> Self:
         """Read a stream that :meth:`save` wrote.
 
         Raises
         ------
         BundleError
-            If the file is none or damaged, or belongs to another forecaster.
+            If the file is not a stream file, is damaged, or belongs to another forecaster.
         """
-        series, state = read_stream(parts, path)
-        stream = cls(replace(parts, adapt=state.adapted is not None), series, state)
-        stream._note([], pd.Index(series.last[:0]), None, torch.zeros(0))
+        series, state = read_stream(frozen, path)
+        stream = cls(replace(frozen, adapt=state.adapted is not None), series, state)
+        stream._store_surprise([], pd.Index(series.last[:0]), torch.zeros(0))
         return stream
 
-    def _learn(self, places: npt.NDArray[np.int64], rows: Rows, series: StreamSeries) -> Tensor:
-        """Learn rows of some series; return the surprise of each. ``series`` is after them."""
-        parts, whole = self._parts, len(places) == len(self._state.count)
-        state = self._state if whole and (places == np.arange(len(places))).all() else None
-        own = state or self._state.take(places)
-        horizon, width = parts.model.config.horizon, rows.value.shape[1]
+    def _learn(self, positions: IntArray, rows: StreamRows, series: StreamSeries) -> Tensor:
+        """Learn rows of some series, (series, rows); return the surprise of each.
+
+        Parameters
+        ----------
+        positions
+            Series of the stream that the rows belong to.
+        rows
+            New rows.
+        series
+            All series of the stream, as they are after the rows.
+        """
+        frozen = self._frozen
+        all_in_order = np.array_equal(positions, np.arange(len(self._state.count)))
+        state = self._state if all_in_order else self._state.select(positions)
+        horizon, width = frozen.model.config.horizon, rows.value.shape[1]
         slots = None
-        if parts.adapt:
-            slots = slots_onward(rows, series.some(places).slots_ahead(horizon))
+        if frozen.adapt:  # forecasts after rows on the way need the slots that follow
+            slots = slots_with_horizon(rows, series.select(positions).slots_ahead(horizon))
             rows = rows._replace(slots=slots[:, :width])
-        found, step = [], max(1, PIECE // len(places))
+        surprise, step = [], max(1, ROWS_AT_ONCE // len(positions))
         for begin in range(0, width, step):
             end = min(begin + step, width)
-            reading, _ = read_rows(
-                parts.model,
-                parts.network,
-                own,
-                rows.span(begin, end),
-                following=None if slots is None else slots[:, end : end + horizon],
-            )
-            own = reading.state
-            found.append(reading.surprise)
-        self._state = own if state is not None else self._state.copy().put(places, own)
-        return torch.cat(found, dim=1)
+            following = None if slots is None else slots[:, end : end + horizon]
+            reading, _ = frozen.read(state, rows.span(begin, end), following=following)
+            state = reading.state
+            surprise.append(reading.surprise)
+        self._state = state if all_in_order else self._state.copy().put(positions, state)
+        return torch.cat(surprise, dim=1)
 
-    def _note(self, ids: list[Any], times: pd.Index, rows: Rows | None, found: Tensor) -> None:
+    def _store_surprise(self, ids: list[Any], times: pd.Index, surprise: Tensor) -> None:
         """Keep the surprise of the rows just learnt."""
-        own = found if rows is None else found[rows.real]
-        self._read = pd.DataFrame(
+        self._surprise = pd.DataFrame(
             {
-                self._parts.columns.id: ids,
-                time_name(self._parts.columns): times,
-                "surprise": own.double().numpy(),
-                "p_value": self._parts.model.p_value(own).double().numpy(),
+                self._frozen.columns.id: ids,
+                time_name(self._frozen.columns): times,
+                "surprise": surprise.double().numpy(),
+                "p_value": self._frozen.model.p_value(surprise).double().numpy(),
             }
         )

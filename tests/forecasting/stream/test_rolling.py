@@ -1,4 +1,4 @@
-"""A forecaster that remembers does all that one with a window does, and never looks ahead."""
+"""A forecaster with memory does all that one with a window does, and never looks ahead."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sklearn.model_selection import GridSearchCV, TimeSeriesSplit
 
 from titans_seq.exceptions import ConfigError, DataError
 from titans_seq.forecasting import TitansForecaster
-from titans_seq.forecasting.stream import carried
+from titans_seq.forecasting.stream import rolling
 
 SMALL = {"horizon": 6, "context_length": None, "dim": 8, "max_epochs": 1, "random_state": 0}
 LEVELS = (50, 80)
@@ -99,8 +99,8 @@ def test_every_split_forecasts_the_same(
 ) -> None:
     rows = ragged.groupby("unique_id").head(140)
     whole = fitted.forecast_windows(rows, start=100, stride=5)
-    monkeypatch.setattr(carried, "PIECE", piece)
-    monkeypatch.setattr(carried, "TOGETHER", together)
+    monkeypatch.setattr(rolling, "ROWS_AT_ONCE", piece)
+    monkeypatch.setattr(rolling, "STREAMS_AT_ONCE", together)
     parts = fitted.forecast_windows(rows, start=100, stride=5)
     np.testing.assert_allclose(parts.point, whole.point, rtol=1e-3, atol=2e-3)
     np.testing.assert_allclose(parts.quantiles, whole.quantiles, rtol=1e-3, atol=5e-3)
@@ -113,8 +113,8 @@ def test_a_reset_memory_has_read_one_look_back(
     reset = fitted.forecast_windows(cut, start=314, reset=True)
     expected = fitted.predict(cut.groupby("unique_id").head(314).groupby("unique_id").tail(96))
     np.testing.assert_allclose(reset.point.ravel(), expected["y_pred"], rtol=1e-3, atol=2e-3)
-    carried_on = fitted.forecast_windows(cut, start=314)
-    assert not np.allclose(reset.point, carried_on.point)
+    carried = fitted.forecast_windows(cut, start=314)
+    assert not np.allclose(reset.point, carried.point)
     early = frame.groupby("unique_id").head(20)  # shorter than a look-back: the same thing
     one, two = (fitted.forecast_windows(early, start=5, reset=each) for each in (True, False))
     np.testing.assert_allclose(one.point, two.point, rtol=1e-3, atol=2e-3)
@@ -155,8 +155,11 @@ def test_score_goes_on_from_the_rows_of_fit(fitted: TitansForecaster, frame: pd.
     later = frame[frame["ds"].isin(times[300:318])]
     errors = []
     for begin, end in pairwise((300, 306, 312, 318)):
-        past, came = frame[frame["ds"] < times[begin]], frame[frame["ds"].isin(times[begin:end])]
-        found = fitted.predict(past).merge(came, on=KEYS, validate="1:1")
+        past, observed = (
+            frame[frame["ds"] < times[begin]],
+            frame[frame["ds"].isin(times[begin:end])],
+        )
+        found = fitted.predict(past).merge(observed, on=KEYS, validate="1:1")
         scale = found["unique_id"].map(fitted.scale_std_)
         errors.append(((found["y_pred"] - found["y"]) / scale) ** 2)
     assert fitted.score(later) == pytest.approx(-np.concatenate(errors).mean(), rel=1e-3)
