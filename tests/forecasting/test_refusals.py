@@ -119,8 +119,8 @@ FRAMES: dict[str, tuple[Change, tuple[str, ...]]] = {
         _set("when", 59, pd.Timestamp("2024-01-03 11:20")),
         ("row 59", "'when'", "series 'north'", "11:20", "not on the grid of frequency 'h'"),
     ),
-    "a time is a thousand years late": (
-        _set("when", 119, pd.Timestamp("3024-01-03 11:00")),
+    "a time is two hundred years late": (
+        _set("when", 119, pd.Timestamp("2224-01-03 11:00")),
         ("row 119", "'when'", "series 'south'", "jumps from 2024"),
     ),
     "a static column changes": (

@@ -91,7 +91,7 @@ def test_without_a_time_column_rows_are_counted() -> None:
         (GOOD + "2024-01-03 05:17,4\n", r"line 5: column 'ds' holds .*05:17.* not on the grid"),
         (GOOD + "2024-01-04,many\n", r"line 5: column 'y' holds 'many', which is no finite"),
         (GOOD + "2024-01-04,inf\n", r"line 5: column 'y' holds inf"),
-        (GOOD + "9024-01-04,4\n", r"line 5: column 'ds' jumps from 2024-01-03"),
+        (GOOD + "2224-01-04,4\n", r"line 5: column 'ds' jumps from 2024-01-03"),
         ("ds,y\n1,1\n2.5,2\n", r"line 3: column 'ds' holds 2.5, which is no time"),
     ],
 )

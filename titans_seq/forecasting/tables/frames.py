@@ -231,9 +231,11 @@ def _parse_times(raw: pd.Series) -> pd.Series:
     layout = "ISO8601" if iso else None
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Could not infer format", UserWarning)
+        # pandas 3 refuses changing offsets, pandas 2 warns and returns Python objects.
+        warnings.filterwarnings("error", ".*mixed time zones", FutureWarning)
         try:
             return pd.to_datetime(raw, errors="coerce", format=layout)
-        except ValueError:
+        except (ValueError, FutureWarning):
             return pd.to_datetime(raw, errors="coerce", format=layout, utc=True)
 
 
