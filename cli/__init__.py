@@ -1,7 +1,7 @@
-"""The command line: words in, words out.
+"""The command line: each command parses its options, calls the library and prints.
 
-Nothing here computes: each command reads its words, calls the library and prints. Nothing
-heavy is imported before a command runs, so that ``--help`` answers at once.
+Nothing is computed in this package, and nothing slow is imported before a command runs, so that
+``--help`` answers at once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``python -m titans_seq.cli``, which torchrun can start."""
+"""``python -m titans_seq.cli``, for ``torchrun``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``titans-seq demo``: both heads, from the embedded data to scores and plots."""
+"""``titans-seq demo``: a forecaster and a classifier, from embedded data to plots."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from .options import FOLDER
     help="Folder for models, plots, scores and copies of the data.",
 )
 def demo(out: Path) -> None:
-    """Train and score both heads on the embedded data.
+    """Train and score a forecaster and a classifier on the embedded data.
 
-    Takes two to three minutes on two cores. Prints our scores beside those of simple methods,
+    Takes two to three minutes on two cores. Prints the scores beside those of simple methods,
     and the commands that do the same with your own files.
     """
     from titans_seq.evaluation import run_demo
 
     if sys.stderr.isatty():
-        click.echo("Training both heads; this takes two to three minutes ...", err=True)
+        click.echo("Training a forecaster and a classifier: two to three minutes ...", err=True)
     click.echo(run_demo(out).to_text())

@@ -1,4 +1,4 @@
-"""``titans-seq dna``: FASTA in, labels out."""
+"""``titans-seq dna``: train, predict, evaluate and explain on FASTA."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from .lazy import LazyGroup
 @click.group(
     cls=LazyGroup,
     lazy={
-        "fit": (".dna_fit:fit", "Train a classifier, or a regressor, on FASTA."),
-        "predict": (".dna_predict:predict", "Label records, windows, intervals, variants."),
+        "fit": (".dna_fit:fit", "Train a classifier or a regressor on FASTA."),
+        "predict": (".dna_predict:predict", "Label records, windows, intervals or variants."),
         "evaluate": (".dna_evaluate:evaluate", "Score a model beside simple controls."),
         "pretrain": (".dna_pretrain:pretrain", "Learn from sequences without labels."),
-        "explain": (".dna_explain:explain", "Show which bases an answer rests on."),
+        "explain": (".dna_explain:explain", "Show which bases drive a prediction."),
     },
 )
 def dna() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .options import DATA_OR_STDIN, MODEL_IN, OutFile
-from .tables import WRITERS, write_table
+from .tables import TABLE_SUFFIXES, write_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,7 +47,7 @@ class Region(click.ParamType):  # type: ignore[type-arg]
 @click.option("--region", type=Region(), help="Places to explain, such as 20-80, from 1 on.")
 @click.option(
     "--out",
-    type=OutFile(*WRITERS),
+    type=OutFile(*TABLE_SUFFIXES),
     default="-",
     help="Table .tsv, .csv, .jsonl or .parquet; by default TSV on standard output.",
 )
@@ -89,7 +89,7 @@ def explain(
     tables = [_rows(name, one) for name, one in zip(names, found, strict=True)]
     if plot is not None:
         _draw(names[0], found[0], plot)
-    write_table(pd.concat(tables, ignore_index=True), out, plain=".tsv")
+    write_table(pd.concat(tables, ignore_index=True), out, default_suffix=".tsv")
 
 
 def _rows(name: str, found: Explanation) -> pd.DataFrame:

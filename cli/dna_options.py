@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from .options import DATA, OutFile
-from .rows import SINKS
+from .tables import TABLE_SUFFIXES
 
 TRACKS = (".bed", ".bedgraph")
 """Forms of output that name places of a genome, besides tables."""
@@ -55,7 +55,9 @@ WINDOWING = (
     click.option(
         "--carry", is_flag=True, help="Carry the memory along a record, from window to window."
     ),
-    click.option("--summary", type=OutFile(*SINKS), help="Table with a row for each record, too."),
+    click.option(
+        "--summary", type=OutFile(*TABLE_SUFFIXES), help="Table with a row for each record, too."
+    ),
     click.option(
         "--track",
         metavar="CLASS|surprise",

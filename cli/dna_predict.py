@@ -25,7 +25,7 @@ from .dna_options import (
 )
 from .options import DATA_OR_STDIN, MODEL_IN, OutFile, option_group
 from .processes import shared
-from .rows import SINKS, rows_to, whole_file
+from .tables import TABLE_SUFFIXES, rows_to, whole_file
 
 if TYPE_CHECKING:
     from titans_seq.dna.reading.records import CheckedFasta
@@ -41,7 +41,7 @@ logger = logging.getLogger("titans_seq")
 @MODEL_IN
 @click.option(
     "--out",
-    type=OutFile(*SINKS, *TRACKS),
+    type=OutFile(*TABLE_SUFFIXES, *TRACKS),
     default="-",
     help="Table .tsv, .csv, .jsonl or .parquet, or track .bed or .bedgraph; by default TSV on "
     "standard output.",

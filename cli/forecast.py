@@ -1,4 +1,4 @@
-"""``titans-seq forecast``: tables of time series in, forecasts out."""
+"""``titans-seq forecast``: train, predict and evaluate on tables of time series."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .forecast_backtest import backtest, plot
+from .forecast_backtest import forecast_backtest, forecast_plot
 from .forecast_options import (
     COLUMN_OPTIONS,
-    FUTURE_DATA,
-    QUANTILES,
-    SETTINGS,
-    SPLIT,
-    Columns,
-    Settings,
-    levels,
+    FUTURE_DATA_OPTION,
+    QUANTILES_OPTION,
+    SETTING_OPTIONS,
+    SPLIT_OPTION,
+    ForecastColumns,
+    ForecastSettings,
+    levels_option,
 )
-from .forecast_stream import stream
+from .forecast_stream import forecast_stream
 from .options import (
     DATA,
     FORCE,
@@ -31,7 +31,7 @@ from .options import (
     option_group,
 )
 from .processes import shared
-from .tables import WRITERS, show_scores, write_table
+from .tables import TABLE_SUFFIXES, show_scores, write_table
 from .training import (
     OVERRIDES,
     RESUME,
@@ -45,34 +45,34 @@ from .training import (
 if TYPE_CHECKING:
     from titans_seq.evaluation import Split
 
-COLUMNS = ("mse", "mae", "pinball", "coverage", "windows")
+_SCORE_COLUMNS = ("mse", "mae", "pinball", "coverage", "windows")
 
 
 @click.group()
 def forecast() -> None:
     """Forecast time series.
 
-    Input is a table .csv, .csv.gz, .tsv or .parquet: in long form, a row for each series and
-    time; or in wide form, a column for each series, named by --target-col.
+    The input is a table .csv, .csv.gz, .tsv or .parquet: long, with a row for each series and
+    time, or wide, with a column for each series, named by --target-col.
     """
 
 
-@forecast.command()
+@forecast.command("fit")
 @click.argument("data", type=DATA)
-@option_group("settings", Settings, *SETTINGS)
-@option_group("columns", Columns, *COLUMN_OPTIONS)
+@option_group("settings", ForecastSettings, *SETTING_OPTIONS)
+@option_group("columns", ForecastColumns, *COLUMN_OPTIONS)
 @OVERRIDES
-@SPLIT
+@SPLIT_OPTION
 @MODEL_OUT
 @FORCE
 @RESUME
 @shared
 @click.pass_context
-def fit(
+def forecast_fit(
     ctx: click.Context,
     data: Path,
-    settings: Settings,
-    columns: Columns,
+    settings: ForecastSettings,
+    columns: ForecastColumns,
     overrides: tuple[str, ...],
     split: str | None,
     model: Path,
@@ -81,8 +81,8 @@ def fit(
 ) -> None:
     """Train a forecaster on a table and write it to a model folder.
 
-    With --split, the test part is kept out of the training, and `evaluate` scores it. Stopped
-    by Ctrl-C, or killed, the same command with --resume goes on.
+    With --split, the test part is left out of the training, and `evaluate` scores it. After
+    Ctrl-C or a kill, the same command with --resume continues the training.
 
     \b
     Example:
@@ -95,41 +95,41 @@ def fit(
     from titans_seq.files import write_whole_folder
     from titans_seq.forecasting import TitansForecaster, read_frame
 
-    parts = None if split is None else Split.parse(split)
+    parsed_split = None if split is None else Split.parse(split)
     values = {**asdict(settings), **asdict(columns)}
     if len(columns.target_col) == 1:
         values["target_col"] = columns.target_col[0]
     forecaster = build(TitansForecaster, values, overrides)
     frame, val_size = read_frame(data), None
-    if parts is not None:
+    if parsed_split is not None:
         frame, val_size = rows_before_test(
-            frame, parts, id_col=columns.id_col, time_col=columns.time_col, source=str(data)
+            frame, parsed_split, time_col=columns.time_col, id_col=columns.id_col, source=str(data)
         )
     with checkpointed(model, forecaster.get_params(), [data], resume=resume, force=force):
         with progress(ctx):
             forecaster.fit(frame, val_size=val_size)
         with write_whole_folder(model, force=force, marker=CONFIG) as folder:
             forecaster.save(folder)
-            if parts is not None:
-                _note_split(folder, parts)
-    what = f"{len(forecaster.scale_mean_)} series, {len(frame)} rows"
-    report_training(model, what, forecaster.history_.to_table())
+            if parsed_split is not None:
+                _save_split(folder, parsed_split)
+    size = f"{len(forecaster.scale_mean_)} series, {len(frame)} rows"
+    report_training(model, size, forecaster.history_.to_table())
 
 
-@forecast.command()
+@forecast.command("predict")
 @click.argument("data", type=DATA)
 @MODEL_IN
-@FUTURE_DATA
-@QUANTILES
-@levels()
+@FUTURE_DATA_OPTION
+@QUANTILES_OPTION
+@levels_option()
 @click.option(
     "--out",
-    type=OutFile(*WRITERS),
+    type=OutFile(*TABLE_SUFFIXES),
     default="-",
     help="Table .csv, .tsv, .jsonl or .parquet; by default CSV on standard output.",
 )
 @shared
-def predict(
+def forecast_predict(
     data: Path,
     model: Path,
     future_data: Path | None,
@@ -139,8 +139,8 @@ def predict(
 ) -> None:
     """Forecast the rows that follow those of DATA.
 
-    Writes a row for each series and time: the expected value, and its quantiles, those of the
-    model unless others, or intervals, are asked for.
+    Writes a row for each series and time: the mean, and the quantiles of the model, or those
+    of --quantiles, or the intervals of --levels.
 
     \b
     Example:
@@ -149,28 +149,30 @@ def predict(
     from titans_seq.forecasting import TitansForecaster, read_frame
 
     forecaster = TitansForecaster.load(model)
-    ahead = None if future_data is None else read_frame(future_data)
-    found = forecaster.predict(read_frame(data), ahead, quantiles=quantiles, levels=levels)
-    write_table(found, out, plain=".csv")
+    future = None if future_data is None else read_frame(future_data)
+    predictions = forecaster.predict(read_frame(data), future, quantiles=quantiles, levels=levels)
+    write_table(predictions, out)
 
 
-@forecast.command()
+@forecast.command("evaluate")
 @click.argument("data", type=DATA)
 @MODEL_IN
-@SPLIT
+@SPLIT_OPTION
 @click.option(
     "--stride",
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="Rows from one window to the next; the usual protocol scores every one.",
+    help="Rows between the starts of windows; the usual protocol scores every window.",
 )
 @SCORES_OUT
-def evaluate(data: Path, model: Path, split: str | None, stride: int, out: Path | None) -> None:
+def forecast_evaluate(
+    data: Path, model: Path, split: str | None, stride: int, out: Path | None
+) -> None:
     """Score every window of the test part, beside simple forecasts.
 
-    DATA holds all rows, those of the training too: errors are on the scale of these. The split
-    is that of `fit` unless it is given.
+    DATA holds all rows, including the training part, which sets the scale of the errors.
+    Without --split, the split of `fit` is used.
 
     \b
     Example:
@@ -181,46 +183,51 @@ def evaluate(data: Path, model: Path, split: str | None, stride: int, out: Path 
     from titans_seq.forecasting import TitansForecaster, read_frame
 
     forecaster = TitansForecaster.load(model)
-    parts = Split.parse(split or _noted_split(model))
+    parsed_split = Split.parse(split or _load_split(model))
     roles = {name: getattr(forecaster, name) for name in ("id_col", "time_col", "target_col")}
     frame = read_frame(data)
     if forecaster.time_col is not None:
         frame[forecaster.time_col] = checked_times(
-            frame, id_col=forecaster.id_col, time_col=forecaster.time_col, source=str(data)
+            frame, time_col=forecaster.time_col, id_col=forecaster.id_col, source=str(data)
         )
-    scores = {"titans-seq": score_forecaster(forecaster, frame, parts, stride=stride)}
+    scores = {"titans-seq": score_forecaster(forecaster, frame, parsed_split, stride=stride)}
     scores |= score_forecast_controls(
         frame,
-        parts,
+        parsed_split,
         horizon=forecaster.horizon,
         look_back=forecaster.network_.config.context_length,
         future=forecaster.future,
         stride=stride,
         **roles,
     )
-    title = f"{data}, {forecaster.horizon} rows ahead, test part of {parts}, scaled by train rows"
-    show_scores(title, scores, COLUMNS, out)
+    title = (
+        f"{data}, {forecaster.horizon} rows ahead, test part of {parsed_split}, "
+        "scaled by train rows"
+    )
+    show_scores(title, scores, _SCORE_COLUMNS, out)
 
 
-forecast.add_command(backtest)
-forecast.add_command(plot)
-forecast.add_command(stream)
+forecast.add_command(forecast_backtest)
+forecast.add_command(forecast_plot)
+forecast.add_command(forecast_stream)
 
 
-def _note_split(folder: Path, split: Split) -> None:
-    """Keep the split beside the model's other figures, for `evaluate`."""
+def _save_split(folder: Path, split: Split) -> None:
+    """Add the split to the model's metrics, for `evaluate`."""
     from titans_seq.bundles import METRICS
     from titans_seq.files import write_json
 
-    figures = json.loads((folder / METRICS).read_text("utf-8"))
-    write_json(folder / METRICS, {**figures, "split": str(split)})
+    metrics = json.loads((folder / METRICS).read_text("utf-8"))
+    write_json(folder / METRICS, {**metrics, "split": str(split)})
 
 
-def _noted_split(model: Path) -> str:
-    """Return the split that `fit` was given."""
+def _load_split(model: Path) -> str:
+    """Return the split of `fit`."""
     from titans_seq.bundles import METRICS
 
     split = json.loads((model / METRICS).read_text("utf-8")).get("split")
     if split is None:
-        raise click.UsageError(f"{model} was fitted without --split: say which part is the test")
+        raise click.UsageError(
+            f"{model} was fitted without --split, so evaluate needs --split TRAIN,VAL,TEST"
+        )
     return str(split)

@@ -1,4 +1,4 @@
-"""`titans-seq forecast backtest` and `plot`: how a forecaster does, and how it looks."""
+"""``titans-seq forecast backtest`` and ``plot``: score and draw forecasts."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .forecast_options import FUTURE_DATA, levels
-from .options import DATA, MODEL_IN, SCORES_OUT, OutFile, Words, joined
-from .tables import WRITERS, show_scores, write_table
+from .forecast_options import FUTURE_DATA_OPTION, levels_option
+from .options import DATA, MODEL_IN, SCORES_OUT, NameList, OutFile, concatenate
+from .tables import TABLE_SUFFIXES, show_scores, write_table
 from .training import progress
 
 if TYPE_CHECKING:
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
     from titans_seq.forecasting.scores.backtest import Backtest
 
-PICTURES = (".png", ".svg", ".pdf")
-REFIT: dict[str, bool | str] = {"never": False, "once": "once", "always": True}
-SERIES = click.option(
+_PICTURES = (".png", ".svg", ".pdf")
+_REFIT: dict[str, bool | str] = {"never": False, "once": "once", "always": True}
+_SERIES_OPTION = click.option(
     "--series",
-    type=Words(),
+    type=NameList(),
     multiple=True,
-    callback=joined,
+    callback=concatenate,
     help="Series to draw; by default the first six.",
 )
 
 
-@click.command()
+@click.command("backtest")
 @click.argument("data", type=DATA)
 @MODEL_IN
 @click.option(
@@ -36,37 +36,37 @@ SERIES = click.option(
     type=click.IntRange(min=1),
     default=5,
     show_default=True,
-    help="Forecasts of each series; the last one ends with it.",
+    help="Number of forecasts of each series; the last one ends with the series.",
 )
 @click.option(
     "--step",
     type=click.IntRange(min=1),
-    help="Rows from one forecast to the next; by default the horizon.",
+    help="Rows between forecast origins; by default the horizon.",
 )
-@levels("80,95")
+@levels_option("80,95")
 @click.option(
     "--season",
     type=click.IntRange(min=1),
-    help="Rows that the naive forecast repeats; by default those of a day of hours, a week of "
-    "days, a year of months.",
+    help="Rows of the season that the naive forecast repeats; by default a day of hours, a week "
+    "of days, a year of months.",
 )
 @click.option(
     "--refit",
-    type=click.Choice(list(REFIT)),
+    type=click.Choice(list(_REFIT)),
     default="never",
     show_default=True,
-    help="Train anew, on the rows before the first forecast, or before each.",
+    help="Train again on the rows before the first forecast (once), or before each (always).",
 )
 @click.option(
     "--by",
     type=click.Choice(["series", "horizon", "cutoff"]),
-    help="A line for each series, step ahead or origin.",
+    help="Show a row for each series, step ahead (horizon) or origin (cutoff).",
 )
-@click.option("--forecasts", type=OutFile(*WRITERS), help="Write every forecast to a table.")
-@click.option("--plot", "picture", type=OutFile(*PICTURES), help="Draw the forecasts.")
+@click.option("--forecasts", type=OutFile(*TABLE_SUFFIXES), help="Write every forecast to a table.")
+@click.option("--plot", "picture", type=OutFile(*_PICTURES), help="Draw the forecasts.")
 @SCORES_OUT
 @click.pass_context
-def backtest(
+def forecast_backtest(
     ctx: click.Context,
     data: Path,
     model: Path,
@@ -82,8 +82,8 @@ def backtest(
 ) -> None:
     """Forecast the past of DATA from rolling origins, beside seasonal naive.
 
-    Scores are in units of the target. A model that was trained on rows it now forecasts looks
-    better than it is, and says so: --refit once trains on the rows before the first forecast.
+    Scores are in units of the target. They are too good, with a warning, if the model was
+    trained on rows that it forecasts here: --refit once trains on earlier rows only.
 
     \b
     Example:
@@ -93,36 +93,35 @@ def backtest(
 
     forecaster = TitansForecaster.load(model)
     with progress(ctx):
-        found = forecaster.backtest(
+        result = forecaster.backtest(
             read_frame(data), windows=windows, step=step, levels=levels, season=season,
-            refit=REFIT[refit],
+            refit=_REFIT[refit],
         )  # fmt: skip
     if forecasts is not None:
-        write_table(found.forecasts, forecasts, plain=".csv")
+        write_table(result.forecasts, forecasts)
     if picture is not None:
-        found.plot(picture)
+        result.plot(picture)
     title = (
-        f"{data}, {forecaster.horizon} rows ahead, {found.windows} windows, "
-        f"seasonal naive repeats {found.season} rows"
+        f"{data}, {forecaster.horizon} rows ahead, {result.windows} windows, "
+        f"seasonal naive repeats {result.season} rows"
     )
-    scores = _table(found, by)
-    names = {f"{' '.join(map(str, key))}".strip(): row for key, row in scores}
-    show_scores(title, names, list(found.summary().columns), out)
+    scores = {" ".join(map(str, key)).strip(): row for key, row in _scores(result, by)}
+    show_scores(title, scores, list(result.summary().columns), out)
 
 
-@click.command()
+@click.command("plot")
 @click.argument("data", type=DATA)
 @MODEL_IN
-@FUTURE_DATA
-@levels("50,80,95")
-@SERIES
+@FUTURE_DATA_OPTION
+@levels_option("50,80,95")
+@_SERIES_OPTION
 @click.option(
     "--rows",
     type=click.IntRange(min=1),
-    help="Rows of the history to show; by default four times the horizon.",
+    help="Number of past rows to draw; by default four times the horizon.",
 )
-@click.option("--out", type=OutFile(*PICTURES), required=True, help="Picture .png, .svg or .pdf.")
-def plot(
+@click.option("--out", type=OutFile(*_PICTURES), required=True, help="Picture .png, .svg or .pdf.")
+def forecast_plot(
     data: Path,
     model: Path,
     future_data: Path | None,
@@ -140,17 +139,17 @@ def plot(
     from titans_seq.forecasting import TitansForecaster, read_frame
 
     forecaster = TitansForecaster.load(model)
-    ahead = None if future_data is None else read_frame(future_data)
+    future = None if future_data is None else read_frame(future_data)
     forecaster.plot(
-        read_frame(data), ahead, path=out, levels=levels, series=series or None, rows=rows
+        read_frame(data), future, path=out, levels=levels, series=series or None, rows=rows
     )
 
 
-def _table(found: Backtest, by: str | None) -> list[tuple[tuple[object, ...], dict[str, float]]]:
-    """Return the scores with what each is about."""
+def _scores(result: Backtest, by: str | None) -> list[tuple[tuple[object, ...], dict[str, float]]]:
+    """Return scores with their keys: the model, and the series, step or origin."""
     tables = {
-        None: found.summary, "series": found.by_series, "horizon": found.by_horizon,
-        "cutoff": found.by_cutoff,
+        None: result.summary, "series": result.by_series, "horizon": result.by_horizon,
+        "cutoff": result.by_cutoff,
     }  # fmt: skip
     table: pd.DataFrame = tables[by]()
     return [

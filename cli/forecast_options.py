@@ -1,4 +1,4 @@
-"""What `titans-seq forecast fit` can be told about a table and a forecaster."""
+"""Options of the `titans-seq forecast` commands."""
 
 from __future__ import annotations
 
@@ -8,49 +8,51 @@ from typing import Any
 
 import click
 
-from .options import DATA, Function, Numbers, RowsOrNone, Words, joined
+from .options import DATA, Function, NameList, NumberList, RowsOrNone, concatenate
 from .training import RANDOM_STATE, variant_option
 
 
-def _columns(name: str, text: str, default: tuple[str, ...] = ()) -> Any:
-    """Return an option that takes names of columns, parted by commas or repeated."""
+def _columns_option(name: str, text: str, default: tuple[str, ...] = ()) -> Any:
+    """Return an option for names of columns, separated by commas or repeated."""
     return click.option(
         f"--{name}",
-        type=Words(),
+        type=NameList(),
         multiple=True,
-        callback=joined,
+        callback=concatenate,
         default=(default,) if default else (),
         help=text,
     )
 
 
-SPLIT = click.option(
+SPLIT_OPTION = click.option(
     "--split",
     metavar="TRAIN,VAL,TEST",
     help="Parts of each series in time order, as rows (8640,2880,2880) or shares (0.7,0.1,0.2).",
 )
 
 
-FUTURE_DATA = click.option(
-    "--future-data", type=DATA, help="Table of the columns known ahead, at the times to come."
+FUTURE_DATA_OPTION = click.option(
+    "--future-data", type=DATA, help="Table of the columns known ahead, for the rows to forecast."
 )
-QUANTILES = click.option("--quantiles", type=Numbers(), help="Any numbers between 0 and 1.")
+QUANTILES_OPTION = click.option(
+    "--quantiles", type=NumberList(), help="Quantile levels between 0 and 1, separated by commas."
+)
 
 
-def levels(default: str | None = None) -> Callable[[Function], Function]:
-    """Return the option for intervals."""
+def levels_option(default: str | None = None) -> Callable[[Function], Function]:
+    """Return the option for prediction intervals."""
     return click.option(
         "--levels",
-        type=Numbers(),
+        type=NumberList(),
         default=default,
         show_default=default is not None,
-        help="Intervals in percent, such as 80,95.",
+        help="Coverage of prediction intervals in percent, such as 80,95.",
     )
 
 
 @dataclass(frozen=True)
-class Columns:
-    """What the columns of the table mean."""
+class ForecastColumns:
+    """Roles of the columns of the table."""
 
     id_col: str
     time_col: str
@@ -65,19 +67,21 @@ COLUMN_OPTIONS = (
         "--id-col",
         default="unique_id",
         show_default=True,
-        help="Column of the series' names; a table of one series needs none.",
+        help="Column of the names of series; a table of one series needs none.",
     ),
     click.option("--time-col", default="ds", show_default=True, help="Column of the times."),
-    _columns("target-col", "Column to forecast [y]; several are a series each.", default=("y",)),
-    _columns("static", "Columns that are constant within a series."),
-    _columns("past", "Columns known only afterwards."),
-    _columns("future", "Columns known ahead."),
+    _columns_option(
+        "target-col", "Column to forecast [y]; with several, each is a series.", default=("y",)
+    ),
+    _columns_option("static", "Covariates that are constant within a series."),
+    _columns_option("past", "Covariates known up to the present only."),
+    _columns_option("future", "Covariates known ahead."),
 )
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Settings of the forecaster, as the command takes them."""
+class ForecastSettings:
+    """Parameters of the forecaster that have an option."""
 
     horizon: int
     context_length: int | None
@@ -88,29 +92,29 @@ class Settings:
     device: str
 
 
-SETTINGS = (
+SETTING_OPTIONS = (
     click.option("--horizon", type=click.IntRange(min=1), required=True, help="Rows to forecast."),
     click.option(
         "--context-length",
         type=RowsOrNone(),
         default=168,
         show_default=True,
-        help="Rows to look back; none remembers all of them, as `stream` does.",
+        help="Rows of the look-back window; none reads all rows, as `stream` does.",
     ),
     variant_option("mac"),
     click.option(
         "--quantiles",
-        type=Numbers(),
+        type=NumberList(),
         default="0.1,0.5,0.9",
         show_default=True,
-        help="Rising levels between 0 and 1.",
+        help="Quantile levels between 0 and 1, in increasing order.",
     ),
     click.option(
         "--max-epochs",
         type=click.IntRange(min=1),
         default=20,
         show_default=True,
-        help="Passes over the training windows, at most.",
+        help="Maximum number of passes over the training windows.",
     ),
     *RANDOM_STATE,
 )

@@ -1,4 +1,4 @@
-"""``titans-seq forecast stream``: rows as lines of JSON in, forecasts and surprise out."""
+"""``titans-seq forecast stream``: forecasts and surprise for rows as lines of JSON."""
 
 from __future__ import annotations
 
@@ -23,34 +23,34 @@ if TYPE_CHECKING:
     from titans_seq.forecasting import TitansForecaster
     from titans_seq.forecasting.stream import ForecastStream
 
-SOURCE = "standard input"
-AHEAD = "future"
-"""Field of a line that holds the rows known ahead."""
+_SOURCE = "standard input"
+_FUTURE_FIELD = "future"
+"""Field of a line with the covariates known ahead of the next rows."""
 
 
-@click.command()
+@click.command("stream")
 @MODEL_IN
 @click.option(
     "--state",
     type=OutFile(".state"),
-    help="File NAME.state to go on from, if it is there, and to save to at the end.",
+    help="File NAME.state: loaded at the start if it exists, saved at the end.",
 )
-@click.option("--history", type=DATA, help="Table of earlier rows to begin with.")
+@click.option("--history", type=DATA, help="Table of earlier rows to start from.")
 @click.option(
     "--adapt",
     is_flag=True,
-    help="Let the trust in the memories' experts move, too; a state goes on as it began.",
+    help="Also adapt the weights of the memories' experts; a state keeps the choice of its start.",
 )
-def stream(model: Path, state: Path | None, history: Path | None, adapt: bool) -> None:
-    """Learn from rows as they come, and forecast after each.
+def forecast_stream(model: Path, state: Path | None, history: Path | None, adapt: bool) -> None:
+    """Update a model with rows as they arrive, and forecast after each.
 
-    Standard input has a JSON object a line: the id, the time, the value (null if missing) and
-    the covariates, named as in the training table. Where the model has columns known ahead, the
-    field "future" holds an object for each of the next rows. Standard output has a line for each:
-    the row, its surprise and p-value, the expected values of the next rows, and their quantiles.
+    Each line of standard input is a JSON object: the id, the time, the value (null if missing)
+    and the covariates, named as in the training table. If the model has covariates known ahead,
+    the field "future" lists an object for each of the next rows. Standard output has a line for
+    each: the row, its surprise and p-value, and the means and quantiles of the next rows.
 
-    The state is saved at the end of the input, on SIGTERM, on Ctrl-C and before an error ends the
-    stream: the same command goes on from there.
+    The state is saved at the end of the input, on SIGTERM, on Ctrl-C and before an error ends
+    the stream: the same command continues from there.
 
     \b
     Example:
@@ -61,14 +61,17 @@ def stream(model: Path, state: Path | None, history: Path | None, adapt: bool) -
     forecaster = TitansForecaster.load(model)
     if adapt:
         forecaster.set_params(adapt=True)
-    running = None
+    stream = None
     if state is not None and state.exists():
         if history is not None:
-            raise click.UsageError(f"{state} is there already: leave out --history, or the state")
-        running = forecaster.load_stream(state)
+            raise click.UsageError(
+                f"--state {state} exists, so it cannot start from --history: leave out --history, "
+                "or name a new file"
+            )
+        stream = forecaster.load_stream(state)
     elif history is not None:
-        running = forecaster.stream(read_frame(history))
-    session = _Session(forecaster, running)
+        stream = forecaster.stream(read_frame(history))
+    session = _Session(forecaster, stream)
     try:
         with _Lines() as lines:
             for number, line in enumerate(lines, start=1):
@@ -80,31 +83,31 @@ def stream(model: Path, state: Path | None, history: Path | None, adapt: bool) -
 
 
 class _Session:
-    """A stream that begins with its first row, if it had no history."""
+    """A forecaster and its stream, which starts at the first row if there is no history."""
 
     def __init__(self, forecaster: TitansForecaster, stream: ForecastStream | None) -> None:
         self.forecaster, self.stream = forecaster, stream
 
     def learn(self, number: int, line: str) -> dict[str, Any]:
-        """Learn a line; return what is to be said after it."""
-        row, ahead = self._parse(number, line)
-        self._read(row, number)
+        """Update the stream with a line; return the output for it."""
+        row, future = self._parse(number, line)
+        self._update(row, number)
         assert self.stream is not None
-        learnt = self.stream.surprise.iloc[-1]
-        given = json.loads(line)
-        given.pop(AHEAD, None)
-        answer = {
-            **given,
-            "surprise": _number(learnt["surprise"]),
-            "p_value": _number(learnt["p_value"]),
+        surprise = self.stream.surprise.iloc[-1]
+        fields = json.loads(line)
+        fields.pop(_FUTURE_FIELD, None)
+        output = {
+            **fields,
+            "surprise": _finite(surprise["surprise"]),
+            "p_value": _finite(surprise["p_value"]),
         }
-        forecast = self._forecast(learnt.iloc[0], ahead)
-        for name in forecast.columns[2:]:
-            answer[name] = [_number(value) for value in forecast[name]]
-        return answer
+        forecast = self.stream.forecast(future, ids=[surprise.iloc[0]])
+        for name in forecast.columns[2:]:  # after the id and the time
+            output[name] = [_finite(value) for value in forecast[name]]
+        return output
 
-    def _read(self, row: pd.DataFrame, number: int) -> None:
-        """Learn a row; one of a series that was trained on may be its first."""
+    def _update(self, row: pd.DataFrame, number: int) -> None:
+        """Update the stream with a row, which may be the first of a series known from training."""
         column = self.forecaster.id_col
         known = self.forecaster.scale_mean_
         name = row[column].iloc[0] if column in row.columns else next(iter(known))
@@ -113,66 +116,67 @@ class _Session:
             return
         if name not in known:
             raise DataError(
-                f"{SOURCE}, line {number}: field {column!r}: series {name!r} was not trained on; "
-                "give its earlier rows by --history"
+                f"{_SOURCE}, line {number}: field {column!r}: series {name!r} was not in the "
+                "training data; give its earlier rows by --history"
             )
         if self.stream is None:
             self.stream = self.forecaster.stream(row)
         else:
             self.stream.add(row)
 
-    def _forecast(self, name: Any, ahead: pd.DataFrame | None) -> pd.DataFrame:
-        """Return the forecast of one series."""
-        assert self.stream is not None
-        return self.stream.forecast(ahead, ids=[name])
-
     def _parse(self, number: int, line: str) -> tuple[pd.DataFrame, pd.DataFrame | None]:
-        """Return the row of a line, and the rows known ahead."""
+        """Return the row of a line, and the covariates of the next rows."""
         import pandas as pd
 
-        place = f"{SOURCE}, line {number}"
+        where = f"{_SOURCE}, line {number}"
         try:
-            given = json.loads(line)
+            fields = json.loads(line)
         except ValueError as error:
-            raise DataError(f"{place}: no JSON: {error}") from error
-        if not isinstance(given, dict):
-            raise DataError(f"{place}: must hold an object with the fields of one row")
-        wanted = [*self._targets(), *self.forecaster.past, *self.forecaster.future]
+            raise DataError(f"{where}: not valid JSON: {error}") from error
+        if not isinstance(fields, dict):
+            raise DataError(f"{where}: must be an object with the fields of one row")
+        required = [*self._targets(), *self.forecaster.past, *self.forecaster.future]
         if self.forecaster.time_col is not None:
-            wanted.insert(0, self.forecaster.time_col)
-        for name in wanted:
-            if name not in given:
-                raise DataError(f"{place}: field {name!r} is missing; it has {', '.join(given)}")
-            if isinstance(given[name], dict | list):
-                raise DataError(f"{place}: field {name!r} must hold one value")
-        ahead = given.pop(AHEAD, None) if AHEAD not in wanted else None
-        row = pd.DataFrame([given])
-        row.attrs |= {"source": SOURCE, "first_line": number}
+            required.insert(0, self.forecaster.time_col)
+        for name in required:
+            if name not in fields:
+                raise DataError(f"{where}: field {name!r} is missing; it has {', '.join(fields)}")
+            if isinstance(fields[name], dict | list):
+                raise DataError(
+                    f"{where}: field {name!r} must be a single value, got {fields[name]!r}"
+                )
+        # A column of the table may itself be called "future".
+        next_rows = fields.pop(_FUTURE_FIELD, None) if _FUTURE_FIELD not in required else None
+        row = pd.DataFrame([fields])
+        row.attrs |= {"source": _SOURCE, "first_line": number}
         if not self.forecaster.future:
             return row, None
-        if not isinstance(ahead, list) or not all(isinstance(one, dict) for one in ahead):
-            raise DataError(f"{place}: field {AHEAD!r} must list the next rows' known columns")
-        later = pd.DataFrame(ahead)
-        later.attrs |= {"source": f"{place}, field {AHEAD!r}"}
-        return row, later
+        if not isinstance(next_rows, list) or not all(isinstance(r, dict) for r in next_rows):
+            raise DataError(
+                f"{where}: field {_FUTURE_FIELD!r} must be a list of objects, the covariates known "
+                "ahead of each of the next rows"
+            )
+        future = pd.DataFrame(next_rows)
+        future.attrs |= {"source": f"{where}, field {_FUTURE_FIELD!r}"}
+        return row, future
 
     def _targets(self) -> list[str]:
-        given = self.forecaster.target_col
-        return [given] if isinstance(given, str) else list(given)
+        target = self.forecaster.target_col
+        return [target] if isinstance(target, str) else list(target)
 
 
-def _number(value: float) -> float | None:
+def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
 class _Terminated(Exception):  # noqa: N818 (it is no error)
-    """SIGTERM came while a line was waited for."""
+    """SIGTERM arrived while the process was waiting for a line."""
 
 
 class _Lines:
-    """The lines of standard input, until SIGTERM; what has begun with a line is brought to an end.
+    """Context that yields the lines of standard input until SIGTERM.
 
-    Used as a context: the signal is handled as before once it is left.
+    A line that is being processed is finished first. The signal handler is restored at the end.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""A group that knows its commands by name and loads one only when it runs."""
+"""A Click group that imports a command only when it runs."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import click
 
 
 class LazyGroup(click.Group):
-    """A Click group whose help loads nothing.
+    """A Click group whose help imports no command.
 
     Parameters
     ----------
     lazy
-        For each command ``".module:attribute"`` within this package, and its line of help.
+        For each command, ``".module:attribute"`` within this package and its line of help.
     """
 
     def __init__(self, *args: Any, lazy: Mapping[str, tuple[str, str]], **kwargs: Any) -> None:
@@ -23,11 +23,11 @@ class LazyGroup(click.Group):
         self.lazy = lazy
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names in the order they were given."""
+        """Return the names in the order of definition."""
         return list(self.lazy)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Load the command of that name."""
+        """Import a command by name."""
         if cmd_name not in self.lazy:
             return None
         module, attribute = self.lazy[cmd_name][0].split(":")

@@ -1,4 +1,4 @@
-"""Words that several commands share."""
+"""Parameter types and options that several commands share."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ import click
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 DATA = click.Path(exists=True, dir_okay=False, path_type=Path)
-"""A file that must be there."""
+"""An existing file."""
 
 DATA_OR_STDIN = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
-"""The same, or ``-`` for standard input."""
+"""An existing file, or ``-`` for standard input."""
 
 FOLDER = click.Path(path_type=Path)
-"""A folder; the library says what is wrong with it."""
+"""A folder, checked by the library."""
 
 
 class OutFile(click.ParamType):  # type: ignore[type-arg]
-    """A file to be written, refused before the work if it cannot be.
+    """A file to write, checked before the work begins.
 
     Parameters
     ----------
     suffixes
-        Kinds of files that can be written; ``-`` for standard output is always one.
+        Allowed suffixes; ``-``, standard output, is always allowed.
     """
 
     name = "file"
@@ -46,26 +46,26 @@ class OutFile(click.ParamType):  # type: ignore[type-arg]
         if not path.parent.is_dir():
             self.fail(f"{value!r}: there is no folder {str(path.parent)!r}", param, ctx)
         if path.suffix not in self.suffixes and not path.exists():
-            self.fail(f"{value!r} must end in {', '.join(self.suffixes)}", param, ctx)
+            self.fail(f"{value!r} must end in one of {', '.join(self.suffixes)}", param, ctx)
         return path
 
 
-class Words(click.ParamType):  # type: ignore[type-arg]
-    """Words parted by commas, such as names of columns."""
+class NameList(click.ParamType):  # type: ignore[type-arg]
+    """Names separated by commas, such as those of columns."""
 
     name = "name,name"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[str, ...]:
-        """Return the words without the blanks around them."""
+        """Return the names, without the spaces around them."""
         if isinstance(value, tuple):
             return value
-        return tuple(word.strip() for word in value.split(",") if word.strip())
+        return tuple(name.strip() for name in value.split(",") if name.strip())
 
 
-class Numbers(Words):
-    """Numbers parted by commas."""
+class NumberList(NameList):
+    """Numbers separated by commas."""
 
     name = "number,number"
 
@@ -74,9 +74,9 @@ class Numbers(Words):
     ) -> tuple[float, ...]:
         """Return the numbers."""
         try:
-            return tuple(float(word) for word in super().convert(value, param, ctx))
+            return tuple(float(number) for number in super().convert(value, param, ctx))
         except ValueError:
-            self.fail(f"{value!r} are not numbers parted by commas", param, ctx)
+            self.fail(f"{value!r} must be numbers separated by commas", param, ctx)
 
 
 class RowsOrNone(click.ParamType):  # type: ignore[type-arg]
@@ -91,28 +91,28 @@ class RowsOrNone(click.ParamType):  # type: ignore[type-arg]
         if str(value).lower() == "none":
             return None
         if not str(value).isdigit() or int(value) < 1:
-            self.fail(f"{value!r} is neither a number of rows from 1 on nor none", param, ctx)
+            self.fail(f"{value!r} must be a positive number of rows, or none", param, ctx)
         return int(value)
 
 
-def joined(
+def concatenate(
     ctx: click.Context, param: click.Parameter, value: tuple[tuple[str, ...], ...]
 ) -> tuple[str, ...]:
-    """Return the words of an option that may be repeated, as one tuple."""
-    return tuple(word for words in value for word in words)
+    """Return the names of a repeated option as one tuple."""
+    return tuple(name for names in value for name in names)
 
 
 def option_group(
     name: str, record: type[Any], *options: Callable[[Any], Any]
 ) -> Callable[[Function], Function]:
-    """Let a command take several options as one record.
+    """Pass several options to a command as one record.
 
     Parameters
     ----------
     name
-        Argument of the command that gets the record.
+        Argument of the command that takes the record.
     record
-        A dataclass whose fields are called as the options are.
+        A dataclass with a field of the name of each option.
     options
         Click's decorators, in the order of the help.
     """
@@ -137,7 +137,7 @@ MODEL_IN = click.option(
 MODEL_OUT = click.option(
     "--model", type=FOLDER, required=True, help="Folder to write the model to."
 )
-FORCE = click.option("--force", is_flag=True, help="Replace the model that is there.")
+FORCE = click.option("--force", is_flag=True, help="Replace an existing model.")
 SCORES_OUT = click.option(
-    "--out", type=OutFile(".json"), help="Write the scores as JSON, too; - prints only these."
+    "--out", type=OutFile(".json"), help="Also write the scores as JSON; - prints only the JSON."
 )

@@ -1,4 +1,4 @@
-"""Commands whose work several processes share."""
+"""Commands that can run in several processes: options, and output by one process only."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ import click
 from .errors import exit_code_of
 from .options import DATA_OR_STDIN, Function
 
-OPTIONS = (
+_PROCESS_OPTIONS = (
     click.option(
         "--devices",
         type=click.IntRange(min=1),
-        help="Processes on this machine that share the work, one a GPU if there are any; under "
-        "torchrun, as many as it started.",
+        help="Number of processes on this machine, one per GPU if there are any; under torchrun, "
+        "as many as it started.",
     ),
     click.option(
         "--nodes",
         type=click.IntRange(min=1),
-        help="Machines that share the work; more than one need torchrun on each.",
+        help="Number of machines; more than one need torchrun on each.",
     ),
     click.option(
         "--strategy",
         type=click.Choice(["auto", "ddp", "fsdp"]),
         default="auto",
         show_default=True,
-        help="Whether each process holds the whole network (ddp) or a share of it (fsdp).",
+        help="Whether each process holds the whole network (ddp) or a shard of it (fsdp).",
     ),
 )
 
 
 def shared(function: Function) -> Function:
-    """Let several processes share the work of a command; only the first of them is heard."""
+    """Run a command in several processes; only the first prints results."""
 
     @functools.wraps(function)
     def run(
@@ -53,30 +53,32 @@ def shared(function: Function) -> Function:
         _refuse_standard_input(context, options)
         from titans_seq.training import distributed
 
-        with distributed(devices=devices, nodes=nodes, strategy=strategy), _heard(context):
+        with distributed(devices=devices, nodes=nodes, strategy=strategy), _one_output(context):
             return function(*args, **options)
 
-    found: Any = run
-    for option in reversed(OPTIONS):
-        found = option(found)
-    return found  # type: ignore[no-any-return]
+    decorated: Any = run
+    for option in reversed(_PROCESS_OPTIONS):
+        decorated = option(decorated)
+    return decorated  # type: ignore[no-any-return]
 
 
-def speaks() -> bool:
-    """Tell whether this process is the one of its machine that complains about a command line."""
+def reports_usage_errors() -> bool:
+    """Return whether this process is the one of its machine that prints usage errors."""
     return int(os.environ.get("LOCAL_RANK") or 0) == 0 or "WORLD_SIZE" not in os.environ
 
 
 def _refuse_standard_input(context: click.Context, options: Mapping[str, Any]) -> None:
-    """Refuse an input that only one process could read."""
+    """Refuse standard input, which only one process could read."""
     for parameter in context.command.params:
         if parameter.type is DATA_OR_STDIN and options.get(str(parameter.name)) == Path("-"):
-            raise click.UsageError("several processes cannot read standard input: name a file")
+            raise click.UsageError(
+                "several processes cannot read standard input: give a file instead of -"
+            )
 
 
 @contextmanager
-def _heard(context: click.Context) -> Iterator[None]:
-    """Let the first process speak, and of those that fail the first that does."""
+def _one_output(context: click.Context) -> Iterator[None]:
+    """Print results of rank 0 only, and the error of the process that fails first only."""
     from titans_seq.training import first_to_fail, is_first
 
     with open(os.devnull, "w") as nowhere, warnings.catch_warnings():  # noqa: PTH123

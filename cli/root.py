@@ -1,4 +1,4 @@
-"""The command ``titans-seq``: its groups, its two switches, and how it fails."""
+"""The command ``titans-seq``: groups, verbosity, logging, warnings and errors."""
 
 from __future__ import annotations
 
@@ -16,39 +16,38 @@ import click
 
 import titans_seq
 
-from .errors import exit_code_of, report
+from .errors import exit_code_of, report_error
 from .lazy import LazyGroup
-from .processes import speaks
+from .processes import reports_usage_errors
 
-HERE = Path(__file__).parent
-LIBRARY = Path(str(titans_seq.__file__)).parent
+_OWN_FOLDERS = (Path(__file__).parent, Path(str(titans_seq.__file__)).parent)
 
-LEVELS = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO}
+_LOG_LEVELS = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO}
 
 
 class Root(LazyGroup):
-    """The outermost group: every error ends here, as one line and an exit code."""
+    """The outermost group, which turns every error into one line and an exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; say in one line what went wrong, and with ``-v`` where."""
+        """Run the command; print an error as one line, and with ``-v`` its traceback."""
         try:
             with warnings.catch_warnings(), _log_restored(), _terminable():
                 warnings.showwarning = _show_warning
                 return super().invoke(ctx)
         except click.ClickException as error:
-            if speaks():
+            if reports_usage_errors():
                 raise
             ctx.exit(error.exit_code)
         except (click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
         except (Exception, KeyboardInterrupt) as error:
-            report(error, verbose=verbosity(ctx) > 0)
+            report_error(error, verbose=verbosity(ctx) > 0)
             ctx.exit(exit_code_of(error))
 
 
 @contextmanager
 def _log_restored() -> Iterator[None]:
-    """Leave the log as it was, for whoever called us from a program of their own."""
+    """Restore the logger afterwards, for programs that call the command in their process."""
     logger = logging.getLogger("titans_seq")
     before = logger.handlers, logger.level
     try:
@@ -60,10 +59,10 @@ def _log_restored() -> Iterator[None]:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Take SIGTERM for Ctrl-C, so that nothing is left half-written and the exit code is 130."""
+    """Treat SIGTERM as Ctrl-C: temporary files are removed and the exit code is 130."""
     before = signal.getsignal(signal.SIGTERM)
-    theirs = before is not signal.SIG_DFL  # whoever called us has plans of their own
-    if theirs or threading.current_thread() is not threading.main_thread():
+    has_handler = before is not signal.SIG_DFL  # of a program that calls the command
+    if has_handler or threading.current_thread() is not threading.main_thread():
         yield
         return
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -81,7 +80,7 @@ def verbosity(ctx: click.Context) -> int:
 @click.group(
     cls=Root,
     lazy={
-        "demo": (".demo:demo", "Train and score both heads on the embedded data."),
+        "demo": (".demo:demo", "Train and score a forecaster and a classifier on embedded data."),
         "forecast": (".forecast:forecast", "Forecast time series: fit, predict, backtest, plot."),
         "dna": (".dna:dna", "Classify DNA: fit, predict, evaluate, pretrain, explain."),
         "dataset": (".dataset:dataset", "Data sets: list, show, fetch, verify."),
@@ -91,30 +90,30 @@ def verbosity(ctx: click.Context) -> int:
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(package_name="titans-seq", prog_name="titans-seq")
-@click.option("-v", "--verbose", is_flag=True, help="Say more; show where an error happened.")
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing but results and errors.")
+@click.option("-v", "--verbose", is_flag=True, help="Log more; show the traceback of an error.")
+@click.option("-q", "--quiet", is_flag=True, help="Print results and errors only.")
 @click.pass_context
 def main(ctx: click.Context, verbose: bool, quiet: bool) -> None:
-    """Read sequences longer than a model's window, with a memory that learns while it reads.
+    """Forecast time series and classify DNA with a memory that learns while it reads.
 
-    Results go to standard output, all else to standard error. Exit codes: 0 done, 1 failed,
-    2 usage, 3 bad configuration or model folder, 4 bad data, 5 a missing package, device or
+    Results go to standard output, messages to standard error. Exit codes: 0 success, 1 failure,
+    2 usage error, 3 bad configuration or model folder, 4 bad data, 5 missing package, device or
     data set, 6 training diverged, 130 interrupted.
     """
     if verbose and quiet:
-        raise click.UsageError("-v and -q exclude each other")
+        raise click.UsageError("-v and -q exclude each other: give one of them")
     ctx.meta["verbosity"] = int(verbose) - int(quiet)
-    # Before torch is loaded: idle threads that spin take twice the time on a shared machine.
+    # Before torch is loaded: idle OpenMP threads that spin double the time on a shared machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if quiet:
         warnings.simplefilter("ignore")
     logger = logging.getLogger("titans_seq")
-    logger.handlers = [_ToStandardError()]
-    logger.setLevel(LEVELS[verbosity(ctx)])
+    logger.handlers = [_StandardErrorHandler()]
+    logger.setLevel(_LOG_LEVELS[verbosity(ctx)])
 
 
-class _ToStandardError(logging.Handler):
-    """Says each record of the log as a line on standard error."""
+class _StandardErrorHandler(logging.Handler):
+    """Prints each log record as a line on standard error."""
 
     def emit(self, record: logging.LogRecord) -> None:
         click.echo(record.getMessage(), err=True)
@@ -128,6 +127,6 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """Show a warning of ours as one line; those of other packages concern their developers."""
-    if Path(filename).is_relative_to(LIBRARY) or Path(filename).is_relative_to(HERE):
+    """Print warnings of this package as one line; ignore those of other packages."""
+    if any(Path(filename).is_relative_to(folder) for folder in _OWN_FOLDERS):
         click.echo(f"Warning: {' '.join(str(message).split())}", err=True)

@@ -1,4 +1,4 @@
-"""What `forecast fit` and `dna fit` share."""
+"""Options and steps of the commands that train a model."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ RANDOM_STATE = (
         help="auto, cpu, cuda, cuda:1 or mps.",
     ),
 )
-"""Options of everything that is trained."""
+"""Options of every command that trains."""
 
 
 def variant_option(default: str) -> Callable[[Any], Any]:
-    """Return the option that names a backbone."""
+    """Return the option for the variant of the backbone."""
     return click.option(
         "--variant",
         type=click.Choice(["mac", "mag", "mal", "lmm", "attention"]),
         default=default,
         show_default=True,
-        help="How memory and attention are joined.",
+        help="How memory and attention are combined.",
     )
 
 
@@ -45,32 +45,32 @@ OVERRIDES = click.option(
     "overrides",
     multiple=True,
     metavar="NAME=VALUE",
-    help="Any other parameter of the Python class, such as dim=64; may be repeated.",
+    help="Another parameter of the Python class, such as dim=64; may be repeated.",
 )
 
 
 RESUME = click.option(
-    "--resume", is_flag=True, help="Go on with a training that was interrupted, if there is one."
+    "--resume", is_flag=True, help="Continue an interrupted training, if there is one."
 )
 
 
 def build(estimator: type[Any], values: Mapping[str, Any], overrides: Sequence[str]) -> Any:
-    """Return an estimator with the values of a command's options, and of ``-s NAME=VALUE``.
+    """Return an estimator with the values of a command's options and of ``-s NAME=VALUE``.
 
     Raises
     ------
     ConfigError
-        If a name is none of the estimator's, or a value is of another type than its default.
+        If the estimator has no such parameter, or a value has another type than the default.
     """
     from titans_seq.evaluation.runs.overrides import read_settings
 
-    built = estimator(**values)
-    built.set_params(**read_settings(overrides, built.get_params()))
-    return built
+    model = estimator(**values)
+    model.set_params(**read_settings(overrides, model.get_params()))
+    return model
 
 
 def check_model_out(model: Path, *, force: bool) -> None:
-    """Refuse a model folder that could not be written, before the training."""
+    """Check before the training that the model folder can be written."""
     from titans_seq.bundles import CONFIG
     from titans_seq.exceptions import BundleError, ConfigError
     from titans_seq.files import check_new_folder
@@ -82,7 +82,7 @@ def check_model_out(model: Path, *, force: bool) -> None:
 
 
 def progress(ctx: click.Context) -> AbstractContextManager[None]:
-    """Return what shows a bar for each training inside, unless ``-q`` was given."""
+    """Return a context that shows a bar for each training inside, unless ``-q`` was given."""
     from titans_seq.training import showing_progress
 
     quiet = int(ctx.find_root().meta.get("verbosity", 0)) < 0
@@ -103,13 +103,13 @@ def checkpointed(
     Parameters
     ----------
     model
-        The model folder; checkpoints lie in one of the same name with ``.checkpoints``.
+        The model folder; the folder of checkpoints has the same name with ``.checkpoints``.
     parameters
-        Of what is trained: they must be the same to go on.
+        Of the estimator; they must be equal for a training to resume.
     data
-        Files that it is trained on: they must be the same to go on.
+        Files of the training data; they must be equal for a training to resume.
     resume, force
-        Go on with what lies there, or begin anew; without either it must not be there.
+        Resume from existing checkpoints, or replace them; without either there must be none.
     """
     from titans_seq.exceptions import ConfigError
     from titans_seq.files import file_digest, plain_values
@@ -118,8 +118,7 @@ def checkpointed(
     folder = model.with_name(f"{model.name}.checkpoints")
     if has_checkpoints(folder) and not (resume or force):
         raise ConfigError(
-            f"{folder} holds a training that was interrupted: --resume goes on with it, "
-            "--force begins anew"
+            f"{folder} holds an interrupted training: --resume continues it, --force starts again"
         )
     about = {name: parameters[name] for name in parameters if name not in ("device", "verbose")}
     files = [file_digest(path) for path in data if path and str(path) != "-"]
@@ -131,18 +130,18 @@ def checkpointed(
 
 @contextmanager
 def hinting_at_resume() -> Iterator[None]:
-    """Let an interruption that left a checkpoint say how to go on."""
+    """Add to an interruption that left a checkpoint how to continue."""
     try:
         yield
     except KeyboardInterrupt as interruption:
         if not interruption.args:
             raise
         (message,) = interruption.args
-        raise KeyboardInterrupt(f"{message}; the same command with --resume goes on") from None
+        raise KeyboardInterrupt(f"{message}; the same command with --resume continues") from None
 
 
 def report_training(model: Path, data: str, history: Mapping[str, Any]) -> None:
-    """Print what was trained, on what, and how it went."""
+    """Print the data, the course of the training, and the model folder."""
     last = history["epochs"][-1]
     loss = history["best_loss"]
     held_out = "" if loss is None else f", held-out loss {loss:.4f}"

@@ -276,14 +276,15 @@ def test_an_interrupted_fit_goes_on_and_comes_to_the_same_model(
         answer = run(*words)
     assert answer.exit_code == 130
     assert answer.stderr == (
-        f"Interrupted: a checkpoint was written to {kept}; the same command with --resume goes on\n"
+        f"Interrupted: a checkpoint was written to {kept}; "
+        "the same command with --resume continues\n"
     )
     assert calls == 1
     assert not model.exists()
 
     answer = run(*words)
     assert answer.exit_code == 3
-    assert "--resume goes on with it, --force begins anew" in answer.stderr
+    assert "--resume continues it, --force starts again" in answer.stderr
 
     for other, said in (
         (("-s", "dim=32"), "dim was 64, now it is 32"),
@@ -319,7 +320,7 @@ def test_an_interrupted_pretraining_goes_on_and_comes_to_the_same_model(
         patch.setattr(pretraining, "_mean_loss", signalled)
         answer = run(*words, model)
     assert answer.exit_code == 130
-    assert answer.stderr.endswith("the same command with --resume goes on\n")
+    assert answer.stderr.endswith("the same command with --resume continues\n")
     assert kept.is_dir()
     assert not model.exists()
 

@@ -71,8 +71,8 @@ def test_two_runs_over_one_state_are_as_one(
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", "standard input, line 2: no JSON"),
-        ("[1]", "standard input, line 2: must hold an object"),
+        ("{", "standard input, line 2: not valid JSON"),
+        ("[1]", "standard input, line 2: must be an object"),
         ('{"unique_id": "a", "ds": "2024-01-09"}', "line 2: field 'y' is missing"),
         ('{"unique_id": "a", "ds": "2024-01-09", "y": "x"}', "line 2: column 'y'"),
         ('{"unique_id": "b", "ds": "2024-01-09", "y": 1}', "line 2: field 'unique_id'"),
@@ -168,7 +168,7 @@ def test_a_look_back_that_is_none_of_these_is_refused(run: Run, model: Path) -> 
     data = model / "config.json"  # any file that is there
     answer = run("forecast", "fit", data, "--horizon", "3", "--context-length", "0", "--model", "m")
     assert answer.exit_code == 2
-    assert "'0' is neither a number of rows from 1 on nor none" in answer.output
+    assert "'0' must be a positive number of rows, or none" in answer.output
 
 
 def test_many_series_come_mixed_with_what_is_known_ahead(run: Run, tmp_path: Path) -> None:

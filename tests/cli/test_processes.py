@@ -64,7 +64,7 @@ def test_a_signal_ends_training_with_130_and_a_checkpoint(
     finally:
         process.kill()
     assert process.returncode == 130, err
-    assert err.endswith("the same command with --resume goes on\n")
+    assert err.endswith("the same command with --resume continues\n")
     assert f"Interrupted: a checkpoint was written to {checkpoint.parent}" in err
     assert out == ""
     assert [path.name for path in tmp_path.rglob("*")] == [checkpoint.parent.name, checkpoint.name]

@@ -134,7 +134,7 @@ def test_under_torchrun_every_command_speaks_and_writes_once(
     assert "" in errors
     assert "record b: letter '!'" in "".join(errors)
     asked = [each["standard input"]["stderr"] for each in said]
-    assert "name a file" in asked[0]
+    assert "give a file" in asked[0]
     assert asked[1] == ""
     left = {path.name for path in tmp_path.iterdir()}
     expected = {"bad.fa", "commands.json", "labels.tsv", "shop", "run"}

@@ -74,7 +74,7 @@ def test_a_run_is_interrupted_gone_on_with_and_compared(
         patch.setattr(fitting, "titans_loss", signalled)
         answer = run(*words)
     assert answer.exit_code == 130
-    assert answer.stderr.endswith("the same command with --resume goes on\n")
+    assert answer.stderr.endswith("the same command with --resume continues\n")
     assert run(*words).exit_code == 3
 
     answer = run(*words, "--resume")

@@ -61,10 +61,10 @@ def failing(run: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
         (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "out.csv"), 1,
          "Error: out.csv: No space left on device\n"),
         (ZeroDivisionError("division by zero"), 1,
-         "Error: ZeroDivisionError: division by zero (titans-seq -v shows where)\n"),
+         "Error: ZeroDivisionError: division by zero (titans-seq -v shows the traceback)\n"),
         (ModuleNotFoundError("No module named 'titans_seq.x'", name="titans_seq.x"), 1,
-         "Error: ModuleNotFoundError: No module named 'titans_seq.x' (titans-seq -v shows where)"
-         "\n"),
+         "Error: ModuleNotFoundError: No module named 'titans_seq.x' (titans-seq -v shows "
+         "the traceback)\n"),
     ],
 )  # fmt: skip
 def test_an_error_is_one_line_and_an_exit_code(
