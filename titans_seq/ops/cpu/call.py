@@ -14,6 +14,9 @@ from titans_seq.ops.cpu import library as kernels
 from titans_seq.ops.rules.rule import TINY, Rates, UpdateRule
 from titans_seq.ops.state import split_start
 
+ALIGNMENT = 64
+"""Bytes to which each thread's working memory is aligned: a cache line."""
+
 
 class Call(NamedTuple):
     """What is not a tensor of one call."""
@@ -34,7 +37,7 @@ class Begun(NamedTuple):
     """A chunk of which some tokens were read before."""
 
     anchor: list[Tensor]
-    """Drift at its start; a tensor a layer, as all of these."""
+    """Weights at its start; one tensor a layer, like the others."""
     units: list[Tensor]
     """(heads, batch, open, inner): unit inputs of its tokens; those read now are added."""
     spent: list[Tensor]
@@ -58,13 +61,13 @@ class Given:
         self.weights, self.momentum = carried[:layers], carried[layers:]
         self.batch, self.heads, self.time, self.dim = tensors[0].shape
         self.like = tensors[0]
-        self.keep, self.held = self.rates.log_keep.exp(), self.rates.log_momentum.exp()
-        self.room = -torch.expm1(self.rates.log_momentum)
+        self.keep, self.decay = self.rates.log_keep.exp(), self.rates.log_momentum.exp()
+        self.headroom = -torch.expm1(self.rates.log_momentum)
         base, first = split_start(tuple(self.start), call.rule)
         self.base: list[Tensor | None] = list(base) if call.rule.forget_to == "start" else []
-        self.drift: list[Tensor] = self.weights
+        self.initial: list[Tensor] = self.weights
         if not self.weights and not self.base:
-            self.drift = [
+            self.initial = [
                 one.unsqueeze(1).expand(-1, self.batch, -1, -1).contiguous() for one in first
             ]
 
@@ -93,13 +96,13 @@ class Given:
             *(kernels.vectors(one) for one in self.tokens),
             *(
                 kernels.pointer(one)
-                for one in (self.keep, self.held, self.room, self.rates.step, self.rates.write)
+                for one in (self.keep, self.decay, self.headroom, self.rates.step, self.rates.write)
             ),
-            *(kernels.pointers(one) for one in (self.base, self.drift, self.momentum)),
+            *(kernels.pointers(one) for one in (self.base, self.initial, self.momentum)),
             kernels.pointer(out), kernels.pointer(loss),
             kernels.pointers(after[:layers]), kernels.pointers(after[layers:]),
             *(kernels.pointers(one) for one in begun[:3]), *begun[3:],
-            kernels.pointer(tape), None,
+            kernels.pointer(tape), kernels.Buffer(),
         )  # fmt: skip
 
 
@@ -128,30 +131,29 @@ def run(given: Given, forward: kernels.Forward, backward: kernels.Backward | Non
     library, sizes = kernels.library(), given.sizes()
     assert library is not None
     rows, is_double = given.batch * given.heads, given.like.dtype == torch.float64
-    room = library.titans_room(ctypes.byref(sizes), backward is not None, is_double)
+    workspace = library.titans_workspace(ctypes.byref(sizes), backward is not None, is_double)
+    if workspace < 0:
+        kernels.check(b"sizes")
     threads = kernels.number_of_threads(rows)
-    spaces = torch.empty(threads, room, dtype=torch.uint8)
+    spaces = torch.empty(threads, workspace + ALIGNMENT, dtype=torch.uint8)
 
     def work(number: int) -> None:
         mine = kernels.Forward.from_buffer_copy(forward)
-        mine.space = (spaces[number].data_ptr() + 63) // 64 * 64
+        aligned = -(-spaces[number].data_ptr() // ALIGNMENT) * ALIGNMENT
+        mine.space = kernels.Buffer(aligned, workspace)
         first, last = rows * number // threads, rows * (number + 1) // threads
         if backward is None:
-            library.titans_forward(
-                ctypes.byref(sizes), ctypes.byref(mine), *_longs(first, last), is_double
+            refused = library.titans_forward(
+                ctypes.byref(sizes), ctypes.byref(mine), first, last, is_double
             )
         else:
-            library.titans_backward(
+            refused = library.titans_backward(
                 ctypes.byref(sizes), ctypes.byref(mine), ctypes.byref(backward),
-                *_longs(first, last), is_double,
+                first, last, is_double,
             )  # fmt: skip
+        kernels.check(refused)
 
     _share(work, threads)
-
-
-def _longs(*numbers: int) -> list[ctypes.c_long]:
-    """Return numbers as C's long."""
-    return [ctypes.c_long(one) for one in numbers]
 
 
 def _share(work: Callable[[int], None], threads: int) -> None:

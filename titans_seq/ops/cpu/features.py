@@ -22,7 +22,7 @@ def _structure(name: str, **fields: str) -> type[ctypes.Structure]:
     """Return a C structure, given the names of its fields by their type."""
     types = {
         "sizes": ctypes.c_long,
-        "pointers": ctypes.c_void_p,
+        "pointers": kernels.Buffer,
         "numbers": ctypes.c_double,
     }
     listed = [(one, types[kind]) for kind, names in fields.items() for one in names.split()]
@@ -51,7 +51,7 @@ def mix(
 
     def work(first: int, last: int) -> None:
         space = x.new_zeros(room)
-        _call("titans_mix", x, first, last, _Mix(*fixed, space.data_ptr()))
+        _call("titans_mix", x, first, last, _Mix(*fixed, _at(space)))
 
     _share(work, batch * heads, q.numel())
     return q, k, v
@@ -64,14 +64,14 @@ def unmix(
     batch, time, width = _sizes(x, heads)
     by_x = torch.empty_like(x)
     by_tail = None if tail is None else torch.empty_like(tail)
-    fixed = (batch, heads, time, width, _at(x), _at(tail), _at(taps), None, None, None, None)
+    fixed = (batch, heads, time, width, _at(x), _at(tail), _at(taps), *[_at(None)] * 4)
     room = 5 * x.shape[2] + 2 * width
     by_taps: list[Tensor] = []
 
     def work(first: int, last: int) -> None:
         space, mine = x.new_zeros(room), torch.zeros_like(taps)
         wanted = _ByMix(*(_at(one) for one in (*by, by_x, by_tail, mine)))
-        _call("titans_unmix", x, first, last, _Mix(*fixed, space.data_ptr()), wanted)
+        _call("titans_unmix", x, first, last, _Mix(*fixed, _at(space)), wanted)
         by_taps.append(mine)
 
     _share(work, batch * heads, by_x.numel())
@@ -95,7 +95,7 @@ def unleave(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return gradients by ``reads``, ``gate`` and ``gain``, given those by :func:`leave`'s."""
     by_reads, by_gate = torch.empty_like(reads), torch.empty_like(gate)
-    given = _Leave(*_reads_sizes(reads), _at(reads), _at(gate), _at(gain), None, tiny)
+    given = _Leave(*_reads_sizes(reads), _at(reads), _at(gate), _at(gain), _at(None), tiny)
     by_gain: list[Tensor] = []
 
     def work(first: int, last: int) -> None:
@@ -119,7 +119,7 @@ def _reads_sizes(reads: Tensor) -> tuple[int, int, int, int]:
     return batch, heads, time, width
 
 
-def _at(tensor: Tensor | None) -> int | None:
+def _at(tensor: Tensor | None) -> kernels.Buffer:
     return kernels.pointer(tensor)
 
 
@@ -132,11 +132,9 @@ def _call(name: str, like: Tensor, first: int, last: int, *structures: ctypes.St
     library = kernels.library()
     assert library is not None
     function = getattr(library, name)
-    function.restype = None
-    function(
-        *(ctypes.byref(one) for one in structures),
-        ctypes.c_long(first), ctypes.c_long(last), like.dtype == torch.float64,
-    )  # fmt: skip
+    is_double = like.dtype == torch.float64
+    arguments = (ctypes.byref(structure) for structure in structures)
+    kernels.check(function(*arguments, first, last, is_double))
 
 
 def _share(work: Callable[[int, int], None], rows: int, numbers: int) -> None:

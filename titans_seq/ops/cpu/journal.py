@@ -1,22 +1,89 @@
-"""What the tokens of an open chunk have written, and how compiled code reads one more.
+"""The journal of an open chunk: what its tokens have written, and how compiled code reads one more.
 
-See :mod:`titans_seq.ops.cpu.memory_open` for what becomes of it.
+The mirror of ``src/journal.h``; :mod:`titans_seq.ops.cpu.memory_open` makes states of it.
 """
 
 from __future__ import annotations
 
 import ctypes
 import threading
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from titans_seq.ops.cpu import open as compiled
 from titans_seq.ops.cpu.call import Call, sizes_of
-from titans_seq.ops.cpu.library import pointers
+from titans_seq.ops.cpu.library import (
+    MOST_LAYERS,
+    Buffer,
+    Buffers,
+    check,
+    library,
+    pointer,
+    pointers,
+)
 from titans_seq.ops.state import Layout
+
+_FlatBuffers = ctypes.c_size_t * (2 * MOST_LAYERS)
+"""Addresses and bytes in turn, as ``Buffers`` holds them: much faster to fill, for each token."""
+
+
+def _flat(*names: str) -> list[tuple[str, Any]]:
+    """Return the address and the bytes of each buffer as two fields, likewise."""
+    kinds = (("", ctypes.c_void_p), ("_bytes", ctypes.c_size_t))
+    return [(name + suffix, kind) for name in names for suffix, kind in kinds]
+
+
+class ChunkStart(ctypes.Structure):
+    """Weights and momentum that an open chunk's tokens read."""
+
+    _fields_ = [
+        *((name, Buffers) for name in ("anchor", "weights", "momentum")),
+        ("first", ctypes.c_long),
+    ]
+
+
+class _Learned(ctypes.Structure):
+    """Parameters of the layer around the memory."""
+
+    _fields_ = [
+        *_flat("enter", "taps", "rates", "rates_bias", "gain", "gate", "leave"),
+        ("base", _FlatBuffers),
+        *((name, ctypes.c_long) for name in ("kernel", "has_forgetting", "has_momentum")),
+        ("max_step", ctypes.c_double),
+    ]
+
+
+class _Token(ctypes.Structure):
+    """Buffers of one token of every row."""
+
+    _fields_ = [
+        *_flat("token", "tail", "tail_end", "out", "loss"),
+        *_flat("journal", "weights_end", "momentum_end", "space"),
+        ("slot", ctypes.c_long),
+        ("token_stride", ctypes.c_long),
+    ]
+
+
+class _Materialised(ctypes.Structure):
+    """Buffers that an open chunk's weights and momentum are written to."""
+
+    _fields_ = [
+        ("journal", Buffer),
+        ("weights", Buffers),
+        ("momentum", Buffers),
+        ("space", Buffer),
+        ("length", ctypes.c_long),
+    ]
+
+
+def chunk_start(
+    anchor: Sequence[Tensor], weights: Sequence[Tensor], momentum: Sequence[Tensor], first: int
+) -> ChunkStart:
+    """Return the buffers of an open chunk's states; a tensor a layer."""
+    return ChunkStart(pointers(anchor), pointers(weights), pointers(momentum), first)
 
 
 class Learned(NamedTuple):
@@ -54,6 +121,10 @@ class Read(NamedTuple):
     """(batch, kernel - 1, 3 * dim): last projected tokens."""
 
 
+MOST_KNOWN = 64
+"""Sets of parameters of one layout, such as a backbone's layers, that are kept as structures."""
+
+
 class Sizes:
     """A layout as the compiled code takes it."""
 
@@ -66,23 +137,32 @@ class Sizes:
         widths = [dim, *(one[-1] for one in shapes)]
         self.call = sizes_of(call, 1, self.heads, batch, widths)
         self.rows = self.heads * batch
-        self.row = compiled.journal_numbers(self.call)
-        self.room = compiled.token_room(self.call)
-        self.settling_room = compiled.settling_room(self.call)
-        self.base: ctypes.Array[ctypes.c_void_p] | None = None
+        compiled = library()
+        assert compiled is not None
+        self.compiled = compiled
+        at = ctypes.byref(self.call)
+        self.row: int = compiled.titans_journal_row(at)
+        """Numbers of one row's journal."""
+        self.workspace: int = compiled.titans_token_workspace(at, ctypes.c_long(batch))
+        """Numbers of working memory for one token of the whole batch."""
+        self.materialise_workspace: int = compiled.titans_materialise_workspace(at)
+        """Numbers of working memory for writing a chunk's state out."""
+        if self.row < 0:
+            check(b"sizes")
+        self._known: dict[Any, _Learned] = {}
+        self.zeros: list[Tensor] = []
         if rule.forget_to == "zero":
             self.zeros = [torch.zeros(shape, dtype=dtype) for shape in shapes]
-            self.base = pointers(self.zeros)
 
     def states(self) -> tuple[Tensor, ...]:
-        """Return room for a weight or a momentum of each layer."""
+        """Return uninitialised weights, or momentum, of each layer."""
         batch, dtype = self.layout.batch, self.layout.dtype
         return tuple(
             torch.empty(one[0], batch, *one[1:], dtype=dtype) for one in self.layout.shapes
         )
 
     def read(
-        self, states: compiled.Opened, learned: Learned, token: Tensor, tail: Tensor, slot: int,
+        self, start: ChunkStart, learned: Learned, token: Tensor, tail: Tensor, slot: int,
         to: Journal | tuple[Tensor, Tensor],
     ) -> Read:  # fmt: skip
         """Read a token and write it into a journal, or into weights and momentum after it."""
@@ -90,23 +170,60 @@ class Sizes:
         loss, after = out.new_empty(token.shape[:2]), torch.empty_like(tail)
         ends: tuple[int | None, ...]
         if isinstance(to, Journal):
-            ends = (to.at, None, None, to.space)
+            ends = (*to.entries_at, None, 0, None, 0, *to.space_at)
         else:
-            space = out.new_empty(self.room)
-            ends = (None, to[0].data_ptr(), to[1].data_ptr(), space.data_ptr())
-        one = compiled.Token(
-            token.data_ptr(), tail.data_ptr(), after.data_ptr(), out.data_ptr(), loss.data_ptr(),
-            *ends, slot, token.stride(0),
+            space = out.new_empty(self.workspace)
+            ends = (None, 0, *_at(to[0]), *_at(to[1]), *_at(space))
+        # a token's rows may be strided: its last row begins (batch - 1) strides behind the first
+        stride = token.stride(0)
+        reached = ((len(token) - 1) * stride + token.shape[2]) * token.element_size()
+        given = _Token(
+            token.data_ptr(), reached, *_at(tail), *_at(after), *_at(out), *_at(loss), *ends,
+            slot, stride,
         )  # fmt: skip
-        compiled.read_token(self.call, states, self._learned(learned), one, self.is_double)
+        call, parameters = ctypes.byref(self.call), ctypes.byref(self._learned(learned))
+        refused = self.compiled.titans_token(
+            call, ctypes.byref(start), parameters, ctypes.byref(given), 0, self.call.batch,
+            self.is_double,
+        )  # fmt: skip
+        check(refused)
         return Read(out, loss, after)
 
-    def _learned(self, given: Learned) -> compiled.Learned:
-        """Return parameters as the compiled code takes them."""
-        return compiled.Learned(
-            *[one.data_ptr() for one in given[:7]], self.base or pointers(given.start),
-            given.taps.shape[0], given.forgetting, given.momentum, given.max_step,
+    def materialise(
+        self, start: ChunkStart, journal: Journal, length: int
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Return weights and momentum after the journal's first ``length`` tokens."""
+        weights, momentum = self.states(), self.states()
+        space = weights[0].new_empty(self.materialise_workspace)
+        to = _Materialised(
+            Buffer(*journal.entries_at), pointers(weights), pointers(momentum), pointer(space),
+            length,
         )  # fmt: skip
+        arguments = map(ctypes.byref, (self.call, start, to))
+        check(self.compiled.titans_materialise(*arguments, self.is_double))
+        return weights, momentum
+
+    def _learned(self, given: Learned) -> _Learned:
+        """Return parameters as the compiled code takes them.
+
+        Those at the same addresses are the same ones: the caller has checked their shapes.
+        """
+        tensors = (*given[:7], *(self.zeros or given.start))
+        rest = (given.taps.shape[0], *given[8:])
+        key = (tuple([tensor.data_ptr() for tensor in tensors]), rest)
+        found = self._known.get(key)
+        if found is None:
+            buffers = [number for tensor in tensors for number in _at(tensor)]
+            found = _Learned(*buffers[:14], _FlatBuffers(*buffers[14:]), *rest)
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            self._known[key] = found
+        return found
+
+
+def _at(tensor: Tensor) -> tuple[int, int]:
+    """Return where a contiguous tensor lies, and its bytes."""
+    return tensor.data_ptr(), tensor.nbytes
 
 
 @lru_cache(maxsize=64)
@@ -116,23 +233,24 @@ def sizes_for(layout: Layout) -> Sizes:
 
 
 class Journal:
-    """What the tokens of an open chunk have written, and room to work in for whoever writes."""
+    """Entries of an open chunk's tokens, followed by working memory for the next token."""
 
     def __init__(self, numbers: Tensor, sizes: Sizes, used: int) -> None:
         self.numbers = numbers
         self.used = used
-        self.at = numbers.data_ptr()
-        self.space = self.at + numbers.element_size() * sizes.rows * sizes.row
+        entries = numbers.element_size() * sizes.rows * sizes.row
+        self.entries_at = (numbers.data_ptr(), entries)
+        self.space_at = (numbers.data_ptr() + entries, numbers.nbytes - entries)
         self._lock = threading.Lock()
 
     @classmethod
     def new(cls, sizes: Sizes, used: int) -> Journal:
-        """Return a journal in which so many tokens have an owner."""
-        numbers = sizes.rows * sizes.row + sizes.room
+        """Return a journal whose first ``used`` tokens belong to a state."""
+        numbers = sizes.rows * sizes.row + sizes.workspace
         return cls(torch.empty(numbers, dtype=sizes.layout.dtype), sizes, used)
 
     def extended(self, sizes: Sizes, length: int) -> Journal:
-        """Return a journal in which token ``length`` is the caller's alone to write."""
+        """Return a journal in which only the caller may write token ``length``."""
         with self._lock:
             if self.used == length:
                 self.used += 1

@@ -1,4 +1,4 @@
-"""The compiled form of the memory's chunks, as plain functions: the mirror of ``src/call.h``.
+"""The library of the compiled memory, and its arguments: the mirror of ``src/call.h``.
 
 The library is built with the package where a C compiler is at hand; it knows neither Python
 nor torch, so it is reached by ctypes, and threads may run it side by side.
@@ -15,14 +15,24 @@ from functools import cache
 import torch
 from torch import Tensor
 
-_log = logging.getLogger(__name__)
+from titans_seq.exceptions import DataError
+
+_logger = logging.getLogger(__name__)
 
 MOST_LAYERS = 4
 
-INTERFACE = 2
-"""What a call hands over; counted up with every change, here and in ``src/memory.c``."""
+INTERFACE = 3
+"""Version of the arguments of all calls, here and in ``src/memory.c``."""
 
-_Pointers = ctypes.c_void_p * MOST_LAYERS
+
+class Buffer(ctypes.Structure):
+    """Address of a contiguous tensor, and how many bytes lie there; all zeros if it is missing."""
+
+    _fields_ = [("at", ctypes.c_void_p), ("bytes", ctypes.c_size_t)]
+
+
+Buffers = Buffer * MOST_LAYERS
+"""A buffer a layer."""
 
 
 class Call(ctypes.Structure):
@@ -46,10 +56,11 @@ class Call(ctypes.Structure):
 
 
 class Tokens(ctypes.Structure):
-    """Vectors of all tokens, with the strides of batch, head and time."""
+    """Vectors of all tokens: the bytes behind the first, and strides of batch, head and time."""
 
     _fields_ = [
         ("at", ctypes.c_void_p),
+        ("bytes", ctypes.c_size_t),
         ("batch", ctypes.c_long),
         ("head", ctypes.c_long),
         ("time", ctypes.c_long),
@@ -57,36 +68,36 @@ class Tokens(ctypes.Structure):
 
 
 class Forward(ctypes.Structure):
-    """What the forward pass reads and writes."""
+    """Buffers of the forward pass."""
 
     _fields_ = [
         *((name, Tokens) for name in ("queries", "keys", "values")),
-        *((name, ctypes.c_void_p) for name in ("keep", "momentum", "room", "step", "write")),
-        *((name, _Pointers) for name in ("base", "drift", "surge")),
-        *((name, ctypes.c_void_p) for name in ("out", "loss")),
-        *((name, _Pointers) for name in ("drift_end", "surge_end")),
-        *((name, _Pointers) for name in ("anchor", "units", "spent")),
+        *((name, Buffer) for name in ("keep", "decay", "headroom", "step", "write")),
+        *((name, Buffers) for name in ("base", "weights", "momentum")),
+        *((name, Buffer) for name in ("out", "loss")),
+        *((name, Buffers) for name in ("weights_end", "momentum_end")),
+        *((name, Buffers) for name in ("anchor", "units", "spent")),
         *((name, ctypes.c_long) for name in ("slot", "open")),
-        *((name, ctypes.c_void_p) for name in ("tape", "space")),
+        *((name, Buffer) for name in ("tape", "space")),
     ]
 
 
 class Backward(ctypes.Structure):
-    """What the backward pass reads and writes beside that."""
+    """Further buffers of the backward pass."""
 
     _fields_ = [
-        *((name, ctypes.c_void_p) for name in ("by_out", "by_loss")),
-        *((name, _Pointers) for name in ("by_drift_end", "by_surge_end")),
+        *((name, Buffer) for name in ("by_out", "by_loss")),
+        *((name, Buffers) for name in ("by_weights_end", "by_momentum_end")),
         *(
-            (f"by_{name}", ctypes.c_void_p)
-            for name in ("queries", "keys", "values", "keep", "momentum", "step")
+            (f"by_{name}", Buffer)
+            for name in ("queries", "keys", "values", "keep", "decay", "step")
         ),
-        *((name, _Pointers) for name in ("by_base", "by_drift", "by_surge")),
+        *((name, Buffers) for name in ("by_base", "by_weights", "by_momentum")),
     ]
 
 
 def interface_of(loaded: ctypes.CDLL) -> int:
-    """Return which interface a library was built for; 1 is the last that does not say."""
+    """Return the interface a library was built for; libraries of interface 1 do not state it."""
     try:
         return int(loaded.titans_interface())
     except AttributeError:
@@ -101,40 +112,62 @@ def library() -> ctypes.CDLL | None:
         return None
     loaded = ctypes.CDLL(found.origin)
     if interface_of(loaded) != INTERFACE:
-        _log.warning(
+        _logger.warning(
             "%s was built from other sources than these: install titans-seq again; until then "
             "the memory is slower", found.origin
         )  # fmt: skip
         return None
-    loaded.titans_room.restype = ctypes.c_long
-    loaded.titans_forward.restype = None
-    loaded.titans_backward.restype = None
-    loaded.titans_journal_row.restype = ctypes.c_long
-    loaded.titans_token_room.restype = ctypes.c_long
-    loaded.titans_settle_room.restype = ctypes.c_long
-    loaded.titans_token.restype = None
-    loaded.titans_token.argtypes = [*[ctypes.c_void_p] * 4, *[ctypes.c_long] * 2, ctypes.c_int]
-    loaded.titans_settle.restype = None
+    for name in ("workspace", "journal_row", "token_workspace", "materialise_workspace"):
+        getattr(loaded, f"titans_{name}").restype = ctypes.c_long
+    rows = [ctypes.c_long, ctypes.c_long, ctypes.c_int]
+    structures = {
+        "forward": 2, "backward": 3, "token": 4, "materialise": 3, "mix": 1, "unmix": 2,
+        "leave": 1, "unleave": 2,
+    }  # fmt: skip
+    for name, count in structures.items():
+        function = getattr(loaded, f"titans_{name}")
+        function.restype = ctypes.c_char_p
+        function.argtypes = [
+            *[ctypes.c_void_p] * count,
+            *(rows if name != "materialise" else rows[2:]),
+        ]
     return loaded
 
 
-def pointer(tensor: Tensor | None) -> int | None:
-    """Return where a contiguous tensor's numbers lie."""
+def check(refused: bytes | None) -> None:
+    """Raise an error for the argument that a compiled function refused, if any.
+
+    Raises
+    ------
+    DataError
+        If a buffer is smaller than the call's sizes, or a size is out of range.
+    """
+    if refused is not None:
+        raise DataError(
+            f"the compiled memory got {refused.decode()!r} of a wrong size: the state or the "
+            "tensors do not fit the call"
+        )
+
+
+def pointer(tensor: Tensor | None) -> Buffer:
+    """Return the buffer of a contiguous tensor."""
     if tensor is None:
-        return None
+        return Buffer()
     assert tensor.is_contiguous()
-    return tensor.data_ptr()
+    return Buffer(tensor.data_ptr(), tensor.nbytes)
 
 
-def pointers(tensors: Sequence[Tensor | None]) -> ctypes.Array[ctypes.c_void_p]:
-    """Return an array with a pointer a layer."""
-    return _Pointers(*(pointer(one) for one in tensors))
+def pointers(tensors: Sequence[Tensor | None]) -> ctypes.Array[Buffer]:
+    """Return an array with a buffer a layer."""
+    return Buffers(*(pointer(tensor) for tensor in tensors))
 
 
 def vectors(tensor: Tensor) -> Tokens:
     """Return (batch, heads, time, dim) with its strides; each vector must be contiguous."""
     assert tensor.stride(-1) == 1
-    return Tokens(tensor.data_ptr(), *tensor.stride()[:3])
+    # what lies behind the first number belongs to the tensor's storage, whatever its strides
+    behind = tensor.untyped_storage().nbytes() - tensor.storage_offset() * tensor.element_size()
+    return Tokens(tensor.data_ptr(), behind, *tensor.stride()[:3])
 
 
 def number_of_threads(rows: int) -> int:

@@ -180,7 +180,7 @@ class _Whole(torch.autograd.Function):
         out, loss = like.new_empty(0), like.new_empty(0)
         run(given, given.forward(out, loss, [], tape), wanted)
         by_rates[0] *= given.keep
-        by_rates[1] *= given.held
+        by_rates[1] *= given.decay
         if given.base:
             by_start = [one.sum(0) for one in by_base]
         elif given.weights:

@@ -15,9 +15,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from titans_seq.ops.cpu import open as compiled
-from titans_seq.ops.cpu.journal import Journal, Learned, Read, Sizes, sizes_for
-from titans_seq.ops.cpu.library import pointers
+from titans_seq.ops.cpu.journal import (
+    ChunkStart,
+    Journal,
+    Learned,
+    Read,
+    Sizes,
+    chunk_start,
+    sizes_for,
+)
 from titans_seq.ops.cpu.memory import closed
 from titans_seq.ops.state import Carry, Layout, first_carry
 
@@ -26,15 +32,15 @@ class States(NamedTuple):
     """Matrices that an open chunk's tokens read, (heads, batch, inner, outer) a layer."""
 
     anchor: tuple[Tensor, ...]
-    """Drift at the chunk's start: weights less the base that forgetting leads to."""
-    drift: tuple[Tensor, ...]
-    """Drift after the tokens that do not stand in the journal."""
-    surge: tuple[Tensor, ...]
+    """Weights at the chunk's start, less the base that forgetting leads to."""
+    weights: tuple[Tensor, ...]
+    """Weights before the journal's first token, likewise."""
+    momentum: tuple[Tensor, ...]
     """Momentum there."""
     first: int
-    """How many those are."""
-    at: compiled.Opened
-    """Where all of these lie."""
+    """Tokens of the chunk before the journal's first."""
+    at: ChunkStart
+    """The same as buffers."""
 
 
 class OpenChunk:
@@ -70,13 +76,13 @@ class OpenChunk:
         after = OpenChunk(sizes, self.states, journal, length + 1)
         if after.length < sizes.layout.chunk_size:
             return read, after
-        weights, momentum = after._settled()
+        weights, momentum = after._materialised()
         return read, OpenChunk(sizes, _states(weights, weights, momentum, 0), None, 0)
 
     def carry(self) -> Carry:
         """Return the state with everything written out."""
         layout, states = self.sizes.layout, self.states
-        weights, momentum = self._settled()
+        weights, momentum = self._materialised()
         state = Carry(weights, momentum, states.anchor, (), ())
         emptied = closed(state, layout.rule, layout.chunk_size)
         if not self.length:
@@ -90,28 +96,21 @@ class OpenChunk:
     def outline(self) -> Carry:
         """Return the same as :meth:`carry`, but for the numbers, without computing any."""
         layout, states = self.sizes.layout, self.states
-        like = Carry(states.drift, states.surge, states.anchor, (), ())
+        like = Carry(states.weights, states.momentum, states.anchor, (), ())
         if layout.rule.step != "triangular":
             return like
         none = torch.zeros((), dtype=layout.dtype)
-        rows = [(*one.shape[:2], layout.chunk_size) for one in states.drift]
-        inner = [one.shape[-2] for one in states.drift]
+        rows = [(*one.shape[:2], layout.chunk_size) for one in states.weights]
+        inner = [one.shape[-2] for one in states.weights]
         keys = tuple(none.expand(*one, width) for one, width in zip(rows, inner, strict=True))
         return like._replace(keys=keys, spent=tuple(none.expand(one) for one in rows))
 
-    def _settled(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    def _materialised(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         """Return weights and momentum after the last token."""
         states, sizes = self.states, self.sizes
         if self.journal is None or self.length == states.first:
-            return states.drift, states.surge
-        weights, momentum = sizes.states(), sizes.states()
-        space = weights[0].new_empty(sizes.settling_room)
-        to = compiled.Settled(
-            self.journal.numbers.data_ptr(), pointers(weights), pointers(momentum),
-            space.data_ptr(), self.length,
-        )  # fmt: skip
-        compiled.settle(sizes.call, states.at, to, sizes.is_double)
-        return weights, momentum
+            return states.weights, states.momentum
+        return sizes.materialise(states.at, self.journal, self.length)
 
 
 def begin(
@@ -124,30 +123,29 @@ def begin(
     start
         Learned first weights.
     carry
-        The state after ``slot`` tokens of the chunk; ``None`` if nothing was read.
+        The state after ``slot`` tokens of the chunk, checked against the layout; ``None`` if
+        nothing was read.
 
     Returns
     -------
     chunk
-        ``None`` if the state's tensors are not of the layout.
+        ``None`` if the state's tensors are of another floating type.
     """
     rule, size = layout.rule, layout.chunk_size
     carry = carry or first_carry(start, rule, layout.batch, size)
     anchor = carry.anchor if slot else carry.weights
-    anchor, drift, surge = (
-        tuple(map(_plain, one)) for one in (anchor, carry.weights, carry.momentum)
+    anchor, weights, momentum = (
+        tuple(map(_plain, tensors)) for tensors in (anchor, carry.weights, carry.momentum)
     )
-    shapes = [(one[0], layout.batch, *one[1:]) for one in layout.shapes]
-    for one in (anchor, drift, surge):
-        if [tuple(tensor.shape) for tensor in one] != shapes or not _alike(one, layout):
-            return None
-    chunk = OpenChunk(sizes_for(layout), _states(anchor, drift, surge, slot), None, slot)
+    if not _alike((*anchor, *weights, *momentum), layout):
+        return None
+    chunk = OpenChunk(sizes_for(layout), _states(anchor, weights, momentum, slot), None, slot)
     if not slot or rule.step != "triangular":
         return chunk
-    if not _alike((*carry.keys, *carry.spent), layout) or len(carry.keys) != len(shapes):
+    if not _alike((*carry.keys, *carry.spent), layout):
         return None
     journal = Journal.new(chunk.sizes, slot)
-    for layer in range(len(shapes)):
+    for layer in range(len(layout.shapes)):
         units, spent = journal.entries(chunk.sizes, layer, slot)
         units.copy_(carry.keys[layer][:, :, :slot])
         spent.copy_(carry.spent[layer][:, :, :slot])
@@ -162,7 +160,7 @@ def read_exactly(
     Returns
     -------
     read, carry
-        What is read, and the state after it; ``None`` if the state is not of the layout.
+        What is read, and the state after it; ``None`` if the state is of another floating type.
     """
     chunk = begin(layout, learned.start, carry, 0)
     if chunk is None:
@@ -183,6 +181,10 @@ def _alike(tensors: tuple[Tensor, ...], layout: Layout) -> bool:
 
 
 def _states(
-    anchor: tuple[Tensor, ...], drift: tuple[Tensor, ...], surge: tuple[Tensor, ...], first: int
+    anchor: tuple[Tensor, ...],
+    weights: tuple[Tensor, ...],
+    momentum: tuple[Tensor, ...],
+    first: int,
 ) -> States:
-    return States(anchor, drift, surge, first, compiled.opened(anchor, drift, surge, first))
+    at = chunk_start(anchor, weights, momentum, first)
+    return States(anchor, weights, momentum, first, at)

@@ -3,105 +3,107 @@
    For each layer, with z and h the inputs of keys and queries, d the errors of the keys, and c
    the bounded steps:
 
-       reads[t] = h[t] W + (kept[t] - 1) h[t] D + carry[t] h[t] S
+       reads[t] = h[t] F + (kept[t] - 1) h[t] W + carry[t] h[t] S
                   - sum over s <= t of mix[t, s] (h[t] . z[s]) c[s] d[s]
-       D' = kept D + carry S - z^T (mix_last c d)
-       S' = held S           - z^T (decay_last c d)
+       W' = kept W + carry S - z^T (mix_last c d)
+       S' = decay S          - z^T (decay_last c d)
 
-   W are the weights at the chunk's start, D ("drift") their difference from the base that
-   forgetting leads to, S ("surge") the momentum. kept, carry and mix are row t of `mix`, held
-   and decay_last stand in the last row of `decay`: see titans_seq/ops/rules/rates.py. A row's state
-   and everything that a chunk touches stay in the cache. */
+   W ("weights") is the state: the weights at the chunk's start less the base that forgetting
+   leads to. F ("full_weights") is W plus that base, S the momentum. kept, carry and mix[t, s] are
+   row t of `mix`; decay and decay_last are the last row of `decay_mask`: see
+   titans_seq/ops/rules/rates.py. A row's state and all that a chunk touches stay in the cache. */
 
 typedef struct {
-  /* what the chunk is given, (chunk, dim) and (chunk) */
-  REAL *values, *keep, *momentum, *room, *theta, *write;
-  /* masks, (chunk, 2 + chunk): columns are the drift, the momentum, and the chunk's tokens */
-  REAL *decay, *mix;
-  REAL *fade, *carry; /* (chunk): the drift's share less 1 and the momentum's, as the reads see */
+  /* inputs of the chunk, (chunk, dim) and (chunk) */
+  REAL *values, *keep, *decay, *headroom, *theta, *write;
+  /* masks, (chunk, 2 + chunk): columns are the weights, the momentum, and the chunk's tokens */
+  REAL *decay_mask, *mix;
+  REAL *fade,
+      *carry; /* (chunk): shares of the first weights, less 1, and of the momentum in reads */
   /* per layer; h and z are (chunk, inner), the others (chunk, outer) */
   REAL *h[MOST_LAYERS], *z[MOST_LAYERS], *before[MOST_LAYERS], *errors[MOST_LAYERS];
   REAL *pulled[MOST_LAYERS], *reads[MOST_LAYERS], *change[MOST_LAYERS];
-  REAL *before_open[MOST_LAYERS], *reads_open[MOST_LAYERS]; /* see activation.h */
+  REAL *before_factor[MOST_LAYERS], *reads_factor[MOST_LAYERS]; /* see activation.h */
   REAL *seen[MOST_LAYERS], *gram[MOST_LAYERS], *system[MOST_LAYERS], *mixed[MOST_LAYERS];
   /* per layer, (chunk) */
-  REAL *square[MOST_LAYERS], *inverse[MOST_LAYERS], *asked[MOST_LAYERS], *limit[MOST_LAYERS];
+  REAL *square[MOST_LAYERS], *inverse[MOST_LAYERS], *demand[MOST_LAYERS], *limit[MOST_LAYERS];
   REAL *share[MOST_LAYERS], *scale[MOST_LAYERS], *left[MOST_LAYERS];
   REAL *length[MOST_LAYERS], *error_length[MOST_LAYERS], *divided[MOST_LAYERS];
   REAL* limited[MOST_LAYERS];
   /* the state: per layer (inner, outer) */
-  REAL *weights[MOST_LAYERS], *drift[MOST_LAYERS], *surge[MOST_LAYERS];
-  REAL* anchored[MOST_LAYERS]; /* weights that gradients are taken at: `weights`, unless the
-                                  chunk was open */
-  REAL *units[MOST_LAYERS], *spent[MOST_LAYERS]; /* of the open chunk's earlier tokens, if any */
-  REAL* turned[MOST_LAYERS]; /* `anchored` transposed, of the layers above the first */
+  REAL *full_weights[MOST_LAYERS], *weights[MOST_LAYERS], *momentum[MOST_LAYERS];
+  REAL* full_anchor[MOST_LAYERS];                /* where gradients are taken: full_weights, or an
+                                                    open chunk's anchor plus the base */
+  REAL *units[MOST_LAYERS], *spent[MOST_LAYERS]; /* of an open chunk's tokens; null if none */
+  REAL* transposed[MOST_LAYERS]; /* `anchored` transposed, of the layers above the first */
   long slot;
-  int begun;               /* whether drift or momentum may differ from zero */
-  REAL *one, *two, *three; /* scratch, as large as the largest of the above */
+  int has_state;                        /* whether weights or momentum may differ from zero */
+  REAL *scratch1, *scratch2, *scratch3; /* scratch, as large as the largest of the above */
 } NAME(Row);
 
-static REAL* NAME(cut)(REAL** space, long count) {
-  REAL* here = *space;
+static REAL* NAME(reserve)(REAL** space, long count) {
+  REAL* token_row = *space;
   *space += (count + 15) / 16 * 16;
-  return here;
+  return token_row;
 }
 
-/* Lay a row's working memory out; with `space` at 0, its end is the size that is needed. */
+/* Lay out a row's working memory; return its end. */
 static REAL* NAME(lay_out)(const Call* call, REAL* space, NAME(Row) * row) {
   long c = call->chunk, most = c * (c + 2);
-  row->values = NAME(cut)(&space, c * call->widths[0]);
-  REAL** vectors[] = {&row->keep, &row->momentum, &row->room, &row->theta, &row->write};
-  for (int i = 0; i < 5; i++) *vectors[i] = NAME(cut)(&space, c);
-  row->decay = NAME(cut)(&space, c * (c + 2));
-  row->mix = NAME(cut)(&space, c * (c + 2));
-  row->fade = NAME(cut)(&space, c);
-  row->carry = NAME(cut)(&space, c);
-  row->slot = 0, row->begun = 1;
+  row->values = NAME(reserve)(&space, c * call->widths[0]);
+  REAL** vectors[] = {&row->keep, &row->decay, &row->headroom, &row->theta, &row->write};
+  for (int i = 0; i < 5; i++) *vectors[i] = NAME(reserve)(&space, c);
+  row->decay_mask = NAME(reserve)(&space, c * (c + 2));
+  row->mix = NAME(reserve)(&space, c * (c + 2));
+  row->fade = NAME(reserve)(&space, c);
+  row->carry = NAME(reserve)(&space, c);
+  row->slot = 0, row->has_state = 1;
   for (int l = 0; l < call->layers; l++) {
     long inner = call->widths[l], outer = call->widths[l + 1];
-    row->h[l] = NAME(cut)(&space, c * inner);
-    row->z[l] = NAME(cut)(&space, c * inner);
-    REAL** wide[] = {&row->before[l], &row->errors[l],      &row->pulled[l],    &row->reads[l],
-                     &row->change[l], &row->before_open[l], &row->reads_open[l]};
-    for (int i = 0; i < 7; i++) *wide[i] = NAME(cut)(&space, c * outer);
+    row->h[l] = NAME(reserve)(&space, c * inner);
+    row->z[l] = NAME(reserve)(&space, c * inner);
+    REAL** wide[] = {&row->before[l], &row->errors[l],        &row->pulled[l],      &row->reads[l],
+                     &row->change[l], &row->before_factor[l], &row->reads_factor[l]};
+    for (int i = 0; i < 7; i++) *wide[i] = NAME(reserve)(&space, c * outer);
     REAL** squares[] = {&row->seen[l], &row->gram[l], &row->system[l], &row->mixed[l]};
-    for (int i = 0; i < 4; i++) *squares[i] = NAME(cut)(&space, c * c);
-    REAL** small[] = {&row->square[l],       &row->inverse[l], &row->asked[l],  &row->limit[l],
+    for (int i = 0; i < 4; i++) *squares[i] = NAME(reserve)(&space, c * c);
+    REAL** small[] = {&row->square[l],       &row->inverse[l], &row->demand[l], &row->limit[l],
                       &row->share[l],        &row->scale[l],   &row->left[l],   &row->length[l],
                       &row->error_length[l], &row->divided[l], &row->limited[l]};
-    for (int i = 0; i < 11; i++) *small[i] = NAME(cut)(&space, c);
-    REAL** state[] = {&row->weights[l], &row->drift[l], &row->surge[l], &row->anchored[l],
-                      &row->turned[l]};
-    for (int i = 0; i < 5; i++) *state[i] = NAME(cut)(&space, inner * outer);
+    for (int i = 0; i < 11; i++) *small[i] = NAME(reserve)(&space, c);
+    REAL** state[] = {&row->full_weights[l], &row->weights[l], &row->momentum[l],
+                      &row->full_anchor[l], &row->transposed[l]};
+    for (int i = 0; i < 5; i++) *state[i] = NAME(reserve)(&space, inner * outer);
     row->units[l] = row->spent[l] = 0;
     long sizes[] = {c * inner, c * outer, inner * outer};
     for (int i = 0; i < 3; i++) most = sizes[i] > most ? sizes[i] : most;
   }
-  row->one = NAME(cut)(&space, most);
-  row->two = NAME(cut)(&space, most);
-  row->three = NAME(cut)(&space, most);
+  row->scratch1 = NAME(reserve)(&space, most);
+  row->scratch2 = NAME(reserve)(&space, most);
+  row->scratch3 = NAME(reserve)(&space, most);
   return space;
 }
 
 static void NAME(make_masks)(const Call* call, NAME(Row) * row) {
   long c = call->chunk, columns = c + 2;
-  for (long i = 0; i < c * columns; i++) row->decay[i] = row->mix[i] = 0;
+  for (long i = 0; i < c * columns; i++) row->decay_mask[i] = row->mix[i] = 0;
   for (long t = 0; t < c; t++) {
-    REAL *decay = row->decay + t * columns, *mix = row->mix + t * columns;
-    REAL held = row->momentum[t], kept = row->keep[t], written = row->write[t];
+    REAL *decay_mask = row->decay_mask + t * columns, *mix = row->mix + t * columns;
+    REAL decay = row->decay[t], keep = row->keep[t], write = row->write[t];
     if (t)
       for (long s = 0; s < t + 2; s++) {
-        decay[s] = held * decay[s - columns];
-        mix[s] = kept * mix[s - columns];
+        decay_mask[s] = decay * decay_mask[s - columns];
+        mix[s] = keep * mix[s - columns];
       }
-    else decay[1] = held, mix[0] = kept;
-    decay[t + 2] = 1;
-    for (long s = 1; s < t + 3; s++) mix[s] += written * decay[s];
+    else decay_mask[1] = decay, mix[0] = keep;
+    decay_mask[t + 2] = 1;
+    for (long s = 1; s < t + 3; s++) mix[s] += write * decay_mask[s];
     row->fade[t] = mix[0] - 1, row->carry[t] = mix[1];
   }
 }
 
-/* What the open chunk's earlier tokens have left of each token's direction. */
+/* Subtract from remaining = 1 what the open chunk's earlier tokens wrote along each token's key:
+   left[t] -= sum over s of (unit[s] . unit z[t])^2 spent[s]. */
 static void NAME(open_steps)(const Call* call, NAME(Row) * row, int l) {
   long inner = call->widths[l];
   for (long t = 0; t < call->chunk; t++)
@@ -111,8 +113,8 @@ static void NAME(open_steps)(const Call* call, NAME(Row) * row, int l) {
     }
 }
 
-/* Remember the chunk's tokens for those that follow in it. */
-static void NAME(remember)(const Call* call, NAME(Row) * row, int l) {
+/* Store unit inputs and spent shares of these tokens for those that follow in the chunk. */
+static void NAME(store_units)(const Call* call, NAME(Row) * row, int l) {
   long inner = call->widths[l];
   for (long t = 0; t < call->chunk; t++) {
     REAL length = NAME(root)(row->inverse[l][t]);
@@ -122,7 +124,9 @@ static void NAME(remember)(const Call* call, NAME(Row) * row, int l) {
   }
 }
 
-/* How far each token may step: see titans_seq/ops/rules/triangular_step.py. */
+/* Each token's step: see titans_seq/ops/rules/triangular_step.py. For the triangular step, solves
+   the unit lower triangular system for `left`, the share of a token's direction that the chunk
+   has not written yet. */
 static void NAME(make_steps)(const Call* call, NAME(Row) * row, int l) {
   long c = call->chunk;
   REAL layers = call->layers, tiny = call->tiny;
@@ -136,12 +140,12 @@ static void NAME(make_steps)(const Call* call, NAME(Row) * row, int l) {
   }
   if (!call->triangular) return;
   for (long t = 0; t < c; t++) {
-    REAL asked = row->theta[t] * row->square[l][t];
-    REAL room = row->room[t] > tiny ? row->room[t] : tiny;
-    REAL limit = (asked > room ? asked : room) * layers;
-    row->asked[l][t] = asked, row->limit[l][t] = limit;
-    row->share[l][t] = asked / limit;
-    row->scale[l][t] = row->theta[t] * row->room[t] / limit;
+    REAL demand = row->theta[t] * row->square[l][t];
+    REAL headroom = row->headroom[t] > tiny ? row->headroom[t] : tiny;
+    REAL limit = (demand > headroom ? demand : headroom) * layers;
+    row->demand[l][t] = demand, row->limit[l][t] = limit;
+    row->share[l][t] = demand / limit;
+    row->scale[l][t] = row->theta[t] * row->headroom[t] / limit;
     row->inverse[l][t] = 1 / (row->square[l][t] + tiny);
   }
   if (row->units[l]) NAME(open_steps)(call, row, l);
@@ -173,35 +177,39 @@ static void NAME(make_change)(const Call* call, NAME(Row) * row, int l) {
   }
 }
 
-/* Keys forward and their errors back, at the weights of the chunk's start. */
+/* Keys forward and their errors backward, at the weights of the chunk's start. */
 static void NAME(pass_keys)(const Call* call, NAME(Row) * row) {
   long c = call->chunk, last = call->layers - 1;
   for (int l = 0; l <= last; l++) {
     long inner = call->widths[l], outer = call->widths[l + 1];
     REAL* to = l < last ? row->before[l] : row->errors[l];
-    NAME(product)(c, outer, inner, row->z[l], inner, 1, row->anchored[l], outer, to, outer, 1, 0,
+    NAME(product)(c, outer, inner, row->z[l], inner, 1, row->full_anchor[l], outer, to, outer, 1, 0,
                   NAME(FULL));
-    if (l < last) NAME(activate_open)(call, c * outer, to, row->before_open[l], row->z[l + 1]);
+    if (l < last)
+      NAME(activate_with_factor)(call, c * outer, to, row->before_factor[l], row->z[l + 1]);
   }
   for (long i = 0; i < c * call->widths[last + 1]; i++) row->errors[last][i] -= row->values[i];
   for (int l = last - 1; l >= 0; l--) {
     long outer = call->widths[l + 1], next = call->widths[l + 2];
-    NAME(turn)(outer, next, row->anchored[l + 1], row->turned[l + 1]);
-    NAME(product)(c, outer, next, row->errors[l + 1], next, 1, row->turned[l + 1], outer,
+    NAME(transpose)(outer, next, row->full_anchor[l + 1], row->transposed[l + 1]);
+    NAME(product)(c, outer, next, row->errors[l + 1], next, 1, row->transposed[l + 1], outer,
                   row->pulled[l], outer, 1, 0, NAME(FULL));
-    NAME(slope_open)(call, c * outer, row->pulled[l], row->before[l], row->before_open[l],
-                     row->errors[l]);
+    NAME(slope_with_factor)(call, c * outer, row->pulled[l], row->before[l], row->before_factor[l],
+                            row->errors[l]);
   }
 }
 
-/* What one layer writes, and how its queries see it: the change and `mixed`. */
+/* What one layer writes, and how its queries read it: change = c d, (chunk, outer), and
+   mixed[t, s] = mix[t, s] (h[t] . z[s]), (chunk, chunk), zero above the diagonal. */
 static void NAME(write_layer)(const Call* call, NAME(Row) * row, int l) {
   long c = call->chunk, inner = call->widths[l], columns = c + 2;
   REAL *h = row->h[l], *z = row->z[l];
-  NAME(turn)(c, inner, z, row->one);
-  NAME(product)(c, c, inner, h, inner, 1, row->one, c, row->seen[l], c, 1, 0, NAME(LOWER_RESULT));
+  NAME(transpose)(c, inner, z, row->scratch1);
+  NAME(product)(c, c, inner, h, inner, 1, row->scratch1, c, row->seen[l], c, 1, 0,
+                NAME(LOWER_RESULT));
   if (!call->exact) {
-    NAME(product)(c, c, inner, z, inner, 1, row->one, c, row->gram[l], c, 1, 0, NAME(LOWER_RESULT));
+    NAME(product)(c, c, inner, z, inner, 1, row->scratch1, c, row->gram[l], c, 1, 0,
+                  NAME(LOWER_RESULT));
     NAME(make_steps)(call, row, l);
     NAME(make_change)(call, row, l);
   }
@@ -213,42 +221,44 @@ static void NAME(write_layer)(const Call* call, NAME(Row) * row, int l) {
   }
 }
 
-/* The queries through one layer, each as the weights stand after its token. */
+/* The queries through one layer, each with the weights after its own token. */
 static void NAME(read_layer)(const Call* call, NAME(Row) * row, int l) {
   long c = call->chunk, inner = call->widths[l], outer = call->widths[l + 1];
   REAL *h = row->h[l], *out = row->reads[l];
-  NAME(product)(c, outer, inner, h, inner, 1, row->weights[l], outer, out, outer, 1, 0, NAME(FULL));
-  const REAL *states[] = {row->drift[l], row->surge[l]}, *shares[] = {row->fade, row->carry};
-  for (int i = 0; i < 2 && row->begun; i++)
+  NAME(product)(c, outer, inner, h, inner, 1, row->full_weights[l], outer, out, outer, 1, 0,
+                NAME(FULL));
+  const REAL *states[] = {row->weights[l], row->momentum[l]}, *shares[] = {row->fade, row->carry};
+  for (int i = 0; i < 2 && row->has_state; i++)
     NAME(product_by_row)(c, outer, inner, h, inner, 1, states[i], outer, out, outer, 1, shares[i],
                          1, NAME(FULL));
   NAME(product)(c, outer, c, row->mixed[l], c, 1, row->change[l], outer, out, outer, -1, 1,
                 NAME(LOWER_LEFT));
 }
 
-/* Drift and momentum of one layer at the chunk's end. */
+/* Weights and momentum of one layer at the chunk's end. */
 static void NAME(end_layer)(const Call* call, NAME(Row) * row, int l, const REAL* base) {
   long c = call->chunk, inner = call->widths[l], outer = call->widths[l + 1], columns = c + 2;
-  const REAL *mix = row->mix + (c - 1) * columns, *decay = row->decay + (c - 1) * columns;
-  REAL *drift = row->drift[l], *surge = row->surge[l];
+  const REAL *mix = row->mix + (c - 1) * columns, *decay_mask = row->decay_mask + (c - 1) * columns;
+  REAL *weights = row->weights[l], *momentum = row->momentum[l];
   for (long i = 0; i < inner * outer; i++) {
-    drift[i] = mix[0] * drift[i] + mix[1] * surge[i];
-    surge[i] *= decay[1];
+    weights[i] = mix[0] * weights[i] + mix[1] * momentum[i];
+    momentum[i] *= decay_mask[1];
   }
-  NAME(scale_rows)(c, outer, mix + 2, row->change[l], row->one);
-  NAME(scale_rows)(c, outer, decay + 2, row->change[l], row->two);
-  NAME(product)(inner, outer, c, row->z[l], 1, inner, row->one, outer, drift, outer, -1, 1,
+  NAME(scale_rows)(c, outer, mix + 2, row->change[l], row->scratch1);
+  NAME(scale_rows)(c, outer, decay_mask + 2, row->change[l], row->scratch2);
+  NAME(product)(inner, outer, c, row->z[l], 1, inner, row->scratch1, outer, weights, outer, -1, 1,
                 NAME(FULL));
-  NAME(product)(inner, outer, c, row->z[l], 1, inner, row->two, outer, surge, outer, -1, 1,
+  NAME(product)(inner, outer, c, row->z[l], 1, inner, row->scratch2, outer, momentum, outer, -1, 1,
                 NAME(FULL));
-  for (long i = 0; i < inner * outer; i++) row->weights[l][i] = drift[i] + (base ? base[i] : 0);
+  for (long i = 0; i < inner * outer; i++)
+    row->full_weights[l][i] = weights[i] + (base ? base[i] : 0);
 }
 
 static void NAME(exact_errors)(const Call* call, NAME(Row) * row);
 
-/* Write a chunk and read with its queries; the state moves on only if `ends`. What the layers
-   below the last read may stand in `known` already; then the last layer's reads, which nothing
-   but the output needs, are left out. */
+/* Write a chunk and read with its queries; `ends` moves the state to the chunk's end. The backward
+   pass hands in `known`, the reads of the layers below the last from the tape; the last layer's
+   reads, which only the output needs, are then left out. */
 static void NAME(chunk_forward)(const Call* call, NAME(Row) * row, const REAL* const* base,
                                 const REAL* known, int ends) {
   NAME(make_masks)(call, row);
@@ -260,7 +270,7 @@ static void NAME(chunk_forward)(const Call* call, NAME(Row) * row, const REAL* c
     if (!known) NAME(read_layer)(call, row, l);
     if (l + 1 < call->layers) {
       if (known) memcpy(row->reads[l], known, size * sizeof(REAL)), known += size;
-      NAME(activate_open)(call, size, row->reads[l], row->reads_open[l], row->h[l + 1]);
+      NAME(activate_with_factor)(call, size, row->reads[l], row->reads_factor[l], row->h[l + 1]);
     }
     if (ends) NAME(end_layer)(call, row, l, base[l]);
   }

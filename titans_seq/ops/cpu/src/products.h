@@ -10,8 +10,8 @@
 
 typedef REAL NAME(vector) __attribute__((vector_size(32), aligned(sizeof(REAL)), may_alias));
 
-/* Which part of the left operand (rows i, columns k) is not zero, or, for LOWER_RESULT, which
-   part of the result is wanted. */
+/* Which part of the left operand (rows i, columns k) is not zero; for LOWER_RESULT, which part of
+   the result is needed. */
 enum NAME(part) { NAME(FULL), NAME(LOWER_LEFT), NAME(UPPER_LEFT), NAME(LOWER_RESULT) };
 
 /* A tile of ROWS x (COUNT vectors); twelve sums keep both multipliers of a core busy. */
@@ -76,8 +76,8 @@ static inline void NAME(edge)(int k0, int k1, int rows, int columns, const REAL*
       NAME(tile1x##COUNT)(k0, k1, left, row, col, b + j, ldb, place, ldc, scale, given, add); \
   }
 
-/* c (m x n) = scale * a (m x k) b (k x n), added to c if asked; with `each` at hand its numbers
-   scale the rows besides. */
+/* c (m x n) = scale * a (m x k) b (k x n), added to c if `add`; row i is also scaled by each[i]
+   unless `each` is null. */
 static void NAME(product_by_row)(int m, int n, int k, const REAL* a, long row, long col,
                                  const REAL* b, long ldb, REAL* c, long ldc, REAL scale,
                                  const REAL* each, int add, enum NAME(part) part) {
@@ -117,9 +117,9 @@ static void NAME(product)(int m, int n, int k, const REAL* a, long row, long col
 #endif
 
 #ifdef SHUFFLES
-/* Merging each vector with the one half the rows below, as many times as there are halves,
-   turns a square. */
-static inline void NAME(turn_square)(long m, long n, const REAL* from, REAL* to) {
+/* Transpose a LANES x LANES square: zip each row with the one half the rows below it, log2(LANES)
+   times. */
+static inline void NAME(transpose_square)(long m, long n, const REAL* from, REAL* to) {
   NAME(vector) rows[LANES], merged[LANES];
   for (int i = 0; i < LANES; i++) rows[i] = *(const NAME(vector)*)(from + i * n);
   for (int halves = LANES; halves > 1; halves /= 2) {
@@ -134,13 +134,13 @@ static inline void NAME(turn_square)(long m, long n, const REAL* from, REAL* to)
 #endif
 
 /* to (n x m) = the transpose of from (m x n). */
-static void NAME(turn)(long m, long n, const REAL* from, REAL* to) {
+static void NAME(transpose)(long m, long n, const REAL* from, REAL* to) {
   long rows = 0, columns = 0;
 #ifdef SHUFFLES
   rows = m / LANES * LANES, columns = n / LANES * LANES;
   for (long i = 0; i < rows; i += LANES)
     for (long j = 0; j < columns; j += LANES)
-      NAME(turn_square)(m, n, from + i * n + j, to + j * m + i);
+      NAME(transpose_square)(m, n, from + i * n + j, to + j * m + i);
 #endif
   for (long i = 0; i < m; i++)
     for (long j = i < rows ? columns : 0; j < n; j++) to[j * m + i] = from[i * n + j];

@@ -8,7 +8,7 @@ static inline float NAME(error_function)(float x) { return erff(x); }
 
 /* exp, to a few units in the last place, written so that a compiler makes vectors of it
    (the polynomial is Cephes' expf). */
-static inline float NAME(power)(float x) {
+static inline float NAME(exponential)(float x) {
   x = x > 88.0f ? 88.0f : x;
   x = x < -87.0f ? -87.0f : x;
   float whole = (x * 1.44269504f + 12582912.0f) - 12582912.0f;
@@ -47,7 +47,7 @@ static inline float NAME(power)(float x) {
 #define ZIP_HIGH(a, b) __builtin_shufflevector(a, b, 2, 6, 3, 7)
 static inline double NAME(root)(double x) { return sqrt(x); }
 static inline double NAME(error_function)(double x) { return erf(x); }
-static inline double NAME(power)(double x) { return exp(x); }
+static inline double NAME(exponential)(double x) { return exp(x); }
 #include "activation.h"
 #include "products.h"
 #include "chunk.h"

@@ -94,13 +94,15 @@ static void NAME(pass_three)(long inner, long outer, const REAL* x, NAME(Sum) m,
 
 /* Two vectors, each times a matrix of its own of which the first part is the same, for some rows;
    their sums are added to, but for the first rows. */
-INLINE void NAME(meet_rows)(int rows, const REAL* key, NAME(Sum) keyed, const REAL* query,
-                            NAME(Sum) queried, long outer, long i, REAL* to_key, REAL* to_query) {
+INLINE void NAME(pass_key_and_query_rows)(int rows, const REAL* key, NAME(Sum) keyed,
+                                          const REAL* query, NAME(Sum) queried, long outer, long i,
+                                          REAL* to_key, REAL* to_query) {
   REAL by_key[2], by_query[2];
   for (int r = 0; r < rows; r++) by_key[r] = key[i + r], by_query[r] = query[i + r];
   for (long j = 0; j + LANES <= outer; j += LANES) {
     NAME(vector) keys = {0}, queries = {0}, read;
-    if (i) keys = *(const NAME(vector)*)(to_key + j), queries = *(const NAME(vector)*)(to_query + j);
+    if (i)
+      keys = *(const NAME(vector)*)(to_key + j), queries = *(const NAME(vector)*)(to_query + j);
     for (int r = 0; r < rows; r++) {
       long at = (i + r) * outer + j;
       NAME(sum_at)(3, queried, at, &read);
@@ -112,12 +114,14 @@ INLINE void NAME(meet_rows)(int rows, const REAL* key, NAME(Sum) keyed, const RE
   }
 }
 
-static void NAME(meet)(long inner, long outer, const REAL* key, NAME(Sum) keyed, const REAL* query,
-                       NAME(Sum) queried, REAL* to_key, REAL* to_query) {
+static void NAME(pass_key_and_query)(long inner, long outer, const REAL* key, NAME(Sum) keyed,
+                                     const REAL* query, NAME(Sum) queried, REAL* to_key,
+                                     REAL* to_query) {
   long i = 0;
   for (; i + 2 <= inner; i += 2)
-    NAME(meet_rows)(2, key, keyed, query, queried, outer, i, to_key, to_query);
-  if (i < inner) NAME(meet_rows)(1, key, keyed, query, queried, outer, i, to_key, to_query);
+    NAME(pass_key_and_query_rows)(2, key, keyed, query, queried, outer, i, to_key, to_query);
+  if (i < inner)
+    NAME(pass_key_and_query_rows)(1, key, keyed, query, queried, outer, i, to_key, to_query);
   for (long j = outer / LANES * LANES; j < outer; j++) {
     to_key[j] = to_query[j] = 0;
     for (i = 0; i < inner; i++) {
@@ -138,8 +142,7 @@ INLINE void NAME(sum_each)(NAME(vector) * sums, REAL* to) {
 }
 
 /* to = x times each of LANES rows of a matrix, as far as x fills vectors. */
-INLINE void NAME(dots_together)(int parts, long n, const REAL* x, NAME(Sum) m, long row,
-                                REAL* to) {
+INLINE void NAME(dots_together)(int parts, long n, const REAL* x, NAME(Sum) m, long row, REAL* to) {
   NAME(vector) sums[LANES], read;
   for (int r = 0; r < LANES; r++) sums[r] = (NAME(vector)){0};
   for (long j = 0; j + LANES <= n; j += LANES) {
