@@ -1,4 +1,4 @@
-"""``titans-seq recipe``: benchmark runs that can be repeated, stopped, and compared."""
+"""``titans-seq recipe``: benchmark runs that can be repeated, resumed and compared."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 def recipe() -> None:
     """List, show, copy, run and compare benchmark runs.
 
-    A recipe is a TOML file that says what is trained on which data set. `run` takes the name of
-    one, or a file of yours.
+    A recipe is a TOML file that describes a training on a data set. `run` takes the name of a
+    recipe, or a file of yours.
     """
 
 
 @recipe.command("list")
-def list_command() -> None:
+def list_recipes() -> None:
     """List all recipes."""
     from titans_seq.evaluation.cards.reading import list_cards, read_recipe
 
@@ -37,10 +37,10 @@ def list_command() -> None:
         click.echo(f"{card.name:<{width}}  {card.summary}")
 
 
-@recipe.command()
+@recipe.command("show")
 @click.argument("name")
-def show(name: str) -> None:
-    """Show the recipe NAME as it stands in its file."""
+def show_recipe(name: str) -> None:
+    """Show the recipe NAME, the content of its file."""
     from titans_seq.evaluation.cards.reading import card_path, read_recipe
 
     read_recipe(name)
@@ -50,9 +50,9 @@ def show(name: str) -> None:
 @recipe.command()
 @click.argument("name")
 @click.argument("dest", type=FOLDER)
-@click.option("--force", is_flag=True, help="Replace the file that is there.")
+@click.option("--force", is_flag=True, help="Replace an existing file.")
 def copy(name: str, dest: Path, force: bool) -> None:
-    """Copy the recipe NAME to the file or folder DEST, to be changed and run."""
+    """Copy the recipe NAME to the file or folder DEST, for editing."""
     from titans_seq.evaluation.cards.reading import card_path
     from titans_seq.exceptions import ConfigError
     from titans_seq.files import write_whole
@@ -60,7 +60,7 @@ def copy(name: str, dest: Path, force: bool) -> None:
     source = card_path("recipes", name)
     target = dest / source.name if dest.is_dir() else dest
     if target.exists() and not force:
-        raise ConfigError(f"{target} exists already; name another file, or replace it by --force")
+        raise ConfigError(f"{target} exists already; name another file, or replace it with --force")
     with write_whole(target) as temporary:
         temporary.write_bytes(source.read_bytes())
     click.echo(str(target))
@@ -68,7 +68,7 @@ def copy(name: str, dest: Path, force: bool) -> None:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What `run` takes besides the recipe."""
+    """Options of `run`."""
 
     settings: tuple[str, ...]
     own: Path | None
@@ -80,31 +80,31 @@ class RunOptions:
     force: bool
 
 
-@recipe.command()
+@recipe.command("run")
 @click.argument("name")
 @option_group(
     "options",
     RunOptions,
     click.option(
         "-s", "--set", "settings", multiple=True, metavar="NAME=VALUE",
-        help="Another value for a setting, such as dim=64 or horizons=[96]; may be repeated.",
+        help="Override a setting, such as dim=64 or horizons=[96]; may be repeated.",
     ),
     click.option("--input", "own", type=click.Path(path_type=Path),
-                 help="File of yours, for a recipe that reads one."),
-    click.option("--seeds", metavar="N,N,...", help="One training for each of these."),
-    click.option("--max-steps", type=click.IntRange(min=1), help="Optimizer steps, at most."),
+                 help="Your file, for a recipe that reads one."),
+    click.option("--seeds", metavar="N,N,...", help="One training for each of these seeds."),
+    click.option("--max-steps", type=click.IntRange(min=1), help="Limit of optimizer steps."),
     click.option("--out", type=FOLDER, help="Folder of the run; by default runs/NAME."),
     DATA_DIR,
-    click.option("--resume", is_flag=True, help="Go on with the run in that folder, if any."),
+    click.option("--resume", is_flag=True, help="Resume the run in that folder, if any."),
     click.option("--force", is_flag=True, help="Replace the run in that folder."),
 )  # fmt: skip
 @shared
 @click.pass_context
-def run(ctx: click.Context, name: str, options: RunOptions) -> None:
-    """Run the recipe NAME, a name or a file: train, score, and compare with published figures.
+def run_command(ctx: click.Context, name: str, options: RunOptions) -> None:
+    """Run the recipe NAME, a name or a file: train, score, and compare with published scores.
 
-    The run's folder holds all that is needed to repeat it. Stopped by Ctrl-C, or killed, the
-    same command with --resume goes on, and comes to the same figures.
+    The run's folder holds everything needed to repeat it. After Ctrl-C, or a kill, the same
+    command with --resume continues the run, with the same scores as an uninterrupted one.
 
     \b
     Example:
@@ -117,20 +117,20 @@ def run(ctx: click.Context, name: str, options: RunOptions) -> None:
     from titans_seq.training import broadcast_from_rank0
 
     seeds = () if options.seeds is None else (f"seeds=[{options.seeds}]",)
-    chosen = override(_find(name), (*options.settings, *seeds), name)
+    chosen = override(_read_recipe(name), (*options.settings, *seeds), name)
     chosen = with_input(with_steps(chosen, options.max_steps), options.own)
     out = options.out or Path("runs") / chosen.name
     with progress(ctx), hinting_at_resume():
         run_recipe(
             chosen, out, data_folder=options.data_dir, resume=options.resume, force=options.force
         )
-    (found,) = broadcast_from_rank0(lambda: compare_runs([out]))
-    click.echo(found.to_text())
+    (comparison,) = broadcast_from_rank0(lambda: compare_runs([out]))
+    click.echo(comparison.to_text())
     click.echo(f"run    {out}")
 
 
-def _find(name: str) -> RecipeCard:
-    """Return the recipe of that name, or that a file holds."""
+def _read_recipe(name: str) -> RecipeCard:
+    """Return the recipe of that name or in that file."""
     from titans_seq.evaluation.cards.reading import read_recipe
     from titans_seq.evaluation.runs.folder import read_recipe_file
 
@@ -146,10 +146,10 @@ def _find(name: str) -> RecipeCard:
                 nargs=-1, required=True)  # fmt: skip
 @click.option(
     "--out", type=OutFile(".md", ".json", ".png", ".svg", ".pdf"),
-    help="Write the comparison to a file, too: a table (.md, .json) or a picture.",
+    help="Also write the comparison to a file: a table (.md, .json) or a picture.",
 )  # fmt: skip
 def compare(runs: tuple[Path, ...], out: Path | None) -> None:
-    """Compare the runs in the folders RUNS with each other and with published figures.
+    """Compare the runs in the folders RUNS with each other and with published scores.
 
     \b
     Example:
@@ -158,7 +158,7 @@ def compare(runs: tuple[Path, ...], out: Path | None) -> None:
     from titans_seq.evaluation.runs.comparison import compare_runs
     from titans_seq.evaluation.runs.report_files import write_comparison
 
-    found = compare_runs(runs)
+    comparisons = compare_runs(runs)
     if out is not None and str(out) != "-":
-        write_comparison(found, out)
-    click.echo("\n\n".join(one.to_text() for one in found))
+        write_comparison(comparisons, out)
+    click.echo("\n\n".join(comparison.to_text() for comparison in comparisons))

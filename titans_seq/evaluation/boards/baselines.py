@@ -11,8 +11,9 @@ from scipy.stats import norm
 
 from titans_seq.evaluation.boards.records import BoardTask, NaiveIntervals
 from titans_seq.evaluation.boards.scoring import BOARD_LEVELS
-from titans_seq.evaluation.boards.windows import BoardWindow, FloatArray
+from titans_seq.evaluation.boards.windows import BoardWindow
 from titans_seq.exceptions import MissingExtraError
+from titans_seq.forecasting.tables.arrays import FloatArray
 
 QuantileForecaster = Callable[[BoardTask, Sequence[BoardWindow]], FloatArray]
 """``forecast(task, windows)``: quantiles at ``BOARD_LEVELS``, (windows, horizon, levels)."""

@@ -18,8 +18,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from titans_seq.evaluation.boards.windows import BoardWindow, FloatArray
+from titans_seq.evaluation.boards.windows import BoardWindow
 from titans_seq.exceptions import DataError
+from titans_seq.forecasting.tables.arrays import FloatArray
 
 BOARD_LEVELS = tuple(level / 10 for level in range(1, 10))
 """Levels of the quantiles that every board scores."""

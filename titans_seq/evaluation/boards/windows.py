@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from titans_seq.evaluation.boards.records import BoardTask
@@ -16,9 +15,8 @@ from titans_seq.evaluation.cards.reading import read_card
 from titans_seq.evaluation.cards.records import DatasetCard
 from titans_seq.evaluation.data.locations import data_path
 from titans_seq.exceptions import ConfigError, DataError
+from titans_seq.forecasting.tables.arrays import FloatArray
 from titans_seq.forecasting.tables.frames import read_frame
-
-FloatArray = npt.NDArray[np.float64]
 
 
 class BoardWindow(NamedTuple):

@@ -15,7 +15,7 @@ import pandas as pd
 
 from titans_seq.config import unknown_key_error
 from titans_seq.evaluation.cards.reading import card_folder
-from titans_seq.evaluation.data.regions import Region, extract_regions
+from titans_seq.evaluation.data.regions import GenomeRegion, extract_regions
 from titans_seq.exceptions import DataError, MissingExtraError
 
 _TIME_FORMAT = "%Y-%m-%d %H:%M"
@@ -134,7 +134,7 @@ def windows(raw: Path, derived: DerivedFile) -> bytes:
     table = table[table["part"] == derived.part]
     columns = table[["region", "start", "end", "strand"]].itertuples(index=False, name=None)
     regions = [
-        Region(record, int(start), int(end), strand, str(path))
+        GenomeRegion(record, int(start), int(end), strand, str(path))
         for record, start, end, strand in columns
     ]
     return _labelled(zip(extract_regions(raw, regions), table["label"], strict=True))

@@ -23,7 +23,7 @@ from titans_seq.exceptions import DataError
 _COLUMNS = ("region", "start", "end", "strand")
 
 
-class Region(NamedTuple):
+class GenomeRegion(NamedTuple):
     """One line of a list."""
 
     record: str
@@ -34,7 +34,7 @@ class Region(NamedTuple):
     """File and line, for errors."""
 
 
-def read_regions(path: Path) -> list[Region]:
+def read_regions(path: Path) -> list[GenomeRegion]:
     """Read a list of regions.
 
     Raises
@@ -58,11 +58,11 @@ def read_regions(path: Path) -> list[Region]:
             )
         if strand not in ("+", "-", "", "."):
             raise DataError(f"{source}: strand must be + or -, got {strand!r}")
-        regions.append(Region(record, start, end, strand, source))
+        regions.append(GenomeRegion(record, start, end, strand, source))
     return regions
 
 
-def extract_regions(genome: Path, regions: Sequence[Region]) -> list[str]:
+def extract_regions(genome: Path, regions: Sequence[GenomeRegion]) -> list[str]:
     """Return the letters of each region, in upper case.
 
     Parameters
@@ -130,7 +130,7 @@ def canonical_name(name: str) -> str:
     return {"MT": "M", "mitochondrion_genome": "M"}.get(bare, bare)
 
 
-def _letters(region: Region, sequence: str, genome: Path) -> str:
+def _letters(region: GenomeRegion, sequence: str, genome: Path) -> str:
     """Return the letters of one region."""
     if region.end > len(sequence):
         raise DataError(

@@ -15,14 +15,14 @@ from titans_seq.evaluation.dna.controls import (
     KMER_CONTROL,
     POSITION_CONTROL,
     DNAControl,
-    LabelledSequences,
+    LabelledData,
     fit_controls,
     regression_controls,
 )
 from titans_seq.evaluation.dna.overlap import OVERLAP_K, grouped_split, overlaps
 from titans_seq.evaluation.dna.regression import score_values
 from titans_seq.evaluation.dna.strands import (
-    Predictor,
+    PredictProba,
     StrandScores,
     score_strands,
     strand_verdict,
@@ -71,8 +71,8 @@ class Assessment:
 
 def assess_classifier(
     classifier: TitansDNAClassifier,
-    test: LabelledSequences,
-    train: LabelledSequences | None = None,
+    test: LabelledData,
+    train: LabelledData | None = None,
 ) -> Assessment:
     """Score a classifier beside simple ones.
 
@@ -108,8 +108,8 @@ def assess_classifier(
 
 def assess_grouped(
     classifier: TitansDNAClassifier,
-    test: LabelledSequences,
-    train: LabelledSequences,
+    test: LabelledData,
+    train: LabelledData,
     seed: int = 0,
 ) -> Assessment:
     """Retrain and score a classifier on a split whose parts share no 24-mer.
@@ -218,7 +218,7 @@ def _label_mean(by_label: Sequence[Metrics]) -> Metrics:
 
 
 def _without_overlap(
-    predictions: _Predictions, test: LabelledSequences, train: LabelledSequences
+    predictions: _Predictions, test: LabelledData, train: LabelledData
 ) -> tuple[dict[str, Metrics], list[str]]:
     """Score the rows that share no k-mer with a training row, unless that is all or too few."""
     shared = overlaps(test[0], train[0])
@@ -234,10 +234,10 @@ def _without_overlap(
 
 
 def _strand_scores(
-    classifier: TitansDNAClassifier, controls: Sequence[DNAControl], test: LabelledSequences
+    classifier: TitansDNAClassifier, controls: Sequence[DNAControl], test: LabelledData
 ) -> tuple[StrandScores, ...]:
     """Return the scores on both strands of the model and of strand-specific controls."""
-    predictors: dict[str, tuple[Predictor, npt.NDArray[Any]]] = {
+    predictors: dict[str, tuple[PredictProba, npt.NDArray[Any]]] = {
         MODEL: (classifier.predict_proba, classifier.classes_)
     }
     for control in controls:

@@ -34,7 +34,7 @@ from titans_seq.evaluation.scores.report import Metrics
 KMER_CONTROL, POSITION_CONTROL = "4-letter words", "letters by place"
 """Names of the controls whose features distinguish the two strands."""
 
-LabelledSequences = tuple[Sequence[str], Any]
+LabelledData = tuple[Sequence[str], Any]
 """Sequences and their labels or values."""
 
 _BATCH_ROWS = 256
@@ -51,7 +51,7 @@ class DNAControl:
     model: Any
     """A classifier or a regressor of scikit-learn."""
 
-    def fit(self, train: LabelledSequences) -> Self:
+    def fit(self, train: LabelledData) -> Self:
         """Train the model."""
         self.model.fit(self.features(train[0]), np.asarray(train[1]))
         return self
@@ -114,7 +114,7 @@ def _controls(
     return [controls[0], DNAControl("length", sequence_length, of_length), *controls[1:]]
 
 
-def score_dna_controls(train: LabelledSequences, test: LabelledSequences) -> dict[str, Metrics]:
+def score_dna_controls(train: LabelledData, test: LabelledData) -> dict[str, Metrics]:
     """Train the simple classifiers and return their scores by name."""
     return {
         control.name: score_classifier(
@@ -124,7 +124,7 @@ def score_dna_controls(train: LabelledSequences, test: LabelledSequences) -> dic
     }
 
 
-def fit_controls(train: LabelledSequences) -> list[DNAControl]:
+def fit_controls(train: LabelledData) -> list[DNAControl]:
     """Return the simple classifiers, trained."""
     text_labels = train[0], np.asarray(train[1]).astype(str)
     return [control.fit(text_labels) for control in classification_controls(train[0])]

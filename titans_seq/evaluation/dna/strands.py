@@ -23,7 +23,7 @@ STRAND_EFFECT = 0.25
 """Share of its gain over the majority class that a predictor must lose on the other strand before
 the labels are said to depend on the strand."""
 
-Predictor = Callable[[Any], npt.NDArray[Any]]
+PredictProba = Callable[[Any], npt.NDArray[Any]]
 """Returns class probabilities, (sequences, classes): a classifier's or a control's."""
 
 
@@ -67,7 +67,7 @@ class StrandScores:
 
 
 def score_strands(
-    name: str, predictor: Predictor, sequences: Sequence[str], actual: npt.NDArray[np.int64]
+    name: str, predictor: PredictProba, sequences: Sequence[str], actual: npt.NDArray[np.int64]
 ) -> StrandScores:
     """Score a predictor on both strands.
 

@@ -11,6 +11,7 @@ import pandas as pd
 from titans_seq.evaluation.cards.recipes import RecipeCard
 from titans_seq.evaluation.families.protocol import RunInputs, Scored, Trial
 from titans_seq.evaluation.forecasts.protocols import score_forecast_controls, score_forecaster
+from titans_seq.evaluation.forecasts.series import rows_before_test
 from titans_seq.evaluation.scores.report import Metrics
 from titans_seq.exceptions import ConfigError
 from titans_seq.forecasting import TitansForecaster, read_frame
@@ -53,10 +54,12 @@ class ForecastExperiment:
 
     def train(self, trial: Trial) -> TitansForecaster:
         """Return a forecaster trained on the train part; validation rows choose the epoch."""
-        borders = self.split.borders(self._shortest_length())
-        before_test = self._positions() < borders.validation_end
-        held_out = borders.validation_end - borders.train_end
-        return self._forecaster(trial).fit(self.frame[before_test], val_size=held_out)
+        forecaster = self._forecaster(trial)
+        frame, val_size = rows_before_test(
+            self.frame, self.split, id_col=forecaster.id_col, time_col=self.roles.time,
+            source=self.card.name,
+        )  # fmt: skip
+        return forecaster.fit(frame, val_size=val_size)
 
     def score(self, model: TitansForecaster, trial: Trial) -> Scored:
         """Score every window; predictions are kept for windows that do not overlap."""

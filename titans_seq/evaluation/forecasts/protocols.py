@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from titans_seq.evaluation.cards.splits import Borders, Split
@@ -25,31 +24,12 @@ from titans_seq.evaluation.forecasts.controls import (
 from titans_seq.evaluation.forecasts.series import Series, TrainScale, series_from_frame
 from titans_seq.evaluation.scores.report import Metrics
 from titans_seq.exceptions import DataError
+from titans_seq.forecasting.predicting.results import WindowForecasts
 from titans_seq.forecasting.scores.metrics import pinball_losses
 from titans_seq.forecasting.tables.arrays import FloatArray
 
 BLOCK_VALUES = 20_000_000
 """Approximate limit of the numbers that forecasts hold in memory at once."""
-
-
-class WindowForecasts(Protocol):
-    """Forecasts of many windows, in units of the data."""
-
-    @property
-    def ids(self) -> npt.NDArray[Any]:
-        """Series of each window, (windows,)."""
-
-    @property
-    def point(self) -> npt.NDArray[Any]:
-        """Forecast, (windows, horizon)."""
-
-    @property
-    def quantiles(self) -> npt.NDArray[Any]:
-        """Quantiles in the order of the forecaster's levels, (windows, horizon, levels)."""
-
-    @property
-    def actual(self) -> npt.NDArray[Any]:
-        """True values, (windows, horizon); NaN where they are missing."""
 
 
 class Forecaster(Protocol):

@@ -18,8 +18,10 @@ _Scores = npt.NDArray[np.float64]
 _Counts = npt.NDArray[np.floating]
 """(samples, rows): how often each row was drawn."""
 
-SAMPLES = 400
-QUANTILES = (0.025, 0.975)
+_SAMPLES = 400
+"""Bootstrap samples."""
+
+_INTERVAL_QUANTILES = (0.025, 0.975)
 """Ends of a 95% interval."""
 
 _COUNTS_AT_ONCE = 4_000_000
@@ -36,12 +38,12 @@ def percentile_interval(values: npt.NDArray[np.floating]) -> tuple[float, float]
     """Return the 95% interval of a score from its bootstrap samples; NaN samples are skipped."""
     if np.isnan(values).all():
         return float("nan"), float("nan")
-    low, high = np.nanquantile(values, QUANTILES)
+    low, high = np.nanquantile(values, _INTERVAL_QUANTILES)
     return float(low), float(high)
 
 
 def bootstrap_intervals(
-    actual: npt.NDArray[np.int64], chances: _Scores, samples: int = SAMPLES
+    actual: npt.NDArray[np.int64], chances: _Scores, samples: int = _SAMPLES
 ) -> dict[str, tuple[float, float]]:
     """Return the 95% intervals of the scores that need more than the confusion table.
 
