@@ -1,1 +1,1 @@
-"""The parts of the recall benchmark."""
+"""Models and report of the recall benchmark."""

@@ -50,8 +50,8 @@ def test_runs_of_one_set_are_one_row(tmp_path: Path, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"threads": 2}, "other versions, threads, machines or forms"),
-        ({"compiled": False}, "other versions, threads, machines or forms"),
+        ({"threads": 2}, "different versions, threads, machines or back ends"),
+        ({"compiled": False}, "different versions, threads, machines or back ends"),
         ({"complete": False}, "--resume"),
     ],
 )

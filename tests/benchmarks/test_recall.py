@@ -8,15 +8,16 @@ from typing import Any
 
 import pytest
 import recall as script
-from recall_parts import measuring
-from recall_parts.learning import Settings, trapezoid
-from recall_parts.measuring import interval
+from recall_parts import models
+from recall_parts.models import Settings, trapezoid
 from recall_parts.report import best_rates, plot, scores, table
+
+from titans_seq.evaluation.scores.intervals import wilson_interval
 
 
 def quick_settings() -> Settings:
     """Return the settings of ``--quick``."""
-    return script.settings_from(script.arguments(["--quick", "--dim", "16"]))
+    return script.settings_from(script.parse_arguments(["--quick", "--dim", "16"]))
 
 
 def test_the_learning_rate_rises_stays_and_falls() -> None:
@@ -25,14 +26,6 @@ def test_the_learning_rate_rises_stays_and_falls() -> None:
     assert sorted(shares[:6]) == shares[:6]
     assert sorted(shares[60:], reverse=True) == shares[60:]
     assert 0 < shares[-1] < 0.02
-
-
-@pytest.mark.parametrize(
-    ("mean", "facts", "low", "high"),
-    [(0.5, 100, 0.4038, 0.5962), (1.0, 100, 0.9630, 1.0), (0.0, 10, 0.0, 0.2775)],
-)
-def test_the_interval_is_wilsons(mean: float, facts: int, low: float, high: float) -> None:
-    assert interval(mean, facts) == pytest.approx((low, high), abs=2e-4)
 
 
 def made_up_results() -> dict[str, Any]:
@@ -60,7 +53,7 @@ def test_the_table_shows_the_median_of_the_seeds_their_range_and_how_sure_it_is(
     assert lines[2].split() == ["lmm", "1,234", "7", "0.75", "(0.50-1.00)", "0.38", "(0.25-0.50)"]
     assert lines[3].split()[3:] == ["0.12", "(0.12-0.12)", "0.06", "(0.06-0.06)"]
     assert lines[4].split()[-2:] == ["40", "20"]
-    low, high = interval(0.125, 40)
+    low, high = wilson_interval(5, 40)
     assert lines[5].split()[-2] == f"{low:.2f}-{high:.2f}"
 
 
@@ -80,10 +73,10 @@ def test_each_variant_gets_the_rate_that_did_best_over_the_tuning_seeds() -> Non
 
 
 def test_nothing_is_chosen_on_the_sequences_that_are_reported() -> None:
-    seeds = script.arguments([]).seeds
-    reported = {measuring.TEST_SEED + seed for seed in seeds}
-    assert measuring.TUNING_SEED not in reported
-    assert not set(seeds) & set(script.arguments([]).tuning_seeds)
+    seeds = script.parse_arguments([]).seeds
+    reported = {models.TEST_SEED + seed for seed in seeds}
+    assert models.TUNING_SEED not in reported
+    assert not set(seeds) & set(script.parse_arguments([]).tuning_seeds)
 
 
 def test_the_figure_is_drawn_from_the_results_alone(tmp_path: Path) -> None:
@@ -130,5 +123,5 @@ def test_a_file_of_other_settings_is_not_mixed_with_new_runs(tmp_path: Path) -> 
 
 def test_lengths_that_hold_no_facts_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        script.arguments(["--lengths", "16"])
+        script.parse_arguments(["--lengths", "16"])
     assert "at least 32" in capsys.readouterr().err
