@@ -1,4 +1,4 @@
-"""The pages about data sets and recipes of one's own: examples are read, commands run."""
+"""The pages on adding data sets and recipes: cards are parsed, and commands run."""
 
 from __future__ import annotations
 
@@ -29,23 +29,22 @@ def _blocks(root: Path, page: str, language: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_a_recipe_of_ones_own_runs_and_is_compared(
+def test_the_example_recipe_runs_and_is_compared(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (recipe,) = _blocks(root, "add-recipe.md", "toml")
     Path("late.toml").write_text(recipe, "utf-8")
-    (found,) = entry_points(group="console_scripts", name="titans-seq")
+    (entry,) = entry_points(group="console_scripts", name="titans-seq")
     for line in "".join(_blocks(root, "add-recipe.md", "console")).splitlines():
-        words = ["-q", *shlex.split(line)[1:]]
-        answer = CliRunner().invoke(found.load(), words)
-        assert answer.exit_code == 0, (line, answer.output)
+        result = CliRunner().invoke(entry.load(), ["-q", *shlex.split(line)[1:]])
+        assert result.exit_code == 0, (line, result.output)
     assert Path("mine.toml").is_file()
     assert Path("runs/late/DONE").is_file()
     assert "nyc13: MSE" in Path("late.md").read_text("utf-8")
 
 
-def test_cards_of_data_sets_are_read_as_the_page_means_them(root: Path) -> None:
+def test_the_example_cards_of_data_sets_are_valid(root: Path) -> None:
     tides, binding = (
         parse_dataset(table, f"datasets/{table['name']}.toml")
         for table in map(tomllib.loads, _blocks(root, "add-data-set.md", "toml"))
@@ -64,5 +63,5 @@ def test_the_pages_name_every_key_of_a_card(root: Path) -> None:
         text = (root / "docs" / page).read_text("utf-8")
         keys = {field.name for record in records for field in dataclasses.fields(record)}
         rare = {"bytes", "check"}  # for files without a digest, see DataFile
-        told = set(re.findall(r"`(\w+)[`. ]", text)) | set(re.findall(r"^(\w+) +=", text, re.M))
-        assert keys - rare <= told, page
+        named = set(re.findall(r"`(\w+)[`. ]", text)) | set(re.findall(r"^(\w+) +=", text, re.M))
+        assert keys - rare <= named, page

@@ -1,4 +1,4 @@
-"""The page about forecasting: its examples run, and do what the page says of them."""
+"""The page on forecasting: its examples run, with the results that the page states."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def example(page: str, folder: Path) -> dict[str, Any]:
-    """Names that the page's Python defines; its files lie in the folder."""
+    """Names that the page's Python defines; its files are written to the folder."""
     matplotlib.use("Agg")
     names: dict[str, Any] = {"__name__": "forecasting_page"}
     code = "\n".join(re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL))
@@ -49,7 +49,7 @@ def test_forecasts_are_of_the_hours_that_follow(example: dict[str, Any]) -> None
         assert (example[frame][name] > forecast["y_pred-q0.9"]).all()
 
 
-def test_the_backtest_says_what_the_page_says(example: dict[str, Any]) -> None:
+def test_the_backtest_has_the_scores_of_the_page(example: dict[str, Any]) -> None:
     backtest = example["backtest"]
     assert backtest.windows == 3 * 28
     assert backtest.seen_windows == 0
@@ -89,17 +89,17 @@ def test_the_search_ran_over_both_look_backs(example: dict[str, Any]) -> None:
 def test_the_commands_run_and_agree_with_python(
     page: str, example: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (found,) = entry_points(group="console_scripts", name="titans-seq")
+    (entry,) = entry_points(group="console_scripts", name="titans-seq")
     monkeypatch.chdir(folder)
     blocks = re.findall(r"^```console\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     lines = [line for block in blocks for line in block.splitlines()]
     assert len(lines) == 4
     for line in lines:
-        answer = CliRunner().invoke(found.load(), shlex.split(line)[1:])
-        assert answer.exit_code == 0, (line, answer.output)
+        result = CliRunner().invoke(entry.load(), shlex.split(line)[1:])
+        assert result.exit_code == 0, (line, result.output)
     written = pd.read_csv("tomorrow.csv")
     for column in ("y_pred", "y_pred-hi-80"):
-        wanted = example["bands"][column]
-        assert written[column].to_numpy() == pytest.approx(wanted.to_numpy(), rel=1e-4)
+        expected = example["bands"][column]
+        assert written[column].to_numpy() == pytest.approx(expected.to_numpy(), rel=1e-4)
     by_series = json.loads(Path("scores.json").read_text())["scores"]
     assert {"JFK titans-seq", "LGA seasonal naive"} <= set(by_series)

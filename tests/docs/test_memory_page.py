@@ -1,4 +1,4 @@
-"""The page about the memory layer: its examples run, and split as it says."""
+"""The page on the memory layer: its examples run, and a split changes nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page about pytorch-forecasting: its examples run, and its tables name what there is."""
+"""The page on pytorch-forecasting: its examples run, and its tables are complete."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def page(root: Path) -> str:
 
 @pytest.fixture(scope="module")
 def example(page: str) -> dict[str, Any]:
-    """Names that the page's code defines; it asserts what the page says."""
+    """Names that the page's code defines; the code has assertions of its own."""
     names: dict[str, Any] = {"__name__": "ptf_page"}
     code = "\n".join(re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL))
     pytest.importorskip("matplotlib.pyplot").switch_backend("agg")
@@ -33,7 +33,7 @@ def example(page: str) -> dict[str, Any]:
     return names
 
 
-def test_the_example_s_forecast_is_one(example: dict[str, Any]) -> None:
+def test_the_forecast_of_the_example_beats_the_mean(example: dict[str, Any]) -> None:
     quantiles, index = example["forecast"].output, example["forecast"].index
     assert list(index["shop"]) == ["north", "south", "west"]
     rows = example["rows"]
@@ -43,7 +43,7 @@ def test_the_example_s_forecast_is_one(example: dict[str, Any]) -> None:
     assert (quantiles.diff(dim=-1) > 0).all()
 
 
-def test_the_example_s_curves_cover_the_look_back(example: dict[str, Any]) -> None:
+def test_the_curves_of_the_example_cover_the_look_back(example: dict[str, Any]) -> None:
     interpretation = example["interpretation"]
     assert set(interpretation) == {"attention", "attention_parts", "memory", "surprise"}
     assert interpretation["surprise"].shape == (36,)

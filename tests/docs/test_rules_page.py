@@ -1,4 +1,4 @@
-"""The page about learning rules: its example runs, and its table names every rule."""
+"""The page on learning rules: its example runs, and its tables are complete."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def page(root: Path) -> str:
 
 @pytest.fixture(scope="module")
 def example(page: str) -> dict[str, Any]:
-    """Names that the page's code defines; running it compares both rules with the loop."""
+    """Names that the page's code defines; running it compares both rules with the reference."""
     names: dict[str, Any] = {"__name__": "rules_page"}
     code = "\n".join(re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL))
     exec(compile(code, "docs/rules.md", "exec", dont_inherit=True), names)

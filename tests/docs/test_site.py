@@ -1,6 +1,6 @@
-"""The documentation site: it names everything that is public, and its figures are measured ones.
+"""The documentation site: it lists every public name, and its figures are measured.
 
-That it builds without a warning, and that the tutorials run, ``make docs`` shows.
+``make docs`` checks that it builds without warnings and that the tutorials run.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ PUBLIC = ["", ".forecasting", ".forecasting.stream", ".forecasting.ptf", ".dna",
 
 
 def _listed(root: Path) -> set[str]:
-    """Names that the reference documents, in full."""
-    found = set()
+    """Qualified names that the reference documents."""
+    names = set()
     for page in (root / "docs" / "reference").glob("*.rst"):
         module = ""
         for line in page.read_text("utf-8").splitlines():
             if line.startswith(".. currentmodule::"):
                 module = line.split("::")[1].strip()
             elif re.fullmatch(r"   [\w.]+", line):
-                found.add(f"{module}.{line.strip()}")
-    return found
+                names.add(f"{module}.{line.strip()}")
+    return names
 
 
 @pytest.mark.parametrize("package", PUBLIC)
@@ -43,7 +43,7 @@ def test_every_public_name_is_in_the_reference(root: Path, package: str) -> None
     assert public <= _listed(root)
 
 
-def test_the_reference_names_only_what_is_there(root: Path) -> None:
+def test_the_reference_lists_only_names_that_exist(root: Path) -> None:
     for name in _listed(root):
         owner, _, last = name.rpartition(".")
         try:
@@ -56,17 +56,17 @@ def test_the_reference_names_only_what_is_there(root: Path) -> None:
                 assert hasattr(importlib.import_module(f"{outer}.{inner}"), last), name
 
 
-def _groups(command: click.Command, words: tuple[str, ...] = ()) -> dict[tuple[str, ...], bool]:
-    """Every command by its words, and whether it is a group."""
+def _commands(command: click.Command, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """Return the path of every command and group."""
     if not isinstance(command, click.Group):
-        return {words: False}
+        return [path]
     context = click.Context(command)
-    found = {words: True}
+    paths = [path]
     for name in command.list_commands(context):
         below = command.get_command(context, name)
         assert below is not None
-        found |= _groups(below, (*words, name))
-    return found
+        paths += _commands(below, (*path, name))
+    return paths
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::PendingDeprecationWarning")
@@ -74,7 +74,7 @@ def test_every_command_is_on_the_pages_of_the_command_line(root: Path, tmp_path:
     pytest.importorskip("sphinx_click")
     from sphinx.application import Sphinx
 
-    (found,) = entry_points(group="console_scripts", name="titans-seq")
+    (entry,) = entry_points(group="console_scripts", name="titans-seq")
     out = tmp_path / "out"
     confoverrides = {"extensions": ["sphinx_click", "myst_parser"], "root_doc": "index",
                      "keep_warnings": True}  # fmt: skip
@@ -82,8 +82,8 @@ def test_every_command_is_on_the_pages_of_the_command_line(root: Path, tmp_path:
         root / "docs" / "cli", None, out, tmp_path / "trees", "text", confoverrides, status=None
     ).build()
     text = "\n".join(page.read_text("utf-8") for page in out.glob("*.txt"))
-    for words in _groups(found.load()):
-        assert f"   {' '.join(('titans-seq', *words))} [OPTIONS]" in text, words
+    for path in _commands(entry.load()):
+        assert f"   {' '.join(('titans-seq', *path))} [OPTIONS]" in text, path
     assert "System Message" not in text
 
 
@@ -99,9 +99,9 @@ def _tutorials(root: Path) -> dict[str, list[str]]:
 def test_every_tutorial_is_listed_and_has_text_and_a_figure(root: Path) -> None:
     listed = {f"{folder}/{name}" for folder, names in _tutorials(root).items() for name in names}
     examples = root / "examples"
-    there = {str(path.relative_to(examples)) for path in examples.rglob("*.py")}
-    plain = {name for name in there if name.startswith("distributed/")}
-    assert listed == there - plain
+    existing = {str(path.relative_to(examples)) for path in examples.rglob("*.py")}
+    plain = {name for name in existing if name.startswith("distributed/")}
+    assert listed == existing - plain
     page = (root / "docs" / "distributed.md").read_text("utf-8")
     assert all(f"`examples/{name}`" in page for name in plain)
     for name in listed:
@@ -112,13 +112,13 @@ def test_every_tutorial_is_listed_and_has_text_and_a_figure(root: Path) -> None:
         assert re.search(r"plt\.show\(\)|^figure = ", text, re.MULTILINE), name
 
 
-def test_every_figure_says_what_it_shows(root: Path) -> None:
+def test_every_figure_has_an_alternative_text(root: Path) -> None:
     for page in (root / "docs").glob("*.md"):
         for alt in re.findall(r"!\[(.*?)\]\(", page.read_text("utf-8")):
             assert len(alt) > 15, (page.name, alt)
 
 
-def test_every_page_is_reached_from_a_list_of_pages(root: Path) -> None:
+def test_every_page_is_in_a_table_of_contents(root: Path) -> None:
     docs = root / "docs"
     lists = "\n".join((docs / name).read_text("utf-8") for name in ("index.md", "guides.md"))
     listed = set(re.findall(r"^([\w-]+)$", lists, re.MULTILINE))
@@ -130,10 +130,11 @@ def _result(root: Path, name: str) -> Any:
 
 
 def _row(page: str, what: str) -> list[float]:
-    """The figures of the row of the comparison that begins with some words."""
+    """Return the figures of the row of the comparison that starts with a text."""
     (row,) = [line for line in page.splitlines() if line.startswith(f"| {what}")]
     return [
-        float(one) for one in re.findall(r"(?<![\w.-])\d+(?:\.\d+)?(?![\w.]\d)", row.split("|")[3])
+        float(figure)
+        for figure in re.findall(r"(?<![\w.-])\d+(?:\.\d+)?(?![\w.]\d)", row.split("|")[3])
     ]
 
 
@@ -143,7 +144,7 @@ def comparison(root: Path) -> str:
 
 
 def test_the_comparisons_of_the_memory_are_the_measured_ones(root: Path, comparison: str) -> None:
-    worst = {one["claim"]: one["worst"] for one in _result(root, "memory-cpu")["claims"]}
+    worst = {claim["claim"]: claim["worst"] for claim in _result(root, "memory-cpu")["claims"]}
     same = {claim: x for claim, x in worst.items() if claim.endswith("same gradient point")}
     short = [x for claim, x in same.items() if "chunk 16, batch 1," in claim]
     rows = {
@@ -153,8 +154,8 @@ def test_the_comparisons_of_the_memory_are_the_measured_ones(root: Path, compari
         "the exact linear": [worst["train, exact linear memory: over fla-core's reference"]],
     }
     for what, measured in rows.items():
-        for told, true in zip(_row(comparison, what), measured, strict=True):
-            assert told <= true < 1.1 * told, (what, told, true)
+        for stated, true in zip(_row(comparison, what), measured, strict=True):
+            assert stated <= true < 1.1 * stated, (what, stated, true)
 
 
 def test_the_comparisons_of_recall_are_the_measured_ones(root: Path, comparison: str) -> None:
@@ -162,14 +163,14 @@ def test_the_comparisons_of_recall_are_the_measured_ones(root: Path, comparison:
     for what, length in (("facts recalled", "4096"), ("the same at 32,768", "32768")):
         measured = [
             statistics.median(
-                one["accuracy"]["recall"][length]["right"]
-                / one["accuracy"]["recall"][length]["asked"]
-                for one in runs
-                if one["variant"] == variant
+                run["accuracy"]["recall"][length]["right"]
+                / run["accuracy"]["recall"][length]["asked"]
+                for run in runs
+                if run["variant"] == variant
             )
             for variant in ("lmm", "attention")
         ]
-        assert _row(comparison, what) == [round(one, 2) for one in measured]
+        assert _row(comparison, what) == [round(share, 2) for share in measured]
 
 
 def test_the_other_comparisons_are_the_measured_ones(root: Path, comparison: str) -> None:
@@ -181,11 +182,11 @@ def test_the_other_comparisons_are_the_measured_ones(root: Path, comparison: str
     by_record = short["ours, by record"]["mb_per_cpu_second"]
     measured = {
         "cutting": [round(tasks["windows"]["TimeSeriesDataSet"]["over_ours"])],
-        "an epoch on seven": [round(epoch[one]["over_ours"], 1) for one in ("N-HiTS", "TFT")],
+        "an epoch on seven": [round(epoch[peer]["over_ours"], 1) for peer in ("N-HiTS", "TFT")],
         "an epoch on ETTh1": [
             round(_result(root, "forecast-epoch-cpu")["tasks"]["epoch"]["ours_over_theirs"], 2)
         ],
-        "streaming": [round(stream[one], 3) for one in ("carried", "reset_some")],
+        "streaming": [round(stream[key], 3) for key in ("carried", "reset_some")],
         "reading wrapped": [round(wrapped["SimpleFastaParser"]["ours_times_as_fast"], 1)],
         "| pyfastx": [round(wrapped["pyfastx.Fastx"]["ours_times_as_fast"], 2)],
         "short records": [round(by_record / short["SimpleFastaParser"]["mb_per_cpu_second"], 2)],

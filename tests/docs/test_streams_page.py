@@ -1,4 +1,4 @@
-"""The page about streams: its example runs, and its commands are there."""
+"""The page on streams: its example runs, and its methods exist."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from titans_seq.forecasting.stream import ForecastStream
 
 
 @pytest.mark.slow
-def test_the_example_runs_and_every_method_of_the_table_is_there(root: Path) -> None:
+def test_the_example_runs_and_every_method_of_the_table_exists(root: Path) -> None:
     page = (root / "docs" / "streams.md").read_text(encoding="utf-8")
     times = pd.date_range("2024-01-01", periods=110, freq="h")
     rows = pd.DataFrame({"ds": times, "y": np.sin(np.arange(110) / 4)})
