@@ -12,14 +12,14 @@ from torch import nn
 
 from titans_seq import TitansConfig
 from titans_seq.language.facts import (
-    TASKS,
+    RECALL_TASKS,
     VALUES,
     VOCABULARY,
-    count_answers,
+    count_recalled,
     difficulty,
     recall,
 )
-from titans_seq.language.network import NO_ANSWER, TokenNetwork
+from titans_seq.language.network import NO_TARGET, TokenNetwork
 from titans_seq.training.optimizer import trapezoid_decay
 
 TUNING_SEED, TEST_SEED = 3_000_017, 2_000_003
@@ -89,7 +89,7 @@ def train_and_test(variant: str, seed: int, rate: float, settings: Settings) -> 
             str(length): _count(model, task, length, TEST_SEED + seed, settings)
             for length in settings.lengths
         }
-        for task in TASKS
+        for task in RECALL_TASKS
     }
     return record | {"test_seconds": round(time.process_time() - start, 1), "accuracy": accuracy}
 
@@ -103,7 +103,7 @@ def _count(
     model: TokenNetwork, task: str, length: int, seed: int, settings: Settings
 ) -> dict[str, int]:
     """Count queries, correct answers, and the facts that are queried."""
-    return count_answers(
+    return count_recalled(
         model, task, length, pairs=settings.pairs, tokens=settings.test_tokens, seed=seed
     )._asdict()
 
@@ -143,7 +143,7 @@ def _train(
         )  # fmt: skip
         batch = max(1, settings.tokens_a_step // length)
         tokens, targets = recall(batch, length, pairs, generator)
-        is_query = targets != NO_ANSWER
+        is_query = targets != NO_TARGET
         loss = F.cross_entropy(model(tokens)[0][is_query], targets[is_query])
         optimizer.zero_grad()
         loss.backward()

@@ -6,10 +6,10 @@ import torch
 from sklearn.base import clone
 
 from titans_seq.exceptions import BundleError, ConfigError, DataError
-from titans_seq.language import TitansByteModel, reading
-from titans_seq.language.corpus import BEGIN, WindowBatches, cut, read_bytes
-from titans_seq.language.needles import CUE, LETTERS, TOLD, haystacks, plant
-from titans_seq.language.network import NO_ANSWER, TokenNetwork, mean_loss
+from titans_seq.language import TitansByteModel, inference
+from titans_seq.language.corpus import BEGIN, random_windows, read_bytes, split_text
+from titans_seq.language.needles import CUE, PASSAGE_BYTES, SECRET_LETTERS, haystacks, plant
+from titans_seq.language.network import NO_TARGET, TokenNetwork, mean_nll
 from titans_seq.training import mean_of
 
 TEXT = b"".join(b"row %d of a table of squares is %d. " % (i, i * i) for i in range(300))
@@ -34,7 +34,7 @@ def test_a_text_read_in_pieces_costs_what_it_costs_as_a_whole(
     text = TEXT[:133]
     whole = model.surprise(text)
     assert whole.shape == (133,)
-    monkeypatch.setattr(reading, "PIECE", piece)
+    monkeypatch.setattr(inference, "PIECE_BYTES", piece)
     np.testing.assert_allclose(model.surprise(text), whole, atol=1e-4)
 
 
@@ -73,7 +73,7 @@ def test_a_model_comes_back_from_its_folder(model: TitansByteModel, tmp_path: Pa
 
 def test_a_file_is_read_as_its_bytes(tmp_path: Path) -> None:
     (tmp_path / "text").write_bytes(TEXT)
-    parts, same = cut(read_bytes(tmp_path / "text")), cut(read_bytes(TEXT))
+    parts, same = split_text(read_bytes(tmp_path / "text")), split_text(read_bytes(TEXT))
     assert bytes(np.concatenate(parts)) == TEXT
     assert [len(part) for part in parts] == [len(part) for part in same]
     assert len(parts.test) == round(len(TEXT) * 0.05)
@@ -82,27 +82,27 @@ def test_a_file_is_read_as_its_bytes(tmp_path: Path) -> None:
 def test_each_sequence_counts_alike_however_much_it_is_asked(model: TitansByteModel) -> None:
     tokens = torch.randint(256, (3, 20), generator=torch.Generator().manual_seed(0))
     targets = tokens.roll(-1, 1).clone()
-    targets[1, 4:] = NO_ANSWER
-    targets[2] = NO_ANSWER
+    targets[1, 4:] = NO_TARGET
+    targets[2] = NO_TARGET
     network: TokenNetwork = model.network_
     with torch.no_grad():
         costs = -network(tokens)[0].log_softmax(-1).gather(-1, targets.clamp(min=0)[..., None])
-        found = mean_of(mean_loss(network, {"tokens": tokens, "targets": targets}))
+        found = mean_of(mean_nll(network, {"tokens": tokens, "targets": targets}))
     expected = (costs[0].mean() + costs[1, :4].mean()) / 2
     torch.testing.assert_close(found, expected)
 
 
 def test_the_same_epoch_holds_the_same_windows() -> None:
-    words = {"length": 64, "size": (2, 3), "needles": 0.5, "seed": 3}
-    one, other = (WindowBatches(read_bytes(TEXT), **words) for _ in range(2))
+    words = {"length": 64, "batches": 2, "batch_size": 3, "needles": 0.5, "seed": 3}
+    one, other = (random_windows(read_bytes(TEXT), **words) for _ in range(2))
     list(one)
     other.epoch = 1
     for batch, same in zip(one, other, strict=True):
         assert torch.equal(batch["targets"], same["targets"])
-        asked = batch["targets"][:, :-1] != NO_ANSWER
+        asked = batch["targets"][:, :-1] != NO_TARGET
         assert torch.equal(batch["tokens"][:, 1:][asked], batch["targets"][:, :-1][asked])
         rows = asked.sum(1).tolist()
-        assert set(rows) <= {63, LETTERS}  # all of a window, or a secret's second time
+        assert set(rows) <= {63, SECRET_LETTERS}  # all of a window, or a secret's second time
         assert (batch["tokens"][:, 0] == BEGIN).all()
 
 
@@ -113,19 +113,19 @@ def test_a_secret_is_told_more_than_once_and_asked_for_from_the_second_time_on()
         window, asked = plant(np.zeros(200, np.uint8), draw)
         planted = bytes(window)
         first = planted.index(CUE)
-        told = planted[first : first + TOLD]
+        told = planted[first : first + PASSAGE_BYTES]
         assert planted.count(told) == planted.count(CUE)
         assert len(planted) == 200
         times.add(planted.count(CUE))
         assert bytes(window[asked]) == told[len(CUE) : -1] * (planted.count(CUE) - 1)
-        assert not asked[: first + TOLD].any()
+        assert not asked[: first + PASSAGE_BYTES].any()
     assert times == {2, 3, 4}
     text = np.zeros(100, np.uint8)
     rows = haystacks(text, 300, 4, draw)
-    assert rows.shape == (4, 300 + 2 * TOLD - 1)
+    assert rows.shape == (4, 300 + 2 * PASSAGE_BYTES - 1)
     for row in rows:
-        assert bytes(row[:TOLD]) == bytes(row[-TOLD + 1 :]) + b"."
-    assert len({bytes(row[-LETTERS:]) for row in rows}) == 4
+        assert bytes(row[:PASSAGE_BYTES]) == bytes(row[-PASSAGE_BYTES + 1 :]) + b"."
+    assert len({bytes(row[-SECRET_LETTERS:]) for row in rows}) == 4
 
 
 class Copying(torch.nn.Module):
@@ -144,8 +144,8 @@ class Copying(torch.nn.Module):
 @pytest.mark.parametrize("gap", [5, 2048, 4091])
 def test_whoever_remembers_retrieves_all(gap: int) -> None:
     rows = haystacks(read_bytes(TEXT), gap, 3, np.random.default_rng(0))
-    assert reading.retrieved(Copying(gap + TOLD), rows) == 1.0
-    assert reading.retrieved(Copying(gap + TOLD + 1), rows) < 0.5
+    assert inference.secret_accuracy(Copying(gap + PASSAGE_BYTES), rows) == 1.0
+    assert inference.secret_accuracy(Copying(gap + PASSAGE_BYTES + 1), rows) < 0.5
 
 
 @pytest.mark.parametrize(
@@ -153,9 +153,9 @@ def test_whoever_remembers_retrieves_all(gap: int) -> None:
     [
         ({}, b"short", DataError, "has 5 bytes: at least 5,120 are needed"),
         ({}, 3, DataError, "must be bytes, the name of a file, or an array of uint8"),
-        ({"steps": 0}, TEXT, ConfigError, "steps=0: at least 1"),
-        ({"length": 1}, TEXT, ConfigError, "length=1: at least 2"),
-        ({"needles": 2.0}, TEXT, ConfigError, "needles=2.0: 0 to 1"),
+        ({"steps": 0}, TEXT, ConfigError, "steps must be at least 1, got 0"),
+        ({"length": 1}, TEXT, ConfigError, "length must be at least 2, got 1"),
+        ({"needles": 2.0}, TEXT, ConfigError, "needles must be from 0 to 1, got 2.0"),
         ({"heads": 3}, TEXT, ConfigError, "cannot be shared among heads=3"),
     ],
 )

@@ -10,20 +10,20 @@ from torch import Tensor
 
 from titans_seq import TitansConfig
 from titans_seq.config import VARIANTS
-from titans_seq.language import facts as facts_room
+from titans_seq.language import facts as facts_module
 from titans_seq.language.facts import (
     KEYS,
-    TASKS,
+    MAX_ZONE,
+    RECALL_TASKS,
     VALUES,
     VOCABULARY,
-    ZONE,
-    Batch,
-    count_answers,
+    FactBatch,
+    count_recalled,
     difficulty,
     needle,
     recall,
 )
-from titans_seq.language.network import NO_ANSWER, TokenNetwork
+from titans_seq.language.network import NO_TARGET, TokenNetwork
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -47,7 +47,7 @@ def test_every_query_asks_for_the_one_value_behind_its_key(length: int, pairs: i
     for tokens, targets in zip(*batch, strict=True):
         known = facts(tokens)
         assert len(known) == pairs
-        places = (targets != NO_ANSWER).nonzero().flatten().tolist()
+        places = (targets != NO_TARGET).nonzero().flatten().tolist()
         assert {int(tokens[place]) for place in places} == set(known)
         assert all(known[int(tokens[place])] == [int(targets[place])] for place in places)
 
@@ -55,20 +55,20 @@ def test_every_query_asks_for_the_one_value_behind_its_key(length: int, pairs: i
 @pytest.mark.parametrize("length", [48, 128, 500])
 def test_facts_stand_in_the_first_tokens_and_queries_in_the_last(length: int) -> None:
     tokens, targets = recall(9, length, 4, generator())
-    zone = min(length // 2, ZONE)
+    zone = min(length // 2, MAX_ZONE)
     between = tokens[:, zone : length - zone]
     assert (between >= KEYS + VALUES).all()
-    assert (targets[:, : length - zone] == NO_ANSWER).all()
+    assert (targets[:, : length - zone] == NO_TARGET).all()
     values = (tokens >= KEYS) & (tokens < KEYS + VALUES)
     assert (values[:, :zone].sum(1) == 4).all()
-    assert ((targets != NO_ANSWER).sum(1) == zone // 2).all()
+    assert ((targets != NO_TARGET).sum(1) == zone // 2).all()
 
 
 def test_keys_are_asked_for_equally_often() -> None:
     tokens, targets = recall(6, 256, 4, generator())
     for row, wanted in zip(tokens, targets, strict=True):
-        counts = row[wanted != NO_ANSWER].bincount()
-        assert counts[counts > 0].tolist() == [ZONE // 2 // 4] * 4
+        counts = row[wanted != NO_TARGET].bincount()
+        assert counts[counts > 0].tolist() == [MAX_ZONE // 2 // 4] * 4
 
 
 @pytest.mark.parametrize("length", [32, 101])
@@ -76,13 +76,13 @@ def test_a_needle_is_one_fact_asked_for_by_the_last_token(length: int) -> None:
     batch = needle(20, length, 4, generator())
     for tokens, targets in zip(*batch, strict=True):
         assert facts(tokens) == {int(tokens[-1]): [int(targets[-1])]}
-        assert (targets[:-1] == NO_ANSWER).all()
+        assert (targets[:-1] == NO_TARGET).all()
         assert int((tokens < KEYS).sum()) == 2
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", RECALL_TASKS)
 def test_the_same_seed_draws_the_same_batch_and_another_one_does_not(name: str) -> None:
-    one, same, other = (TASKS[name](4, 64, 4, generator(seed)) for seed in (1, 1, 2))
+    one, same, other = (RECALL_TASKS[name](4, 64, 4, generator(seed)) for seed in (1, 1, 2))
     assert all(torch.equal(a, b) for a, b in zip(one, same, strict=True))
     assert not torch.equal(one.tokens, other.tokens)
 
@@ -103,7 +103,7 @@ def test_training_begins_easy_and_stays_within_its_bounds() -> None:
 class Oracle(torch.nn.Module):
     """Know the first ``share`` of the targets by heart, and name a wrong value for the rest."""
 
-    def __init__(self, batch: Batch, share: float) -> None:
+    def __init__(self, batch: FactBatch, share: float) -> None:
         super().__init__()
         self.anything = torch.nn.Parameter(torch.zeros(1))
         right = batch.targets.clamp(min=0)
@@ -119,17 +119,17 @@ class Oracle(torch.nn.Module):
         return torch.nn.functional.one_hot(says, VALUES).float(), state
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", RECALL_TASKS)
 @pytest.mark.parametrize("known", [0.0, 0.25, 1.0])
 def test_the_score_counts_the_queries_answered_rightly_and_their_facts(
     name: str, known: float
 ) -> None:
     sequences = 4
-    batch = TASKS[name](sequences, 64, 4, generator(5))
+    batch = RECALL_TASKS[name](sequences, 64, 4, generator(5))
     oracle: Any = Oracle(batch, known)
-    counts = count_answers(oracle, name, 64, pairs=4, tokens=256, seed=5)
+    counts = count_recalled(oracle, name, 64, pairs=4, tokens=256, seed=5)
     assert counts.share == known
-    assert counts.asked == int((batch.targets != NO_ANSWER).sum())
+    assert counts.asked == int((batch.targets != NO_TARGET).sum())
     assert counts.facts == sequences * (1 if name == "needle" else 4)
 
 
@@ -147,10 +147,10 @@ def test_reading_in_pieces_answers_as_one_reading(
         heard.append(outputs[0])
 
     model.register_forward_hook(listen)
-    count_answers(model, "recall", 128, pairs=4, tokens=256, seed=5)
+    count_recalled(model, "recall", 128, pairs=4, tokens=256, seed=5)
     (whole,) = heard
     heard.clear()
-    monkeypatch.setattr(facts_room, "PIECE", 37)
-    count_answers(model, "recall", 128, pairs=4, tokens=256, seed=5)
+    monkeypatch.setattr(facts_module, "PIECE_TOKENS", 37)
+    count_recalled(model, "recall", 128, pairs=4, tokens=256, seed=5)
     assert len(heard) == 4
     torch.testing.assert_close(torch.cat(heard, dim=1), whole)

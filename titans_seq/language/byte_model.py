@@ -1,4 +1,4 @@
-"""TitansByteModel: learns a text byte by byte, says how likely another is, and writes on."""
+"""A byte-level language model: train on a text, score another, and continue one."""
 
 from __future__ import annotations
 
@@ -7,35 +7,43 @@ from itertools import islice
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from sklearn.utils.validation import check_is_fitted
 
 from titans_seq.config import Variant
 from titans_seq.exceptions import ConfigError
-from titans_seq.language import reading
-from titans_seq.language.corpus import BEGIN, HeldWindows, Text, WindowBatches, cut, read_bytes
+from titans_seq.language import inference
+from titans_seq.language.corpus import (
+    BEGIN,
+    ConsecutiveWindows,
+    Text,
+    random_windows,
+    read_bytes,
+    split_text,
+)
 from titans_seq.language.estimator import TokenEstimator
 from titans_seq.language.needles import haystacks
-from titans_seq.language.network import mean_loss, summed_loss
+from titans_seq.language.network import mean_nll, summed_nll
 from titans_seq.training import TrainSettings, train, world
 
 
 class TitansByteModel(TokenEstimator):
-    """A language model whose letters are bytes: any text, any script, no tokenizer.
+    """A language model over bytes: any text, any script, no tokenizer.
 
     Parameters
     ----------
     variant
-        How memory and attention are joined: ``mac``, ``mag``, ``mal``, ``lmm``, or
+        How memory and attention are combined: ``mac``, ``mag``, ``mal``, ``lmm``, or
         ``attention``, the control without memory.
     dim, layers, heads
         Width of a token; blocks; heads of attention and memory.
     window
-        Bytes that attention sees; what was before is the memory's.
+        Bytes in the window of attention; earlier ones reach it only through the memory.
     rule, memory_depth
-        How the memory learns, see :mod:`titans_seq.nn.rules`, and its layers.
+        Update rule of the memory, see :mod:`titans_seq.nn.rules`, and its layers.
     length
-        Bytes of a window to learn from.
+        Bytes of a training window.
     batch_size
         Windows of a training step.
     steps
@@ -43,11 +51,11 @@ class TitansByteModel(TokenEstimator):
     check_every
         Steps after which the held-out part is scored; the best weights are kept.
     learning_rate, weight_decay
-        Of AdamW.
+        Settings of AdamW.
     needles
-        Share of the windows that teach nothing but to look back: a secret is written over them
-        several times, and asked for (:mod:`titans_seq.language.needles`). A text by itself
-        teaches that seldom.
+        Share of the training windows that train recall only: a secret is written into them
+        several times, and must be predicted (:mod:`titans_seq.language.needles`). Ordinary
+        text rarely requires that.
     device
         ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
     random_state
@@ -56,9 +64,9 @@ class TitansByteModel(TokenEstimator):
     Attributes
     ----------
     network_ : TokenNetwork
-        What was trained.
+        The trained network.
     history_ : History
-        What happened in training; None after ``load``.
+        Losses and times of the training; None after ``load``.
 
     Examples
     --------
@@ -112,41 +120,45 @@ class TitansByteModel(TokenEstimator):
         self.random_state = random_state
 
     def fit(self, text: Text, y: None = None, *, validation: Text | None = None) -> Self:
-        """Learn a text.
+        """Train on a text.
 
         Parameters
         ----------
         text
-            Bytes, an array of uint8, or the name of a file, which is read where it lies.
+            Bytes, an array of uint8, or the name of a file, which is memory-mapped.
         y
             Ignored, for scikit-learn.
         validation
-            What chooses the weights that are kept; the last 5% of the text if left out.
+            Text by which the best weights are chosen; the last 5% of ``text`` by default.
 
         Raises
         ------
         DataError
             If there is too little text.
         ConfigError
-            If a parameter cannot be used.
+            If a parameter is outside its range.
         DivergedError
             If the loss becomes non-finite.
         """
         self._check()
-        learn = read_bytes(text)
+        training = read_bytes(text)
         if validation is None:
-            parts = cut(learn)
-            learn, held = learn[: len(learn) - len(parts.test)], parts.test
+            held_out = split_text(training).test
+            training = training[: len(training) - len(held_out)]
         else:
-            held = read_bytes(validation)
-        network, seed = self._fresh()
+            held_out = read_bytes(validation)
+        network, seed = self._new_network()
         every = min(self.check_every, self.steps)
         self.history_ = train(
             network,
-            mean_loss,
-            WindowBatches(learn, length=self.length, size=(every, self.batch_size * world().size),
-                          needles=self.needles, seed=seed),
-            validation=HeldWindows(held, length=self.length, batch_size=self.batch_size),
+            mean_nll,
+            random_windows(
+                training, length=self.length, batch_size=self.batch_size * world().size,
+                batches=every, needles=self.needles, seed=seed,
+            ),
+            validation=ConsecutiveWindows(
+                held_out, length=self.length, batch_size=self.batch_size
+            ),
             settings=TrainSettings(
                 max_epochs=-(-self.steps // every),
                 max_steps=self.steps,
@@ -155,85 +167,88 @@ class TitansByteModel(TokenEstimator):
                 average_weights=True,
                 device=self.device,
             ),
-            validation_loss=summed_loss,
+            validation_loss=summed_nll,
             seed=seed,
         )  # fmt: skip
         self.network_ = network
         return self
 
-    def surprise(self, text: Text, *, carry: bool = True) -> reading.Losses:
-        """Return what each byte of a text costs, in bits.
+    def surprise(self, text: Text, *, carry: bool = True) -> npt.NDArray[np.float64]:
+        """Return the negative log-likelihood of each byte of a text, in bits.
 
         Parameters
         ----------
         text
-            Of any length: the memory is constant, but for the result.
+            Text of any length, read in constant memory.
         carry
-            Carry the memory from the first byte to the last; False begins anew every
-            ``length`` bytes.
+            Carry the memory from the first byte to the last; False resets it every ``length``
+            bytes.
         """
         check_is_fitted(self, "network_")
-        found = read_bytes(text)
+        data = read_bytes(text)
         if carry:
-            return reading.losses(self.network_, found)
-        return reading.losses_apart(self.network_, found, self.length)
+            return inference.carried_losses(self.network_, data)
+        return inference.window_losses(self.network_, data, self.length)
 
     def bits_per_byte(self, text: Text, *, carry: bool = True) -> float:
-        """Return the mean of :meth:`surprise`; 8 is as good as not having read anything."""
+        """Return the mean of :meth:`surprise`; 8 for uniform guesses."""
         return float(self.surprise(text, carry=carry).mean())
 
     def retrieve(self, text: Text, gap: int, *, trials: int = 16, seed: int = 0) -> float:
-        """Return how well a secret is kept that was told ``gap`` bytes ago.
+        """Return how well the model recalls a secret that it read ``gap`` bytes ago.
 
         Parameters
         ----------
         text
-            What is read between.
+            Text between the two occurrences of the secret.
         gap
-            Bytes between the two.
+            Bytes between them.
         trials
-            Secrets that are told and asked for, each by itself.
+            Number of secrets, each tested by itself.
         seed
-            Of the secrets, and of the stretches between.
+            Seed of the secrets, and of the stretches between.
 
         Returns
         -------
         share
-            Of the secrets' letters that were the likeliest bytes at their places; whoever has
-            forgotten reaches 1/26.
+            Share of the secrets' letters predicted correctly; 1/26 without recall.
         """
         check_is_fitted(self, "network_")
         rows = haystacks(read_bytes(text), gap, trials, np.random.default_rng(seed))
-        return reading.retrieved(self.network_, rows)
+        return inference.secret_accuracy(self.network_, rows)
 
     def stream(
         self, prompt: Text = b"", *, temperature: float = 0.8, seed: int = 0
     ) -> Iterator[int]:
-        """Yield bytes that go on from a prompt, without end and at constant memory.
+        """Yield bytes that continue a prompt, without end and in constant memory.
 
         Parameters
         ----------
         prompt
-            What stands before.
+            Text to continue.
         temperature
-            0 takes the likeliest byte, 1 draws as the model says.
+            0 takes the most probable byte, 1 samples from the predicted distribution.
         seed
-            Of the draw.
+            Seed of the samples.
         """
         check_is_fitted(self, "network_")
         if temperature < 0:
-            raise ConfigError(f"temperature={temperature}: at least 0")
-        before = np.empty(0, np.uint8) if prompt == b"" else read_bytes(prompt)
-        draw = torch.Generator().manual_seed(seed)
-        return reading.continuation(self.network_, before, temperature=temperature, generator=draw)
+            raise ConfigError(f"temperature must be at least 0, got {temperature}")
+        data = np.empty(0, np.uint8) if prompt == b"" else read_bytes(prompt)
+        return inference.continuation(
+            self.network_,
+            data,
+            temperature=temperature,
+            generator=torch.Generator().manual_seed(seed),
+        )
 
     def generate(self, prompt: Text, count: int, **options: Any) -> bytes:
-        """Return the first ``count`` bytes of :meth:`stream`."""
+        """Return the first ``count`` bytes of :meth:`stream`, which takes the options."""
         return bytes(islice(self.stream(prompt, **options), count))
 
     def _check(self) -> None:
-        """Refuse what cannot be trained."""
+        """Raise if a parameter is outside its range."""
         if self.length < 2:
-            raise ConfigError(f"length={self.length}: at least 2")
+            raise ConfigError(f"length must be at least 2, got {self.length}")
         if not 0 <= self.needles <= 1:
-            raise ConfigError(f"needles={self.needles}: 0 to 1")
+            raise ConfigError(f"needles must be from 0 to 1, got {self.needles}")

@@ -1,4 +1,4 @@
-"""A text as bytes: its parts, and windows of it to learn from."""
+"""Texts as bytes: their parts, and windows to train and validate on."""
 
 from __future__ import annotations
 
@@ -12,38 +12,39 @@ import torch
 from torch import Tensor
 
 from titans_seq.exceptions import DataError
-from titans_seq.language.needles import TOLD, Bytes, plant
-from titans_seq.language.network import NO_ANSWER
+from titans_seq.language.needles import PASSAGE_BYTES, ByteArray, plant
+from titans_seq.language.network import NO_TARGET
+from titans_seq.training import RandomBatches
 
 BEGIN = 256
-"""Token that stands before the first byte."""
+"""Token before the first byte."""
 
-LEAST = 256
-"""Bytes below which there is nothing to learn."""
+_MIN_PART = 256
+"""Bytes of the smallest validation or test part."""
 
-Text = bytes | bytearray | str | os.PathLike[str] | Bytes
-
-
-class Parts(NamedTuple):
-    """A text cut in three, in its order."""
-
-    train: Bytes
-    validation: Bytes
-    test: Bytes
+Text = bytes | bytearray | str | os.PathLike[str] | ByteArray
 
 
-def read_bytes(text: Text) -> Bytes:
+class TextParts(NamedTuple):
+    """Three consecutive parts of a text."""
+
+    train: ByteArray
+    validation: ByteArray
+    test: ByteArray
+
+
+def read_bytes(text: Text) -> ByteArray:
     """Return the bytes of a text, or of the file that a path names.
 
     Parameters
     ----------
     text
-        Bytes; a path or a word is the name of a file, which is not read into memory whole.
+        Bytes, or a path; the file is memory-mapped.
 
     Raises
     ------
     DataError
-        If the file is empty, or what came is neither bytes nor a name.
+        If the file is empty, or ``text`` is neither bytes nor a path.
     """
     if isinstance(text, str | os.PathLike):
         path = Path(text)
@@ -57,89 +58,76 @@ def read_bytes(text: Text) -> Bytes:
     return text
 
 
-def cut(text: Bytes, held: float = 0.05) -> Parts:
-    """Return the parts of a text: 90% to learn, 5% to choose, 5% to test, in this order.
+def split_text(text: ByteArray, held_share: float = 0.05) -> TextParts:
+    """Return the first 90% of a text to train on, then 5% to validate and 5% to test.
 
     Raises
     ------
     DataError
         If it is too short.
     """
-    size = max(1, round(len(text) * held))
-    if size < LEAST:
+    size = max(1, round(len(text) * held_share))
+    if size < _MIN_PART:
         raise DataError(
-            f"the text has {len(text):,} bytes: at least {round(LEAST / held):,} are needed, so "
-            f"that {held:.0%} of it can be tested on"
+            f"the text has {len(text):,} bytes: at least {round(_MIN_PART / held_share):,} are "
+            f"needed, so that {held_share:.0%} of it can be tested on"
         )
-    return Parts(text[: -2 * size], text[-2 * size : -size], text[-size:])
+    return TextParts(text[: -2 * size], text[-2 * size : -size], text[-size:])
 
 
-class WindowBatches:
-    """Random windows of a text; every ``iter()`` is the next epoch, the same for the same seed.
+def random_windows(
+    text: ByteArray, *, length: int, batch_size: int, batches: int, needles: float, seed: int
+) -> RandomBatches:
+    """Return batches of random windows of a text.
 
     Parameters
     ----------
     text
-        Where they come from.
-    length
-        Bytes of a window.
-    size
-        Batches of an epoch, and windows of a batch.
+        Text to draw from.
+    length, batch_size, batches
+        Bytes of a window, windows of a batch, and batches of an epoch.
     needles
-        Share of the windows over which a secret is written several times. They ask for nothing
-        but the secret, from its second time on.
+        Share of the windows into which a secret is written several times. Their only targets
+        are the letters of the secret, from its second occurrence on.
     seed
-        Of all that is drawn.
+        Seed of everything that is drawn.
     """
+    length = min(length, len(text))
 
-    def __init__(
-        self, text: Bytes, *, length: int, size: tuple[int, int], needles: float, seed: int
-    ) -> None:
-        self.text, self.needles, self.seed = text, needles, seed
-        self.length = min(length, len(text))
-        self.batches, self.batch_size = size
-        self.epoch = 0
+    def draw(generator: np.random.Generator) -> dict[str, Tensor]:
+        starts = generator.integers(0, len(text) - length + 1, batch_size)
+        windows = [np.asarray(text[start : start + length]) for start in starts]
+        with_secret = generator.random(batch_size) < needles
+        is_target = np.ones((batch_size, length), dtype=bool)
+        for index in np.flatnonzero(with_secret) if length >= 2 * PASSAGE_BYTES else ():
+            windows[index], is_target[index] = plant(windows[index], generator)
+        batch = byte_batch(np.stack(windows))
+        batch["targets"][~torch.from_numpy(is_target)] = NO_TARGET
+        return batch
 
-    def __len__(self) -> int:
-        """Return the number of batches of an epoch."""
-        return self.batches
-
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        """Yield the batches of the next epoch."""
-        draw = np.random.default_rng((self.seed, self.epoch))
-        self.epoch += 1
-        for _ in range(self.batches):
-            starts = draw.integers(0, len(self.text) - self.length + 1, self.batch_size)
-            rows = [np.asarray(self.text[start : start + self.length]) for start in starts]
-            told = draw.random(self.batch_size) < self.needles
-            asked = np.ones((self.batch_size, self.length), dtype=bool)
-            for number in np.flatnonzero(told) if self.length >= 2 * TOLD else ():
-                rows[number], asked[number] = plant(rows[number], draw)
-            batch = as_batch(np.stack(rows))
-            batch["targets"][~torch.from_numpy(asked)] = NO_ANSWER
-            yield batch
+    return RandomBatches(draw, batches=batches, seed=seed)
 
 
-class HeldWindows:
-    """Windows of a text that follow one another, in batches, the same each time."""
+class ConsecutiveWindows:
+    """Batches of consecutive windows of a text, the same in every epoch."""
 
-    def __init__(self, text: Bytes, *, length: int, batch_size: int) -> None:
+    def __init__(self, text: ByteArray, *, length: int, batch_size: int) -> None:
         length = min(length, len(text))
-        self.rows = text[: len(text) // length * length].reshape(-1, length)
+        self.windows = text[: len(text) // length * length].reshape(-1, length)
         self.batch_size = batch_size
 
     def __len__(self) -> int:
         """Return the number of batches."""
-        return -(-len(self.rows) // self.batch_size)
+        return -(-len(self.windows) // self.batch_size)
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         """Yield the batches."""
-        for start in range(0, len(self.rows), self.batch_size):
-            yield as_batch(np.asarray(self.rows[start : start + self.batch_size]))
+        for start in range(0, len(self.windows), self.batch_size):
+            yield byte_batch(np.asarray(self.windows[start : start + self.batch_size]))
 
 
-def as_batch(rows: Bytes) -> dict[str, Tensor]:
-    """Return windows as ``tokens`` (each the byte before) and ``targets``, (batch, time)."""
-    targets = torch.from_numpy(rows.astype(np.int64))
+def byte_batch(windows: ByteArray) -> dict[str, Tensor]:
+    """Return windows as ``targets`` and ``tokens`` (each the byte before), (batch, time)."""
+    targets = torch.from_numpy(windows.astype(np.int64))
     begin = torch.full((len(targets), 1), BEGIN)
     return {"tokens": torch.cat([begin, targets[:, :-1]], dim=1), "targets": targets}

@@ -1,4 +1,4 @@
-"""What estimators of tokens share: their network, and the folder they are kept in."""
+"""Base class of the token models: building the network, saving and loading."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from titans_seq.training import History, seeded
 
 
 class TokenEstimator(BaseEstimator):
-    """An estimator whose network is a :class:`TokenNetwork`; a child has the parameters."""
+    """An estimator with a :class:`TokenNetwork`; a subclass defines the parameters."""
 
     KIND: ClassVar[str]
-    """What ``config.json`` of a saved model says it is."""
+    """Kind of a saved model in its ``config.json``."""
 
     TITLE: ClassVar[str]
-    """Heading of the model's card."""
+    """Heading of the model card."""
 
     SIZES: ClassVar[tuple[int, int]]
-    """Different tokens, and different answers at each."""
+    """Number of different tokens, and of classes predicted at each."""
 
     COUNTS: ClassVar[tuple[str, ...]]
-    """Parameters that are at least 1."""
+    """Parameters that must be at least 1."""
 
     history_: History | None
     network_: TokenNetwork
 
     def save(self, folder: str | os.PathLike[str], *, force: bool = False) -> None:
-        """Write the model to a folder: JSON, safetensors and a card, no pickle.
+        """Write the model to a folder: JSON, safetensors and a card, without pickle.
 
         Raises
         ------
         BundleError
-            If the folder holds something that may not be replaced.
+            If the folder contains something that may not be replaced.
         """
         check_is_fitted(self, "network_")
         settings = self.get_params()
@@ -57,12 +57,12 @@ class TokenEstimator(BaseEstimator):
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Self:
-        """Read a model that :meth:`save` wrote; it computes on the CPU.
+        """Read a model that :meth:`save` wrote; it runs on the CPU.
 
         Raises
         ------
         BundleError
-            If the folder is none, or holds another kind of model, or is damaged.
+            If the folder is no model folder, contains another kind of model, or is damaged.
         """
         bundle = load_bundle(folder, cls.KIND)
         try:
@@ -75,24 +75,24 @@ class TokenEstimator(BaseEstimator):
         model.history_ = None
         return model
 
-    def _fresh(self) -> tuple[TokenNetwork, int]:
+    def _new_network(self) -> tuple[TokenNetwork, int]:
         """Return a network to train, and the seed of the training.
 
         Raises
         ------
         ConfigError
-            If a parameter cannot be used.
+            If a parameter is outside its range.
         """
         for name in self.COUNTS:
             if getattr(self, name) < 1:
-                raise ConfigError(f"{name}={getattr(self, name)}: at least 1")
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
         params = self.get_params()
         seed = int(check_random_state(params["random_state"]).randint(2**31))
         with seeded(seed):
             return TokenNetwork(self._config(), *self.SIZES), seed
 
     def _config(self) -> TitansConfig:
-        """Return the settings of the backbone; window and segment are of one length."""
+        """Return the settings of the backbone; a segment is as long as the window."""
         params = self.get_params()
         names = ("dim", "layers", "heads", "variant", "window", "rule", "memory_depth")
         return TitansConfig(segment_len=params["window"], **{name: params[name] for name in names})

@@ -1,7 +1,7 @@
-"""A secret told once in a text and asked for later.
+"""Secrets in a text that a model must remember.
 
-The secret is eight capital letters, none twice, told as ``The code is QHZVMXTE.``. Behind the
-words ``The code is``, a second time, a model that has kept it knows the next eight bytes.
+A secret is eight different capital letters, written as ``The code is QHZVMXTE.``. After a second
+``The code is``, a model that remembers the first occurrence can predict the next eight bytes.
 """
 
 from __future__ import annotations
@@ -11,75 +11,84 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-Bytes = npt.NDArray[np.uint8]
+ByteArray = npt.NDArray[np.uint8]
+"""A text, or (rows, time) of several."""
 
 CUE = b"\nThe code is "
-LETTERS = 8
+SECRET_LETTERS = 8
 """Letters of a secret, each one of 26."""
 
-TOLD = len(CUE) + LETTERS + 1
+PASSAGE_BYTES = len(CUE) + SECRET_LETTERS + 1
 """Bytes of a secret with its cue and its full stop."""
 
 
-def secret(draw: np.random.Generator) -> bytes:
-    """Return a secret."""
-    return bytes(draw.permutation(26)[:LETTERS].astype(np.uint8) + ord("A"))
+def draw_secret(generator: np.random.Generator) -> bytes:
+    """Return a random secret."""
+    return bytes(generator.permutation(26)[:SECRET_LETTERS].astype(np.uint8) + ord("A"))
 
 
-class Planted(NamedTuple):
-    """A window that a secret was written over."""
-
-    window: Bytes
-
-    asked: npt.NDArray[np.bool_]
-    """True at the letters of the secret, wherever it is not told for the first time."""
+def _passage(generator: np.random.Generator) -> ByteArray:
+    """Return a random secret with its cue and its full stop."""
+    return np.frombuffer(CUE + draw_secret(generator) + b".", dtype=np.uint8)
 
 
-def plant(window: Bytes, draw: np.random.Generator) -> Planted:
-    """Return a window with a secret written over it several times, at random places.
+class PlantedWindow(NamedTuple):
+    """A window with a secret."""
+
+    window: ByteArray
+
+    is_target: npt.NDArray[np.bool_]
+    """True at the letters of the secret, except for its first occurrence."""
+
+
+def plant(window: ByteArray, generator: np.random.Generator) -> PlantedWindow:
+    """Return a window into which a secret is written several times, at random positions.
 
     Parameters
     ----------
     window
-        Bytes of a text, at least two tellings long.
-    draw
-        Where the places and the secret come from.
+        Bytes of a text, at least ``2 * PASSAGE_BYTES``.
+    generator
+        Draws the positions and the secret.
     """
-    times = int(draw.integers(2, max(len(window) // (2 * TOLD), 2) + 1))
-    told = np.frombuffer(CUE + secret(draw) + b".", dtype=np.uint8)
-    free = len(window) - times * TOLD
-    places = np.sort(draw.integers(0, free + 1, times)) + TOLD * np.arange(times)
-    planted, asked = window.copy(), np.zeros(len(window), dtype=bool)
-    for place in places:
-        planted[place : place + TOLD] = told
-        asked[place + len(CUE) : place + TOLD - 1] = place > places[0]
-    return Planted(planted, asked)
+    times = int(generator.integers(2, max(len(window) // (2 * PASSAGE_BYTES), 2) + 1))
+    passage = _passage(generator)
+    free = len(window) - times * PASSAGE_BYTES
+    # Sorted positions in the free bytes, moved apart by the passages before them.
+    starts = np.sort(generator.integers(0, free + 1, times)) + PASSAGE_BYTES * np.arange(times)
+    planted, is_target = window.copy(), np.zeros(len(window), dtype=bool)
+    for start in starts:
+        end = start + PASSAGE_BYTES
+        planted[start:end] = passage
+        is_target[start + len(CUE) : end - 1] = start > starts[0]
+    return PlantedWindow(planted, is_target)
 
 
-def haystacks(text: Bytes, gap: int, count: int, draw: np.random.Generator) -> Bytes:
-    """Return rows that tell a secret, go on with a text, and tell the secret again.
+def haystacks(text: ByteArray, gap: int, count: int, generator: np.random.Generator) -> ByteArray:
+    """Return rows of a secret, a stretch of a text, and the secret again.
 
     Parameters
     ----------
     text
-        Where the stretches between come from; one that is too short is repeated.
+        Source of the stretches; one that is too short is repeated.
     gap
-        Bytes between the two.
+        Bytes between the two occurrences.
     count
-        Rows, each with a secret of its own.
-    draw
-        Where secrets and stretches come from.
+        Rows, each with its own secret.
+    generator
+        Draws secrets and stretches.
 
     Returns
     -------
     rows
-        (count, gap + 2 * TOLD - 1); the last ``LETTERS`` bytes of each row are its secret.
+        (count, gap + 2 * PASSAGE_BYTES - 1); the last ``SECRET_LETTERS`` bytes of each row are
+        its secret.
     """
     if len(text) < gap:
         text = np.resize(text, gap)
-    rows = np.empty((count, gap + 2 * TOLD - 1), dtype=np.uint8)
+    rows = np.empty((count, gap + 2 * PASSAGE_BYTES - 1), dtype=np.uint8)
     for row in rows:
-        told = np.frombuffer(CUE + secret(draw) + b".", dtype=np.uint8)
-        start = int(draw.integers(0, len(text) - gap + 1))
-        row[:] = np.concatenate([told, text[start : start + gap], told[:-1]])
+        passage = _passage(generator)
+        start = int(generator.integers(0, len(text) - gap + 1))
+        row[:] = np.concatenate([passage, text[start : start + gap], passage[:-1]])
     return rows

@@ -1,4 +1,4 @@
-"""Tokens in, a score for each possible answer out, with the backbone between."""
+"""A network over tokens: an embedding, the backbone, and a linear output layer."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from titans_seq.config import TitansConfig
 from titans_seq.nn.state import StackState
 from titans_seq.training import Term
 
-NO_ANSWER = -100
-"""Target of a token that asks nothing."""
+NO_TARGET = -100
+"""Target of a token that does not count in the loss."""
 
 
 class TokenNetwork(nn.Module):
@@ -21,23 +21,23 @@ class TokenNetwork(nn.Module):
     Parameters
     ----------
     config
-        Of the backbone.
+        Settings of the backbone.
     vocabulary
-        Different tokens.
-    answers
-        Different answers at each token.
+        Number of different tokens.
+    outputs
+        Number of classes predicted at each token.
 
     Shapes
     ------
     tokens   (batch, time), 0 to ``vocabulary`` - 1
-    returns  scores (batch, time, answers), each from the tokens up to its own
+    returns  logits (batch, time, outputs), each from the tokens up to its own
     """
 
-    def __init__(self, config: TitansConfig, vocabulary: int, answers: int) -> None:
+    def __init__(self, config: TitansConfig, vocabulary: int, outputs: int) -> None:
         super().__init__()
         self.embed = nn.Embedding(vocabulary, config.dim)
         self.backbone = TitansBackbone(config)
-        self.answer = nn.Linear(config.dim, answers)
+        self.answer = nn.Linear(config.dim, outputs)
 
     def forward(
         self,
@@ -45,35 +45,35 @@ class TokenNetwork(nn.Module):
         state: StackState | None = None,
         *,
         keep_state: bool = False,
-    ) -> tuple[Float[Tensor, "batch time answers"], StackState | None]:
-        """Return the scores, and the state to go on from if it is wanted."""
-        hidden, after = self.backbone(self.embed(tokens), state, keep_state=keep_state)
-        return self.answer(hidden), after
+    ) -> tuple[Float[Tensor, "batch time outputs"], StackState | None]:
+        """Return the logits, and the state to continue from if ``keep_state`` is set."""
+        hidden, next_state = self.backbone(self.embed(tokens), state, keep_state=keep_state)
+        return self.answer(hidden), next_state
 
 
-def summed_loss(network: TokenNetwork, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Return the summed negative log-likelihood (nats) of the answers asked for, and their number.
+def summed_nll(network: TokenNetwork, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Return the summed negative log-likelihood (nats) of the targets, and their number.
 
     Parameters
     ----------
     network
-        What is trained.
+        Network to score.
     batch
         ``tokens`` and ``targets``, (batch, time).
     """
-    scores, _ = network(batch["tokens"])
-    asked = batch["targets"] != NO_ANSWER
-    loss = F.cross_entropy(scores[asked], batch["targets"][asked], reduction="sum")
-    return loss, asked.sum()
+    logits, _ = network(batch["tokens"])
+    is_target = batch["targets"] != NO_TARGET
+    loss = F.cross_entropy(logits[is_target], batch["targets"][is_target], reduction="sum")
+    return loss, is_target.sum()
 
 
-def mean_loss(network: TokenNetwork, batch: dict[str, Tensor]) -> list[Term]:
-    """Return the mean negative log-likelihood (nats) of the answers, each sequence counting alike.
+def mean_nll(network: TokenNetwork, batch: dict[str, Tensor]) -> list[Term]:
+    """Return the negative log-likelihood (nats): the mean by sequence, then over sequences.
 
-    So few answers of one sequence weigh as much as the many of another.
+    So a sequence with few targets weighs as much as one with many.
     """
-    scores, _ = network(batch["tokens"])
+    logits, _ = network(batch["tokens"])
     targets = batch["targets"]
-    losses = F.cross_entropy(scores.mT, targets, reduction="none", ignore_index=NO_ANSWER)
-    count = (targets != NO_ANSWER).sum(dim=1)
+    losses = F.cross_entropy(logits.mT, targets, reduction="none", ignore_index=NO_TARGET)
+    count = (targets != NO_TARGET).sum(dim=1)
     return [Term((losses.sum(dim=1) / count.clamp(min=1)).sum(), (count > 0).sum())]

@@ -1,4 +1,4 @@
-"""TitansRecall: trained on short sequences of facts and fillers, asked far beyond them."""
+"""Associative recall: train on short sequences of facts and fillers, test on much longer ones."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from titans_seq.language.facts import (
     SHORTEST,
     VALUES,
     VOCABULARY,
-    Counts,
-    count_answers,
+    RecallCounts,
+    count_recalled,
     difficulty,
     recall,
 )
-from titans_seq.language.network import mean_loss
+from titans_seq.language.network import mean_nll
 from titans_seq.training import TrainSettings, train, world
 
-MOST_PAIRS = KEYS // 2
-"""Facts of a sequence, at most."""
+_MAX_PAIRS = KEYS // 2
+"""Most facts of a sequence."""
 
 
 class TitansRecall(TokenEstimator):
-    """Recall facts from far outside the window: what a memory is for, and attention cannot do.
+    """Recall facts from far outside the attention window, which only a memory can do.
 
     Trains on associative recall of up to ``longest`` tokens, easy sequences first
     (:mod:`titans_seq.language.facts`), drawn anew for every step.
@@ -39,24 +39,24 @@ class TitansRecall(TokenEstimator):
     Parameters
     ----------
     variant
-        How memory and attention are joined; ``attention`` is the control without memory.
+        How memory and attention are combined; ``attention`` is the control without memory.
     dim, heads, layers
-        Width of a token, heads, blocks. A control needs two blocks to join a key to the token
-        behind it; a memory's convolution does so in one.
+        Width of a token, heads, blocks. The control needs two blocks to combine a key with the
+        token after it; the convolution of a memory does so in one.
     window
-        Tokens that attention sees.
+        Tokens in the window of attention.
     rule, memory_depth
-        How the memory learns, and its layers.
+        Update rule of the memory, and its layers.
     pairs
-        Facts of a sequence, at most.
+        Most facts of a sequence.
     shortest, longest
-        Tokens of the sequences that are learnt from.
+        Tokens of the shortest and longest training sequences.
     tokens_a_step
         Tokens of a training step.
     steps
         Training steps.
     learning_rate, weight_decay
-        Of AdamW.
+        Settings of AdamW.
     device
         ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
     random_state
@@ -65,9 +65,9 @@ class TitansRecall(TokenEstimator):
     Attributes
     ----------
     network_ : TokenNetwork
-        What was trained.
+        The trained network.
     history_ : History
-        What happened in training; None after ``load``.
+        Losses and times of the training; None after ``load``.
     """
 
     KIND = "titans-recall"
@@ -113,19 +113,19 @@ class TitansRecall(TokenEstimator):
         self.random_state = random_state
 
     def fit(self, X: Any = None, y: None = None) -> Self:
-        """Train; what is learnt from is drawn, so there is nothing to be handed over.
+        """Train on random sequences; the arguments are ignored.
 
         Raises
         ------
         ConfigError
-            If a parameter cannot be used.
+            If a parameter is outside its range.
         DivergedError
             If the loss becomes non-finite.
         """
         self._check()
-        network, seed = self._fresh()
+        network, seed = self._new_network()
         self.history_ = train(
-            network, mean_loss, FactBatches(self, seed), seed=seed,
+            network, mean_nll, FactBatches(self, seed), seed=seed,
             settings=TrainSettings(
                 max_epochs=-(-self.steps // FactBatches.EACH), max_steps=self.steps,
                 learning_rate=self.learning_rate, weight_decay=self.weight_decay,
@@ -135,39 +135,39 @@ class TitansRecall(TokenEstimator):
         self.network_ = network
         return self
 
-    def count(self, task: str, length: int, *, tokens: int = 65_536, seed: int = 0) -> Counts:
-        """Ask for facts in fresh sequences.
+    def count(self, task: str, length: int, *, tokens: int = 65_536, seed: int = 0) -> RecallCounts:
+        """Test recall in new sequences.
 
         Parameters
         ----------
         task
-            ``recall``: all facts of the beginning, asked for at the end. ``needle``: one fact
-            anywhere, asked for by the last token.
+            ``recall``: facts at the beginning, all queried at the end. ``needle``: one fact
+            anywhere, queried by the last token.
         length
-            Tokens of a sequence; may be far beyond ``longest``, at constant memory.
+            Tokens of a sequence; may be far beyond ``longest``, in constant memory.
         tokens
-            Of the whole test, 4 to 256 sequences.
+            Tokens of the whole test, which has 4 to 256 sequences.
         seed
-            Of the sequences.
+            Seed of the sequences.
         """
         check_is_fitted(self, "network_")
-        return count_answers(
+        return count_recalled(
             self.network_, task, length, pairs=self.pairs, tokens=tokens, seed=seed
         )
 
     def _check(self) -> None:
-        """Refuse what cannot be trained."""
-        if not 1 <= self.pairs <= MOST_PAIRS:
-            raise ConfigError(f"pairs={self.pairs}: 1 to {MOST_PAIRS}")
+        """Raise if a parameter is outside its range."""
+        if not 1 <= self.pairs <= _MAX_PAIRS:
+            raise ConfigError(f"pairs must be from 1 to {_MAX_PAIRS}, got {self.pairs}")
         if not SHORTEST <= self.shortest <= self.longest:
             raise ConfigError(
-                f"shortest={self.shortest}, longest={self.longest}: at least {SHORTEST} each, the "
-                "shortest first"
+                f"shortest and longest must satisfy {SHORTEST} <= shortest <= longest, got "
+                f"{self.shortest} and {self.longest}"
             )
 
 
 class FactBatches:
-    """Sequences to learn from, easy ones first; the same for the same seed and epoch."""
+    """Training sequences, easy ones first; the same for the same seed and epoch."""
 
     EACH = 100
     """Batches of an epoch."""

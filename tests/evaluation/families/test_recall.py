@@ -55,9 +55,12 @@ def test_a_model_comes_back_from_its_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"pairs": 9}, "pairs=9: 1 to 8"),
-        ({"shortest": 16}, "shortest=16, longest=512: at least 32 each"),
-        ({"steps": 0}, "steps=0: at least 1"),
+        ({"pairs": 9}, "pairs must be from 1 to 8, got 9"),
+        (
+            {"shortest": 16},
+            "must satisfy 32 <= shortest <= longest, got 16 and 512",
+        ),
+        ({"steps": 0}, "steps must be at least 1, got 0"),
         ({"heads": 3}, "cannot be shared among heads=3"),
     ],
 )

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from titans_seq.evaluation.scores.report import Metrics
-from titans_seq.language.needles import Bytes
+from titans_seq.language.needles import ByteArray
 
 ORDERS = (0, 1, 2, 3, 5)
 """Context lengths, in bytes, of the n-gram models that are reported."""
@@ -43,7 +43,7 @@ class ByteCounts:
     Parameters
     ----------
     order
-        Bytes of the longest context, at most 7.
+        ByteArray of the longest context, at most 7.
     """
 
     def __init__(self, order: int) -> None:
@@ -53,7 +53,7 @@ class ByteCounts:
         self.contexts: list[tuple[_Keys, _Counts, _Counts]] = []
         """Contexts, their counts, and the number of different bytes that follow."""
 
-    def fit(self, text: Bytes) -> ByteCounts:
+    def fit(self, text: ByteArray) -> ByteCounts:
         """Count the n-grams of a text."""
         for length in range(self.order + 1):
             ngrams, counts = np.unique(_ngram_keys(text, length + 1), return_counts=True)
@@ -65,7 +65,7 @@ class ByteCounts:
             self.contexts.append((contexts, np.add.reduceat(counts, first), followers))
         return self
 
-    def bits(self, text: Bytes) -> list[npt.NDArray[np.float64]]:
+    def bits(self, text: ByteArray) -> list[npt.NDArray[np.float64]]:
         """Return the cost of each byte in bits, for contexts of 0 to ``order`` bytes."""
         probability = np.full(len(text), 1 / 256)
         costs = []
@@ -85,7 +85,7 @@ class ByteCounts:
         return costs
 
 
-def score_byte_controls(train: Bytes, test: Bytes) -> dict[str, Metrics]:
+def score_byte_controls(train: ByteArray, test: ByteArray) -> dict[str, Metrics]:
     """Return the bits per byte of simple methods on the test part, by name."""
     known = np.asarray(train[-_TRAIN_BYTES:])
     costs = ByteCounts(max(ORDERS)).fit(known).bits(test)
@@ -106,7 +106,7 @@ def score_byte_controls(train: Bytes, test: Bytes) -> dict[str, Metrics]:
     return scores
 
 
-def _ngram_keys(text: Bytes, length: int) -> _Keys:
+def _ngram_keys(text: ByteArray, length: int) -> _Keys:
     """Return each n-gram of ``length`` bytes as a number, its last byte in the lowest bits."""
     count = max(len(text) - length + 1, 0)
     keys = np.zeros(count, dtype=np.uint64)

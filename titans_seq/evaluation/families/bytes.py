@@ -25,8 +25,8 @@ from titans_seq.evaluation.families.protocol import RunInputs, Scored, Trial
 from titans_seq.evaluation.scores.report import Metrics
 from titans_seq.exceptions import ConfigError
 from titans_seq.language import TitansByteModel
-from titans_seq.language.corpus import cut, read_bytes
-from titans_seq.language.needles import LETTERS
+from titans_seq.language.corpus import read_bytes, split_text
+from titans_seq.language.needles import SECRET_LETTERS
 
 GAPS = (256, 1024, 4096)
 """Bytes between a secret and its second occurrence, where it must be recalled."""
@@ -60,7 +60,7 @@ class ByteExperiment:
             )
         self.recipe = recipe
         (self.path,) = inputs.paths.values()
-        self.parts = cut(read_bytes(self.path))
+        self.parts = split_text(read_bytes(self.path))
         self.trials = tuple(Trial(seed) for seed in recipe.seeds)
 
     def train(self, trial: Trial) -> TitansByteModel:
@@ -117,7 +117,7 @@ class ByteExperiment:
         """Return a one-line description of data and scoring."""
         return (
             f"{self.path.name}: the last {len(self.parts.test):,} bytes, predicted one by one; "
-            f"trained on {len(self.parts.train):,}; secrets of {LETTERS} letters"
+            f"trained on {len(self.parts.train):,}; secrets of {SECRET_LETTERS} letters"
         )
 
 

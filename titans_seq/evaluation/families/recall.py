@@ -19,7 +19,7 @@ from titans_seq.evaluation.scores.intervals import wilson_interval
 from titans_seq.evaluation.scores.report import Metrics
 from titans_seq.exceptions import ConfigError
 from titans_seq.language import TitansRecall
-from titans_seq.language.facts import SHORTEST, TASKS, VALUES
+from titans_seq.language.facts import RECALL_TASKS, SHORTEST, VALUES
 
 _RUN_SETTINGS: dict[str, Any] = {"lengths": (128, 512, 4096, 16384), "test_tokens": 65_536}
 """Settings beside those of the estimator: lengths of the test sequences, and tokens of each test
@@ -64,7 +64,7 @@ class RecallExperiment:
     @property
     def columns(self) -> tuple[str, ...]:
         """Scores that tables print."""
-        return tuple(f"{task}_{length}" for task in TASKS for length in self.lengths)
+        return tuple(f"{task}_{length}" for task in RECALL_TASKS for length in self.lengths)
 
     def train(self, trial: Trial) -> TitansRecall:
         """Return a model trained on short sequences."""
@@ -73,7 +73,7 @@ class RecallExperiment:
     def score(self, model: TitansRecall, trial: Trial) -> Scored:
         """Score both tasks at every length."""
         rows = []
-        for task in TASKS:
+        for task in RECALL_TASKS:
             for length in self.lengths:
                 tokens, seed = self.run_settings["test_tokens"], TEST_SEED + trial.seed
                 counts = model.count(task, length, tokens=tokens, seed=seed)
