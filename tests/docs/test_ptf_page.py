@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("pytorch_forecasting")
 
 from titans_seq.forecasting.ptf import TitansForecastModel
-from titans_seq.forecasting.ptf.looking import Look
+from titans_seq.forecasting.ptf.attribution import Attribution
 
 
 @pytest.fixture(scope="module")
@@ -59,4 +59,4 @@ def test_the_page_names_every_setting_of_the_model(page: str) -> None:
 
 
 def test_the_page_names_every_curve(page: str) -> None:
-    assert all(f"`{name}`" in page for name in Look._fields if name != "parts")
+    assert all(f"`{name}`" in page for name in Attribution._fields if name != "parts")

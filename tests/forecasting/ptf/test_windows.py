@@ -84,5 +84,5 @@ def test_of_a_longer_encoder_the_latest_rows_are_read() -> None:
 
 def test_a_longer_decoder_is_refused() -> None:
     reader = BatchReader(ROLES, target="sold", context_length=4, horizon=1)
-    with pytest.raises(DataError, match="asks for 2 steps ahead: the model forecasts 1"):
+    with pytest.raises(DataError, match="has 2 steps to forecast, the model's horizon is 1"):
         reader.windows(_batch())

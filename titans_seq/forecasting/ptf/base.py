@@ -1,4 +1,4 @@
-"""The library's base class for models with covariates, mended where it stumbles."""
+"""pytorch-forecasting's base class for models with covariates, with its defects worked around."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from titans_seq.forecasting.ptf.outputs import losses_of
 
 
 class CovariateModel(BaseModelWithCovariates):
-    """``BaseModelWithCovariates`` whose ``predict`` leaves its arguments and the folder alone.
+    """``BaseModelWithCovariates`` whose ``predict`` changes no argument and writes no logs.
 
-    Sums of metrics, monotone constraints and loggers without histograms work besides.
+    Sums of metrics, monotone constraints and loggers without histograms also work.
     """
 
     def transform_output(
@@ -25,7 +25,7 @@ class CovariateModel(BaseModelWithCovariates):
         target_scale: Tensor | list[Tensor],
         loss: Metric | None = None,
     ) -> Tensor | list[Tensor]:
-        """Bring outputs to real units; the base cannot for a sum of metrics.
+        """Rescale outputs to real units; the base class cannot for a sum of metrics.
 
         Parameters
         ----------
@@ -34,38 +34,37 @@ class CovariateModel(BaseModelWithCovariates):
         target_scale
             Centre and scale of each target.
         loss
-            Loss that they are for; the model's own if left out.
+            Loss of the outputs; the model's own by default.
         """
         losses = losses_of(self.loss if loss is None else loss)
         if not isinstance(prediction, list):
             encoder = self.output_transformer
             return _rescaled(losses[0], prediction, target_scale, encoder)
-        parts = zip(
-            losses, prediction, target_scale, self.output_transformer.normalizers, strict=True
-        )
-        return [_rescaled(*part) for part in parts]
+        encoders = self.output_transformer.normalizers
+        targets = zip(losses, prediction, target_scale, encoders, strict=True)
+        return [_rescaled(*target) for target in targets]
 
     def step(
         self, x: dict[str, Any], y: tuple[Any, Any], batch_idx: int, **kwargs: Any
     ) -> tuple[dict[str, Any], Any]:
         """Run the network and the loss on a batch.
 
-        ``monotone_constraints`` differentiate twice, which fused attention does not do; the
-        plain kernels take its place, and cuDNN is left out, as the base asks.
+        ``monotone_constraints`` differentiate twice, which fused attention cannot: the plain
+        kernels are used, without cuDNN, as the base class requires.
         """
         if not (self.training and self.hparams.monotone_constraints):
-            found: tuple[dict[str, Any], Any] = super().step(x, y, batch_idx, **kwargs)
-            return found
+            plain: tuple[dict[str, Any], Any] = super().step(x, y, batch_idx, **kwargs)
+            return plain
         with torch.backends.cudnn.flags(enabled=False), sdpa_kernel(SDPBackend.MATH):
             constrained: tuple[dict[str, Any], Any] = super().step(x, y, batch_idx, **kwargs)
         return constrained
 
     def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
-        """Let the loss forget its last value: with the graph it holds, nothing can be copied."""
+        """Reset the loss: the graph that its last value holds prevents copying the model."""
         self.loss.reset()
 
     def log_gradient_flow(self, named_parameters: Any) -> None:
-        """Log how large gradients are, where the logger takes histograms.
+        """Log histograms of the gradients, if the logger takes histograms.
 
         Parameters
         ----------
@@ -83,27 +82,27 @@ class CovariateModel(BaseModelWithCovariates):
         data
             Frame, data set or loader.
         *args, **kwargs
-            As for ``BaseModel.predict``. The base adds to the ``trainer_kwargs`` that it is
-            handed; it gets a copy here. ``interpret=True`` with ``mode="raw"`` returns also
-            what ``interpret_output`` reads.
+            As for ``BaseModel.predict``. The base class changes its ``trainer_kwargs``; it gets
+            a copy here. ``interpret=True`` with ``mode="raw"`` also returns the input of
+            ``interpret_output``.
         """
-        given = _TrainerSettings(kwargs.pop("trainer_kwargs", None) or {})
-        given.setdefault("logger", False)
-        # each of several processes would return its own part of the forecasts
-        given.setdefault("devices", 1)
-        return super().predict(data, *args, trainer_kwargs=given, **kwargs)
+        settings = _TrainerSettings(kwargs.pop("trainer_kwargs", None) or {})
+        settings.setdefault("logger", False)
+        # Each of several processes would return its own share of the forecasts.
+        settings.setdefault("devices", 1)
+        return super().predict(data, *args, trainer_kwargs=settings, **kwargs)
 
 
 def _rescaled(loss: Metric, outputs: Tensor, scale: Tensor | list[Tensor], encoder: Any) -> Tensor:
-    found: Tensor = loss.rescale_parameters(outputs, target_scale=scale, encoder=encoder)
-    return found
+    rescaled: Tensor = loss.rescale_parameters(outputs, target_scale=scale, encoder=encoder)
+    return rescaled
 
 
 class _TrainerSettings(dict[str, Any]):
-    """Settings of a trainer, for a base that forgets its own callback when it is given some."""
+    """Trainer settings for a base class that drops its own callback if the user gives some."""
 
     def setdefault(self, key: str, default: Any = None) -> Any:
-        """Take the base's callbacks, which are the user's and its own, in any case."""
+        """Accept the callbacks of the base class always: they are the user's and its own."""
         if key == "callbacks":
             self[key] = default
         return super().setdefault(key, default)

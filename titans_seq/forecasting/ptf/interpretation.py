@@ -1,4 +1,4 @@
-"""From what a model looked at to curves over the look-back."""
+"""Interpretation of a model: curves of its attribution over the look-back, and their plots."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Reduction = Literal["none", "mean", "sum"]
 
 
 class InterpretedModel(CovariateModel):
-    """A model that can say what it looked at, where its output holds that."""
+    """A model whose interpreted outputs can be reduced to curves and plotted."""
 
     def interpret_output(
         self,
@@ -25,24 +25,24 @@ class InterpretedModel(CovariateModel):
         reduction: Reduction = "none",
         attention_prediction_horizon: int | None = None,
     ) -> dict[str, Any]:
-        """Return what forecasts looked at, over the look-back; its last column is the last row.
+        """Return the attribution of forecasts over the look-back; the last column is the last row.
 
         Parameters
         ----------
         out
             Of ``forward(x, interpret=True)`` or ``predict(..., mode="raw", interpret=True)``.
         reduction
-            Keep the windows apart (``none``), or take their ``mean`` or ``sum``.
+            Keep the windows separate (``none``), or take their ``mean`` or ``sum``.
         attention_prediction_horizon
-            Step of the horizon whose view is wanted; None takes the mean of all.
+            Step of the horizon; None takes the mean over all.
 
         Returns
         -------
-        found
+        curves
             ``attention``, ``memory`` and ``surprise``, each (batch, context_length), and
             ``attention_parts``, (batch, 4), as far as the variant has them; see
-            :class:`titans_seq.forecasting.ptf.looking.Look`. For several targets a mapping
-            from their names to such.
+            :class:`titans_seq.forecasting.ptf.attribution.Attribution`. For several targets a
+            mapping from their names to such curves.
 
         Raises
         ------
@@ -58,27 +58,27 @@ class InterpretedModel(CovariateModel):
         }
 
     def plot_interpretation(self, interpretation: dict[str, Any]) -> dict[str, Any]:
-        """Return figures of what :meth:`interpret_output` found; means where batches are apart.
+        """Return figures of the curves of :meth:`interpret_output`; separate windows are averaged.
 
         Parameters
         ----------
         interpretation
-            What :meth:`interpret_output` returned.
+            Result of :meth:`interpret_output`.
         """
-        from titans_seq.forecasting.ptf.plots import plot_looks
+        from titans_seq.forecasting.ptf.plots import plot_attribution
 
         if self.n_targets == 1:
-            return dict(plot_looks(over_windows(interpretation)))
+            return dict(plot_attribution(over_windows(interpretation)))
         return {
             f"{target} {name}": figure
-            for target, found in interpretation.items()
-            for name, figure in plot_looks(over_windows(found), title=target).items()
+            for target, curves in interpretation.items()
+            for name, figure in plot_attribution(over_windows(curves), title=target).items()
         }
 
     def plot_prediction(
         self, x: dict[str, Any], out: Any, idx: int = 0, *args: Any, **kwargs: Any
     ) -> Any:
-        """Plot a forecast as the base does, with what it looked at if the output tells.
+        """Plot a forecast as the base class does, with its attribution if the output has one.
 
         For several targets a list of figures is returned, one a target.
 
@@ -93,27 +93,27 @@ class InterpretedModel(CovariateModel):
         """
         if self.n_targets == 1:
             figures = [super().plot_prediction(x, out, idx, *args, **kwargs)]
-        else:  # the base draws all targets into the first one's axes
+        else:  # the base class draws all targets into the axes of the first one
             figures = [
                 CovariateModel.plot_prediction(
-                    _OneOfSeveral(loss), _target_of(x, index), _target_of(out, index), idx,
+                    _SingleTarget(loss), _target_of(x, index), _target_of(out, index), idx,
                     *args, **kwargs,
                 )
                 for index, loss in enumerate(self.loss)
             ]  # fmt: skip
         if isinstance(out, TitansInterpretedOutput):
-            from titans_seq.forecasting.ptf.plots import draw_looks
+            from titans_seq.forecasting.ptf.plots import draw_attribution
 
-            looked = self.interpret_output(out)
-            curves = [looked] if self.n_targets == 1 else list(looked.values())
-            for one, found in zip(figures, curves, strict=True):
-                of_window = {name: values[idx] for name, values in found.items()}
-                draw_looks(one.axes[0], of_window, int(x["encoder_lengths"][idx]))
+            curves = self.interpret_output(out)
+            of_targets = [curves] if self.n_targets == 1 else list(curves.values())
+            for figure, of_target in zip(figures, of_targets, strict=True):
+                of_window = {name: values[idx] for name, values in of_target.items()}
+                draw_attribution(figure.axes[0], of_window, int(x["encoder_lengths"][idx]))
         return figures[0] if self.n_targets == 1 else figures
 
 
-class _OneOfSeveral:
-    """What a plot of one target asks of a model."""
+class _SingleTarget:
+    """Stand-in for a model of one target, with the methods that a plot calls."""
 
     def __init__(self, loss: Metric) -> None:
         self.loss = loss
@@ -123,7 +123,7 @@ class _OneOfSeveral:
 
 
 def _target_of(fields: Any, index: int) -> dict[str, Any]:
-    """Return a mapping without the entries of other targets."""
+    """Return fields with the entries of one target only."""
     return {
         name: value[index] if isinstance(value, list | tuple) else value
         for name, value in fields.items()
@@ -133,16 +133,16 @@ def _target_of(fields: Any, index: int) -> dict[str, Any]:
 def interpretation_of(
     out: Mapping[str, Any], reduction: Reduction, horizon_step: int | None
 ) -> dict[str, Tensor]:
-    """Return what one target's forecasts looked at.
+    """Return the attribution curves of one target.
 
     Parameters
     ----------
     out
-        Fields of a ``TitansInterpretedOutput``, those of one target.
+        Fields of a ``TitansInterpretedOutput``, for one target.
     reduction
-        Keep the windows apart (``none``), or take their ``mean`` or ``sum``.
+        Keep the windows separate (``none``), or take their ``mean`` or ``sum``.
     horizon_step
-        Step of the horizon whose view is wanted; None takes the mean of all.
+        Step of the horizon; None takes the mean over all.
 
     Raises
     ------
@@ -155,14 +155,14 @@ def interpretation_of(
     real = steps < out["decoder_lengths"][:, None]
     if horizon_step is not None:
         real = real & (steps == horizon_step)
-    found = {}
+    curves = {}
     for name in ("attention", "attention_parts", "memory"):
         if out[name].shape[-1]:
-            seen = out[name].masked_fill(~real[..., None], torch.nan)
-            found[name] = _reduced(seen.nanmean(dim=1), reduction)
+            values = out[name].masked_fill(~real[..., None], torch.nan)
+            curves[name] = _reduced(values.nanmean(dim=1), reduction)
     if out["surprise"].shape[-1]:
-        found["surprise"] = _reduced(out["surprise"], reduction)
-    return found
+        curves["surprise"] = _reduced(out["surprise"], reduction)
+    return curves
 
 
 def one_target(out: Any, index: int | None) -> dict[str, Any]:
@@ -174,19 +174,20 @@ def one_target(out: Any, index: int | None) -> dict[str, Any]:
         If the output was not made with ``interpret=True``.
     """
     if "surprise" not in out.keys():  # noqa: SIM118 (a tuple with the keys of a mapping)
-        raise DataError(
-            "the output does not say what was looked at: predict with mode='raw', interpret=True"
-        )
+        raise DataError("the output has no attribution: predict with mode='raw', interpret=True")
     return dict(out.items()) if index is None else _target_of(out, index)
 
 
 def over_windows(curves: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return curves without their axis of windows: the mean, where there is one."""
-    return {name: one.nanmean(dim=0) if one.ndim > 1 else one for name, one in curves.items()}
+    """Return curves averaged over their windows, if they have an axis of windows."""
+    return {
+        name: values.nanmean(dim=0) if values.ndim > 1 else values
+        for name, values in curves.items()
+    }
 
 
 def _reduced(values: Tensor, reduction: Reduction) -> Tensor:
-    """Take mean or sum over the windows that have a value."""
+    """Return the mean or sum over the windows that have a value."""
     if reduction == "none":
         return values
     return values.nanmean(dim=0) if reduction == "mean" else values.nansum(dim=0)

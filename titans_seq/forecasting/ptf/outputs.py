@@ -1,7 +1,7 @@
-"""Between the network and the library's losses: what each wants, and how it is handed over.
+"""Adapters between the network and pytorch-forecasting's losses, and the output classes.
 
-The classes of the output stand at module level, so that a model that has run, and what it
-wrote to disk, can be pickled.
+The output classes are defined at module level, so that a model that has run, and the predictions
+it wrote to disk, can be pickled.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pytorch_forecasting.utils import OutputMixIn
 from torch import Tensor
 
 from titans_seq.forecasting.network.network import Forecast
-from titans_seq.forecasting.ptf.looking import Look
+from titans_seq.forecasting.ptf.attribution import Attribution
 
 
 class TitansOutput(OutputMixIn, namedtuple("TitansOutput", ["prediction"])):
@@ -47,24 +47,24 @@ class TitansInterpretedOutput(
         ],
     ),
 ):
-    """The forecast of a batch, and what was looked at for it.
+    """The forecast of a batch, and its attribution.
 
     ``attention``, ``attention_parts``, ``memory`` and ``surprise`` are those of
-    :class:`titans_seq.forecasting.ptf.looking.Look`, lists of them for several targets.
+    :class:`titans_seq.forecasting.ptf.attribution.Attribution`, lists of them for several targets.
     """
 
 
-def interpreted(
-    prediction: Tensor | list[Tensor], looks: list[Look], x: Mapping[str, Any]
+def interpreted_output(
+    prediction: Tensor | list[Tensor], attributions: list[Attribution], x: Mapping[str, Any]
 ) -> TitansInterpretedOutput:
-    """Return a forecast with what each target's network looked at.
+    """Return a forecast with the attribution of each target.
 
     Parameters
     ----------
     prediction
         In real units, a list for several targets.
-    looks
-        Of each target, over the longest horizon.
+    attributions
+        Attribution of each target, over the longest horizon.
     x
         The batch; its own horizon may be shorter.
     """
@@ -76,22 +76,23 @@ def interpreted(
 
     return TitansInterpretedOutput(
         prediction=prediction,
-        attention=field([one.attention[:, :steps] for one in looks]),
-        attention_parts=field([one.parts[:, :steps] for one in looks]),
-        memory=field([one.memory[:, :steps] for one in looks]),
-        surprise=field([one.surprise for one in looks]),
+        attention=field([target.attention[:, :steps] for target in attributions]),
+        attention_parts=field([target.parts[:, :steps] for target in attributions]),
+        memory=field([target.memory[:, :steps] for target in attributions]),
+        surprise=field([target.surprise for target in attributions]),
         encoder_lengths=x["encoder_lengths"],
         decoder_lengths=x["decoder_lengths"],
     )
 
 
 def default_loss(dataset: TimeSeriesDataSet) -> Metric:
-    """Return quantiles for a real target, cross-entropy for a categorical one."""
+    """Return the quantile loss for a real target, cross-entropy for a categorical one."""
     several = dataset.multi_target
     target_normalizer = dataset.target_normalizer
     encoders = target_normalizer.normalizers if several else [target_normalizer]
     losses = [
-        CrossEntropy() if isinstance(one, NaNLabelEncoder) else QuantileLoss() for one in encoders
+        CrossEntropy() if isinstance(encoder, NaNLabelEncoder) else QuantileLoss()
+        for encoder in encoders
     ]
     return MultiLoss(losses) if several else losses[0]
 
@@ -99,22 +100,24 @@ def default_loss(dataset: TimeSeriesDataSet) -> Metric:
 def losses_of(loss: Metric) -> list[Metric]:
     """Return the loss of each target.
 
-    A sum of metrics counts as its first, which is also the one that the library asks for
-    predictions and quantiles.
+    A sum of metrics counts as its first, from which the library also takes predictions and
+    quantiles.
     """
-    found = list(loss.metrics) if isinstance(loss, MultiLoss) else [loss]
-    return [one._metrics[0] if isinstance(one, CompositeMetric) else one for one in found]
+    losses = list(loss.metrics) if isinstance(loss, MultiLoss) else [loss]
+    return [
+        metric._metrics[0] if isinstance(metric, CompositeMetric) else metric for metric in losses
+    ]
 
 
-def wanted_by(loss: Metric, size: int) -> dict[str, Any]:
-    """Return what the network must give for a loss: quantiles, classes, or parameters.
+def head_settings(loss: Metric, size: int) -> dict[str, Any]:
+    """Return the network's output settings for a loss: quantiles, classes, or parameters.
 
     Parameters
     ----------
     loss
-        Of one target.
+        Loss of one target.
     size
-        Classes of a categorical target.
+        Number of classes of a categorical target.
     """
     if isinstance(loss, QuantileLoss):
         return {"quantiles": tuple(sorted(set(loss.quantiles)))}
@@ -125,11 +128,11 @@ def wanted_by(loss: Metric, size: int) -> dict[str, Any]:
     return {"extra_outputs": size - 1}
 
 
-def handed_to(loss: Metric, forecast: Forecast) -> Float[Tensor, "batch horizon outputs"]:
-    """Return a forecast as a loss reads it, in float32 or wider."""
+def loss_input(loss: Metric, forecast: Forecast) -> Float[Tensor, "batch horizon outputs"]:
+    """Return a forecast in the layout of a loss, in float32 or wider."""
     if isinstance(loss, QuantileLoss):
-        rising = sorted(set(loss.quantiles))
-        outputs = forecast.quantiles[..., [rising.index(level) for level in loss.quantiles]]
+        levels = sorted(set(loss.quantiles))
+        outputs = forecast.quantiles[..., [levels.index(level) for level in loss.quantiles]]
     elif isinstance(loss, CrossEntropy):
         outputs = forecast.extra
     else:

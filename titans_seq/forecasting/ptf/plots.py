@@ -1,4 +1,4 @@
-"""Pictures of what a model looked at."""
+"""Plots of the attribution of forecasts."""
 
 from __future__ import annotations
 
@@ -7,39 +7,41 @@ from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
-from titans_seq.forecasting.ptf.looking import PARTS
+from titans_seq.forecasting.ptf.attribution import ATTENTION_PARTS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from torch import Tensor
 
-LABELS = {
+_LABELS = {
     "attention": "attention",
-    "memory": "movement of the forecast\nwithout the memory's write",
+    "memory": "change of the forecast\nwithout the memory's write",
     "surprise": "surprise of the memory",
 }
 
 
-def draw_looks(axes: Axes, curves: Mapping[str, Tensor], rows: int) -> None:
-    """Draw, behind a forecast, what it looked at in the last ``rows`` rows of the look-back.
+def draw_attribution(axes: Axes, curves: Mapping[str, Tensor], rows: int) -> None:
+    """Draw the attribution to the last ``rows`` rows of the look-back behind a forecast.
 
-    Curves have units of their own; each is drawn as a share of its largest value.
+    The curves have different units; each is drawn as a share of its largest value.
     """
-    behind = axes.twinx()
-    behind.set_ylabel("share of the largest")
-    behind.set_ylim(0, 1.05)
-    places = range(-rows, 0)
+    twin = axes.twinx()
+    twin.set_ylabel("share of the largest")
+    twin.set_ylim(0, 1.05)
+    row_numbers = range(-rows, 0)
     for name, style in (("attention", ":"), ("memory", "--"), ("surprise", "-.")):
         if name in curves and rows:
             curve = curves[name][-rows:].detach().cpu().nan_to_num()
-            top = float(curve.max())
-            shown = (curve / top if top else curve).tolist()
-            behind.plot(places, shown, ls=style, color="0.3", alpha=0.6, label=name, ds="steps-mid")
-    behind.legend(loc="upper left", fontsize="small")
+            largest = float(curve.max())
+            scaled = (curve / largest if largest else curve).tolist()
+            twin.plot(
+                row_numbers, scaled, ls=style, color="0.3", alpha=0.6, label=name, ds="steps-mid"
+            )
+    twin.legend(loc="upper left", fontsize="small")
 
 
-def plot_looks(curves: Mapping[str, Tensor], title: str = "") -> dict[str, Figure]:
-    """Return one figure for each curve over the look-back, and one of what attention fell on.
+def plot_attribution(curves: Mapping[str, Tensor], title: str = "") -> dict[str, Figure]:
+    """Return a figure of each curve over the look-back, and one of the parts of the attention.
 
     Parameters
     ----------
@@ -47,21 +49,21 @@ def plot_looks(curves: Mapping[str, Tensor], title: str = "") -> dict[str, Figur
         ``attention``, ``memory`` and ``surprise`` of length context, ``attention_parts`` of
         length 4, as far as the variant has them.
     title
-        Put before each heading.
+        Prefix of each heading.
     """
     figures = {}
     for name, values in curves.items():
         figure = Figure(layout="constrained")
         axes = figure.subplots()
-        shown = values.detach().cpu().tolist()
+        numbers = values.detach().cpu().tolist()
         if name == "attention_parts":
-            axes.barh(PARTS, shown)
+            axes.barh(ATTENTION_PARTS, numbers)
             axes.invert_yaxis()
             axes.set_xlabel("share of the attention")
         else:
-            axes.plot(range(-len(shown), 0), shown, drawstyle="steps-mid")
+            axes.plot(range(-len(numbers), 0), numbers, drawstyle="steps-mid")
             axes.set_xlabel("rows before the forecast")
-            axes.set_ylabel(LABELS[name])
+            axes.set_ylabel(_LABELS[name])
         axes.set_title(f"{title} {name.replace('_', ' ')}".strip())
         figures[name] = figure
     return figures

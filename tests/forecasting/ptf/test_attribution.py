@@ -1,4 +1,4 @@
-"""What was looked at, against what the layers themselves compute."""
+"""Attribution of forecasts, against what the layers themselves compute."""
 
 from __future__ import annotations
 
@@ -13,9 +13,13 @@ from titans_seq import TitansBackbone, TitansConfig
 from titans_seq.exceptions import ConfigError, DataError
 from titans_seq.forecasting.network.config import NetworkConfig
 from titans_seq.forecasting.network.network import ForecastNetwork, Windows
-from titans_seq.forecasting.ptf.looking import PARTS, look
-from titans_seq.forecasting.ptf.record import recording, unwritten
-from titans_seq.forecasting.ptf.weights import segment_weights, sliding_weights
+from titans_seq.forecasting.ptf.attribution import ATTENTION_PARTS, attribute
+from titans_seq.forecasting.ptf.recording import (
+    record_activations,
+    segment_weights,
+    sliding_weights,
+    without_write,
+)
 from titans_seq.nn.attention import SlidingAttention
 from titans_seq.nn.context import ContextMixer
 
@@ -24,7 +28,7 @@ VARIANTS = ("mac", "mag", "mal", "lmm", "attention")
 
 @pytest.mark.parametrize("persistent", [0, 3])
 @pytest.mark.parametrize(("time", "window"), [(1, 4), (7, 64), (40, 5)])
-def test_sliding_weights_give_what_the_layer_gives(time: int, window: int, persistent: int) -> None:
+def test_sliding_weights_reproduce_the_layer(time: int, window: int, persistent: int) -> None:
     torch.manual_seed(0)
     layer = SlidingAttention(16, heads=2, window=window).double()
     tokens, learned = torch.randn(3, time, 16).double(), torch.randn(persistent, 16).double()
@@ -40,7 +44,7 @@ def test_sliding_weights_give_what_the_layer_gives(time: int, window: int, persi
 
 
 @pytest.mark.parametrize("time", [1, 4, 11])
-def test_segment_weights_give_what_the_layer_gives(time: int) -> None:
+def test_segment_weights_reproduce_the_layer(time: int) -> None:
     torch.manual_seed(0)
     config = TitansConfig(dim=16, heads=2, segment_len=4, persistent_tokens=2, variant="mac")
     mixer = ContextMixer(config).double()
@@ -87,7 +91,7 @@ def test_surprise_is_the_loss_that_the_memory_had(variant: Any, padded: bool) ->
             return found
 
         memory.read_packed = noting
-    with recording(backbone) as record:
+    with record_activations(backbone) as record:
         backbone(x, mask=mask, keep_state=False)
     for block, own in zip(backbone.blocks, seen, strict=True):
         during = torch.cat(own, dim=1)
@@ -102,21 +106,21 @@ def test_surprise_is_the_loss_that_the_memory_had(variant: Any, padded: bool) ->
 
 
 @pytest.mark.parametrize("variant", ["mac", "mag", "mal", "lmm"])
-def test_what_is_unwritten_moves_later_tokens_only(variant: Any) -> None:
+def test_a_skipped_write_changes_later_tokens_only(variant: Any) -> None:
     torch.manual_seed(0)
     config = TitansConfig(dim=16, heads=2, segment_len=4, chunk_size=2, variant=variant)
     backbone = TitansBackbone(config).double()
     x = torch.randn(2, 10, 16).double()
     mask = torch.ones(2, 10, dtype=torch.bool)
     mask[1, :5] = False
-    with recording(backbone) as record:
+    with record_activations(backbone) as record:
         expected, _ = backbone(x, mask=mask, keep_state=False)
-    with unwritten(record, 6):
+    with without_write(record, 6):
         found, _ = backbone(x, mask=mask, keep_state=False)
     moved = (found - expected).abs().amax(-1)
     assert not moved[:, :6].any()
     assert (moved[:, 7:] > 0).all()
-    with unwritten(record, 2):  # which the second row does not have
+    with without_write(record, 2):  # which the second row does not have
         found, _ = backbone(x, mask=mask, keep_state=False)
     torch.testing.assert_close(found[1], expected[1], atol=0, rtol=0)
     assert (found[0, 3:] - expected[0, 3:]).abs().amax() > 0
@@ -137,17 +141,17 @@ def _network(variant: Any, windows: Windows) -> ForecastNetwork:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_look_adds_up(variant: Any, windows: Windows) -> None:
+def test_an_attribution_adds_up(variant: Any, windows: Windows) -> None:
     network = _network(variant, windows)
     expected = network(windows).point
-    found = look(network, windows, lambda forecast: forecast.point[..., None])
+    found = attribute(network, windows, lambda forecast: forecast.point[..., None])
     torch.testing.assert_close(network(windows).point, expected, atol=0, rtol=0)
     if variant != "lmm":
-        assert found.parts.shape == (5, 7, len(PARTS))
+        assert found.parts.shape == (5, 7, len(ATTENTION_PARTS))
         torch.testing.assert_close(found.parts.sum(-1), torch.ones(5, 7))
         torch.testing.assert_close(found.attention.sum(-1), found.parts[..., 0])
         assert not found.attention[:, :, ~windows.seen.any(0)].any()
-        assert bool(found.parts[..., PARTS.index("memory")].any()) == (variant == "mac")
+        assert bool(found.parts[..., ATTENTION_PARTS.index("memory")].any()) == (variant == "mac")
     if variant != "attention":
         assert torch.equal(found.surprise.isnan(), ~windows.seen)
         assert (found.surprise[windows.seen] > 0).all()
@@ -158,16 +162,16 @@ def test_a_look_adds_up(variant: Any, windows: Windows) -> None:
     assert widths == [13 * one for one in has]
 
 
-def test_a_training_model_goes_on_training_after_a_look(windows: Windows) -> None:
+def test_attribution_leaves_a_model_in_training_mode(windows: Windows) -> None:
     network = _network("mag", windows).train()
-    look(network, windows, lambda forecast: forecast.point[..., None])
+    attribute(network, windows, lambda forecast: forecast.point[..., None])
     assert network.training
     assert not any(module._forward_hooks for module in network.modules())
     assert not any(module._forward_pre_hooks for module in network.modules())
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_model_says_what_it_looked_at(make_dataset: Any, make_model: Any, variant: str) -> None:
+def test_a_model_attributes_its_forecasts(make_dataset: Any, make_model: Any, variant: str) -> None:
     dataset = make_dataset(min_encoder_length=12)
     model = make_model(dataset, variant=variant)
     cpu = {"accelerator": "cpu"}
@@ -193,7 +197,7 @@ def test_a_model_says_what_it_looked_at(make_dataset: Any, make_model: Any, vari
     assert set(model.plot_interpretation(each)) == names
 
 
-def test_several_targets_are_looked_at_apart(make_dataset: Any, make_model: Any) -> None:
+def test_several_targets_have_attributions_of_their_own(make_dataset: Any, make_model: Any) -> None:
     dataset = make_dataset(
         target=["sold", "sky"], min_encoder_length=16, min_prediction_length=5,
         target_normalizer=MultiNormalizer([EncoderNormalizer(), NaNLabelEncoder()]),
@@ -208,7 +212,7 @@ def test_several_targets_are_looked_at_apart(make_dataset: Any, make_model: Any)
     assert len(figures) == 8
 
 
-def test_a_forecast_is_drawn_with_what_it_looked_at(
+def test_a_forecast_is_plotted_with_its_attribution(
     make_dataset: Any, make_model: Any, batch_of: Any
 ) -> None:
     pyplot = pytest.importorskip("matplotlib.pyplot")
@@ -227,7 +231,9 @@ def test_a_forecast_is_drawn_with_what_it_looked_at(
     pyplot.close("all")
 
 
-def test_several_targets_are_drawn_apart(make_dataset: Any, make_model: Any, batch_of: Any) -> None:
+def test_several_targets_are_plotted_separately(
+    make_dataset: Any, make_model: Any, batch_of: Any
+) -> None:
     pyplot = pytest.importorskip("matplotlib.pyplot")
     pyplot.switch_backend("agg")
     dataset = make_dataset(target=["sold", "price"])
@@ -244,7 +250,7 @@ def test_several_targets_are_drawn_apart(make_dataset: Any, make_model: Any, bat
     pyplot.close("all")
 
 
-def test_what_was_not_asked_for_is_refused(
+def test_an_output_without_attribution_is_refused(
     make_dataset: Any, make_model: Any, batch_of: Any
 ) -> None:
     dataset = make_dataset()
