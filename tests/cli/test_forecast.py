@@ -70,7 +70,7 @@ def test_predict_takes_any_quantiles_and_intervals(
     np.testing.assert_allclose(found["y_pred-hi-95"], wanted["y_pred-hi-95"], rtol=1e-6)
     answer = run(*words, "--levels", "180")
     assert answer.exit_code == 3
-    assert "levels=(180.0,): give percents between 0 and 100" in answer.stderr
+    assert "levels must be percents between 0 and 100, like 80, got (180.0,)" in answer.stderr
 
 
 def test_backtest_prints_what_the_library_scores(

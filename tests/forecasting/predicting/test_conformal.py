@@ -105,10 +105,10 @@ def test_tensors_carry_everything_and_damage_is_named() -> None:
     nominal = normal_scores(THREE)[None]
     np.testing.assert_allclose(again.read(nominal), found.read(nominal), rtol=1e-6)
     assert Calibration.from_tensors({"linear.weight": torch.ones(2)}, 3) is None
-    with pytest.raises(BundleError, match=r"scores must be there, in the shape \(4, 99\)"):
+    with pytest.raises(BundleError, match=r"scores must have the shape \(4, 99\)"):
         Calibration.from_tensors(tensors, 4)
     del tensors["calibration.correlation"]
-    with pytest.raises(BundleError, match="correlation must be there"):
+    with pytest.raises(BundleError, match="correlation must have the shape"):
         Calibration.from_tensors(tensors, 3)
 
 

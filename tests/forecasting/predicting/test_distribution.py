@@ -65,8 +65,8 @@ def test_columns_name_quantiles_and_intervals() -> None:
     [
         ((0.1, 1.0), None, "between 0 and 1"),
         (None, (0.8, 100), "between 0 and 100"),
-        ((0.1, 0.1), None, "stands there twice"),
-        (("low",), None, "give numbers"),
+        ((0.1, 0.1), None, "must differ from each other"),
+        (("low",), None, "must be numbers"),
     ],
 )
 def test_what_is_no_quantile_is_refused(quantiles: object, levels: object, match: str) -> None:

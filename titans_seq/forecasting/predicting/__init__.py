@@ -1,1 +1,1 @@
-"""From a trained network to calibrated forecasts in a table."""
+"""Calibrated forecasts in real units, as frames and arrays."""

@@ -1,8 +1,8 @@
-"""A distribution for every step, out of a few quantiles; everything here is on arrays.
+"""Distributions of every step, interpolated from a few quantiles.
 
 Between two levels the value is linear in the *normal score* (the quantile of the standard normal
-distribution at that level), and beyond the outermost ones it goes on at the same slope: of
-normal quantiles this makes the normal distribution again.
+distribution at that level), and beyond the outermost ones it continues at the same slope: from
+normal quantiles this gives the normal distribution again.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from titans_seq.exceptions import ConfigError
 from titans_seq.forecasting.tables.arrays import FloatArray, IntArray
 
 SMALLEST_SLOPE = 1e-9
-"""Deviation of a step whose quantiles are all the same, in deviations of the series."""
+"""Smallest deviation of a step, in deviations of the series, where quantiles coincide."""
 
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """Value of each step at some normal scores, rising."""
+    """Values of each step at rising normal scores, linear between them."""
 
     knots: FloatArray
     """Normal scores, (knots,); at least two."""
@@ -34,10 +34,10 @@ class Distribution:
 
     @classmethod
     def of(cls, point: FloatArray, quantiles: FloatArray, levels: Sequence[float]) -> Distribution:
-        """Return the distribution behind quantiles, (windows, horizon, levels).
+        """Return the distribution with the given quantiles, (windows, horizon, levels).
 
-        One level, or none, says nothing of the spread: it is then taken for 1, the deviation
-        of a series on its own scale, and only a calibration makes it right.
+        With one level or none the spread is unknown: it is assumed to be 1, the deviation of a
+        series on its own scale, and only a calibration corrects it.
         """
         if len(levels) > 1:
             return cls(normal_scores(levels), quantiles)
@@ -47,23 +47,21 @@ class Distribution:
 
     def at(self, scores: FloatArray) -> FloatArray:
         """Return the values at normal scores, (horizon, n) or (windows, horizon, n)."""
-        wanted = np.broadcast_to(scores, (*self.values.shape[:2], scores.shape[-1]))
-        return self._line(np.searchsorted(self.knots[1:-1], wanted), wanted)
+        scores = np.broadcast_to(scores, (*self.values.shape[:2], scores.shape[-1]))
+        segment = np.searchsorted(self.knots[1:-1], scores)
+        low, slope = self._segment(segment)
+        values: FloatArray = low + (scores - self.knots[segment]) * slope
+        return values
 
     def scores(self, actual: FloatArray) -> FloatArray:
         """Return the normal score of each value, (windows, horizon); NaN stays NaN."""
         segment = (actual[..., None] > self.values[..., 1:-1]).sum(axis=-1)[..., None]
         low, slope = self._segment(segment)
-        found: FloatArray = (self.knots[segment] + (actual[..., None] - low) / slope)[..., 0]
-        return found
-
-    def _line(self, segment: IntArray, scores: FloatArray) -> FloatArray:
-        low, slope = self._segment(segment)
-        found: FloatArray = low + (scores - self.knots[segment]) * slope
-        return found
+        scores: FloatArray = (self.knots[segment] + (actual[..., None] - low) / slope)[..., 0]
+        return scores
 
     def _segment(self, segment: IntArray) -> tuple[FloatArray, FloatArray]:
-        """Return value at the beginning of a segment, and its slope."""
+        """Return the value at the lower knot of a segment, and the slope."""
         low = np.take_along_axis(self.values, segment, axis=-1)
         high = np.take_along_axis(self.values, segment + 1, axis=-1)
         slope = (high - low) / np.diff(self.knots)[segment]
@@ -72,7 +70,7 @@ class Distribution:
 
 @dataclass(frozen=True, slots=True)
 class QuantileRequest:
-    """What to tell of each step beside the expected value."""
+    """Quantiles and intervals to return beside the expected value."""
 
     quantiles: tuple[float, ...] = ()
     """Rising, each between 0 and 1."""
@@ -87,7 +85,7 @@ class QuantileRequest:
         levels: Sequence[float] | None,
         default: Sequence[float],
     ) -> QuantileRequest:
-        """Check what was asked for; without any wish it is the ``default`` quantiles.
+        """Check what a user asks for; None for both is the ``default`` quantiles.
 
         Raises
         ------
@@ -96,23 +94,23 @@ class QuantileRequest:
         """
         if quantiles is None and levels is None:
             return cls(tuple(default))
-        found = cls(_rising("quantiles", quantiles or ()), _rising("levels", levels or ()))
-        if any(not 0 < one < 1 for one in found.quantiles):
-            raise ConfigError(f"quantiles={quantiles}: give numbers between 0 and 1, like 0.9")
-        if any(not 0 < one < 100 for one in found.levels):
-            raise ConfigError(f"levels={levels}: give percents between 0 and 100, like 80")
-        return found
+        request = cls(_rising("quantiles", quantiles or ()), _rising("levels", levels or ()))
+        if any(not 0 < quantile < 1 for quantile in request.quantiles):
+            raise ConfigError(f"quantiles must lie between 0 and 1, like 0.9, got {quantiles}")
+        if any(not 0 < level < 100 for level in request.levels):
+            raise ConfigError(f"levels must be percents between 0 and 100, like 80, got {levels}")
+        return request
 
     def columns(self) -> dict[str, float]:
-        """Return the quantile that stands in each column of a forecast, by the column's name."""
-        names = {f"y_pred-q{one:g}": one for one in self.quantiles}
+        """Return the level of the quantile in each column of a forecast, by name."""
+        names = {f"y_pred-q{quantile:g}": quantile for quantile in self.quantiles}
         for level in self.levels:
             names[f"y_pred-lo-{level:g}"] = round(0.5 - level / 200, 12)
             names[f"y_pred-hi-{level:g}"] = round(0.5 + level / 200, 12)
         return names
 
     def all(self) -> tuple[float, ...]:
-        """Return every quantile that some column needs, rising."""
+        """Return the level of every quantile that a column needs, rising."""
         return tuple(sorted(set(self.columns().values())))
 
 
@@ -125,9 +123,9 @@ def normal_scores(levels: Sequence[float] | FloatArray) -> FloatArray:
 def _rising(name: str, given: Any) -> tuple[float, ...]:
     """Return numbers as a rising tuple."""
     try:
-        numbers = tuple(sorted(float(one) for one in np.atleast_1d(given)))
+        numbers = tuple(sorted(float(number) for number in np.atleast_1d(given)))
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"{name}={given!r}: give numbers") from error
+        raise ConfigError(f"{name} must be numbers, got {given!r}") from error
     if any(low == high for low, high in pairwise(numbers)):
-        raise ConfigError(f"{name}={given!r}: one of them stands there twice")
+        raise ConfigError(f"{name} must differ from each other, got {given!r}")
     return numbers

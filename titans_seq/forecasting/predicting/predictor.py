@@ -1,8 +1,8 @@
-"""One predictor for every forecaster: tables in, forecasts in real units out.
+"""Predictor of every kind of forecaster: tables in, forecasts in real units out.
 
-Where the numbers come from is a :class:`Source`: the window's network alone, or the network and
-the memories around it (:class:`titans_seq.forecasting.stream.rolling.MemorySource`). All that
-follows, from calibration to backtests, is the same for both.
+The numbers come from a :class:`Source`: the window's network alone, or the network and the memories
+around it (:class:`titans_seq.forecasting.stream.rolling.MemorySource`). All further steps, from
+calibration to backtests, are the same for both.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ from titans_seq.forecasting.tables.table import Table
 
 
 class Source(Protocol):
-    """What forecasts windows, on the scale of their series."""
+    """A model that forecasts windows on the scale of their series."""
 
     @property
     def context(self) -> int:
-        """Rows that a series should have before it is forecast."""
+        """Rows that a series should have before its first forecast."""
 
     @property
     def horizon(self) -> int:
@@ -49,14 +49,14 @@ class Source(Protocol):
 
     @property
     def levels(self) -> tuple[float, ...]:
-        """Levels of its own quantiles, which the calibration corrects."""
+        """Levels of the quantiles, which the calibration corrects."""
 
     @property
     def calibration(self) -> Calibration | None:
-        """What corrects them; None leaves them as they are."""
+        """Correction of the quantiles; None leaves them as they are."""
 
     def forecast(self, panel: Panel, index: WindowIndex, *, reset: bool = False) -> RawForecasts:
-        """Forecast windows from rows before their cutoffs; ``reset`` keeps to the look-back."""
+        """Forecast windows from all rows before them, with ``reset`` from the look-back only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +82,13 @@ class WindowSource:
         return self.network.config.quantiles
 
     def forecast(self, panel: Panel, index: WindowIndex, *, reset: bool = False) -> RawForecasts:
-        """Forecast windows; there is nothing beyond the look-back that could be reset."""
+        """Forecast windows; ``reset`` has no effect, as nothing but the look-back is read."""
         return forecast_index(self.network, panel, index)
 
 
 @dataclass(frozen=True, slots=True)
 class Predictor:
-    """A source of forecasts and what turns its numbers into frames."""
+    """A source of forecasts with the scales and columns that turn its numbers into frames."""
 
     source: Source
     preprocess: Preprocess
@@ -100,7 +100,7 @@ class Predictor:
         return self.source.horizon
 
     def ahead(
-        self, table: Table, future: pd.DataFrame | None, wanted: QuantileRequest
+        self, table: Table, future: pd.DataFrame | None, request: QuantileRequest
     ) -> pd.DataFrame:
         """Forecast the rows that follow the last one of each series, as a frame.
 
@@ -109,10 +109,11 @@ class Predictor:
         DataError
             If ``future`` lacks a covariate known ahead.
         """
-        grown, index = self._follow(table, future)
-        raw, scales = self.scaled(grown, index)
-        values = output_columns(self.source, raw, scales, wanted)
-        return forecast_frame(self.columns, grown.ids, last_times(grown, self.horizon), values)
+        extended, index = self._extend(table, future)
+        raw, scales = self.scaled(extended, index)
+        values = output_columns(self.source, raw, scales, request)
+        times = last_times(extended, self.horizon)
+        return forecast_frame(self.columns, extended.ids, times, values)
 
     def paths(
         self,
@@ -134,15 +135,15 @@ class Predictor:
                 "samples need a calibration: fit with rows that are not trained on (val_size) "
                 "and calibrate=True"
             )
-        grown, index = self._follow(table, future)
-        raw, scales = self.scaled(grown, index)
-        drawn = calibration.draw(len(grown.ids), count, generator)
+        extended, index = self._extend(table, future)
+        raw, scales = self.scaled(extended, index)
+        drawn = calibration.draw(len(extended.ids), count, generator)
         values = in_units(_distribution(self.source, raw).at(calibration.read(drawn)), scales)
-        times = last_times(grown, self.horizon)
+        times = last_times(extended, self.horizon)
         return pd.concat(
             [
                 forecast_frame(
-                    self.columns, grown.ids, times, {"sample": path, "y_pred": values[..., path]}
+                    self.columns, extended.ids, times, {"sample": path, "y_pred": values[..., path]}
                 )
                 for path in range(count)
             ],
@@ -181,7 +182,7 @@ class Predictor:
     def scaled(
         self, table: Table, index: WindowIndex, *, reset: bool = False
     ) -> tuple[RawForecasts, FloatArray]:
-        """Forecast windows on the scale of their series; return the scales, (windows, 2), too.
+        """Return forecasts on the scale of their series, and the scales, (windows, 2).
 
         A series that was not trained on is scaled by its rows before its first window.
         """
@@ -192,30 +193,30 @@ class Predictor:
         raw = self.source.forecast(panel, index, reset=reset)
         return raw, panel.scales[series]
 
-    def _follow(self, table: Table, future: pd.DataFrame | None) -> tuple[Table, WindowIndex]:
+    def _extend(self, table: Table, future: pd.DataFrame | None) -> tuple[Table, WindowIndex]:
         """Return the table with the rows to forecast, and the window of each series."""
-        grown = extend(table, self.horizon, self.columns, future)
-        cutoffs = torch.from_numpy(grown.starts[1:] - self.horizon)
-        return grown, WindowIndex(torch.arange(len(grown.ids)), cutoffs)
+        extended = extend(table, self.horizon, self.columns, future)
+        cutoffs = torch.from_numpy(extended.starts[1:] - self.horizon)
+        return extended, WindowIndex(torch.arange(len(extended.ids)), cutoffs)
 
 
 def output_columns(
-    source: Source, raw: RawForecasts, scales: FloatArray, wanted: QuantileRequest
+    source: Source, raw: RawForecasts, scales: FloatArray, request: QuantileRequest
 ) -> Mapping[str, npt.NDArray[Any]]:
-    """Return what is told of each step, in real units, by the name of its column."""
-    levels = wanted.all()
+    """Return the columns of a forecast frame by name, in real units, (windows, horizon) each."""
+    levels = request.all()
     quantiles = in_units(_quantiles(source, raw, levels), scales)
     columns = {"y_pred": in_units(raw.point, scales)}
-    for name, level in wanted.columns().items():
+    for name, level in request.columns().items():
         columns[name] = quantiles[..., levels.index(level)]
     return columns
 
 
 def in_units(values: FloatArray, scales: FloatArray) -> FloatArray:
     """Undo the scale of each window's series, mean and deviation."""
-    mean, deviation = (scales[:, place].reshape(-1, *[1] * (values.ndim - 1)) for place in range(2))
-    found: FloatArray = values * deviation + mean
-    return found
+    mean, deviation = (column.reshape(-1, *[1] * (values.ndim - 1)) for column in scales.T)
+    unscaled: FloatArray = values * deviation + mean
+    return unscaled
 
 
 def _quantiles(source: Source, raw: RawForecasts, levels: Sequence[float]) -> FloatArray:

@@ -16,7 +16,7 @@ from titans_seq.forecasting.tables.frames import ColumnRoles
 from titans_seq.forecasting.tables.table import Table
 
 ROW = "row"
-"""Name of the time column in forecasts when the frame has none."""
+"""Name of the time column in forecasts if the frame has none."""
 
 
 class WindowForecasts(NamedTuple):
@@ -26,7 +26,7 @@ class WindowForecasts(NamedTuple):
     """Series of each window, (windows,)."""
 
     cutoffs: npt.NDArray[Any]
-    """Time of the last row each window has seen, (windows,)."""
+    """Time of the last row before each window's horizon, (windows,)."""
 
     point: FloatArray
     """Expected value, (windows, horizon)."""
@@ -35,13 +35,13 @@ class WindowForecasts(NamedTuple):
     """In rising order of the level, (windows, horizon, levels)."""
 
     actual: FloatArray
-    """What came, (windows, horizon); NaN where it is not known."""
+    """Target, (windows, horizon); NaN where it is missing."""
 
 
 def forecast_frame(
     columns: ColumnRoles, ids: Sequence[Any], times: pd.Index, values: Mapping[str, Any]
 ) -> pd.DataFrame:
-    """Return a long frame of what is told of each series' next steps.
+    """Return forecasts of each series' next steps as a long frame.
 
     Parameters
     ----------
@@ -50,25 +50,28 @@ def forecast_frame(
     ids, times
         Of the series; of their steps, series after series.
     values
-        By column: (series, horizon), or one value for all.
+        By column: (series, horizon), or a scalar for all.
     """
-    whole = {
+    keys = {
         columns.id: pd.Index(ids).repeat(len(times) // len(ids)),
         time_name(columns): times,
     }
-    told = {name: one if np.ndim(one) == 0 else one.reshape(-1) for name, one in values.items()}
-    return pd.DataFrame(whole | told)
+    flat = {
+        name: column if np.ndim(column) == 0 else column.reshape(-1)
+        for name, column in values.items()
+    }
+    return pd.DataFrame(keys | flat)
 
 
 def time_name(columns: ColumnRoles) -> str:
-    """Return the name of the time column in what is handed back."""
+    """Return the name of the time column in forecasts."""
     return ROW if columns.time is None else columns.time
 
 
 def rows_of(table: Table, columns: ColumnRoles) -> pd.DataFrame:
     """Return id, time and target of the rows of a table as a long frame."""
     counts = table.lengths()
-    times = [table.times(series, 0, int(rows)) for series, rows in enumerate(counts)]
+    times = [table.times(series, 0, int(count)) for series, count in enumerate(counts)]
     name = "y" if len(columns.target) > 1 else columns.target[0]
     frame = pd.DataFrame(
         {
@@ -86,28 +89,28 @@ def future_frame(table: Table, horizon: int, columns: ColumnRoles) -> pd.DataFra
     Series that share an id, those of a wide frame, have their times once.
     """
     name = time_name(columns)
-    parts: dict[Any, pd.DataFrame] = {}
-    for series, rows in enumerate(table.lengths()):
-        times = table.times(series, int(rows), int(rows) + horizon)
-        parts.setdefault(table.keys[series], pd.DataFrame({name: times}))
-    whole = pd.concat(list(parts.values()), ignore_index=True)
+    by_id: dict[Any, pd.DataFrame] = {}
+    for series, count in enumerate(table.lengths()):
+        times = table.times(series, int(count), int(count) + horizon)
+        by_id.setdefault(table.keys[series], pd.DataFrame({name: times}))
+    future = pd.concat(list(by_id.values()), ignore_index=True)
     if len(columns.target) > 1 and set(table.keys) == {columns.target[0]}:
-        return whole
-    whole.insert(0, columns.id, pd.Index(list(parts)).repeat(horizon))
-    return whole
+        return future  # a wide frame without ids
+    future.insert(0, columns.id, pd.Index(list(by_id)).repeat(horizon))
+    return future
 
 
 def last_times(table: Table, horizon: int) -> pd.Index:
     """Return the times of the last ``horizon`` rows of each series, one after another."""
     times = [
-        table.times(series, int(rows) - horizon, int(rows))
-        for series, rows in enumerate(table.lengths())
+        table.times(series, int(count) - horizon, int(count))
+        for series, count in enumerate(table.lengths())
     ]
     return joined_times(times)
 
 
 def joined_times(parts: Sequence[pd.Index]) -> pd.Index:
-    """Return times one part after another, as an index of their own kind."""
+    """Concatenate times, and keep the kind of their index."""
     return parts[0].append(list(parts[1:])) if len(parts) > 1 else parts[0]
 
 
@@ -117,15 +120,16 @@ def windows_between(
     """Return the windows whose target rows lie in [start, end) of the rows of each series."""
     begins, ends = [], []
     for series in range(len(table.ids)):
-        own = table.present[int(table.starts[series]) : int(table.starts[series + 1])]
-        rows = np.append(np.flatnonzero(own), len(own))
-        begins.append(int(rows[min(start or 0, len(rows) - 1)]))
-        ends.append(int(rows[-1 if end is None else min(end, len(rows) - 1)]))
+        present = table.present[int(table.starts[series]) : int(table.starts[series + 1])]
+        # ``start`` and ``end`` count the rows that were given, not those that fill gaps.
+        given = np.append(np.flatnonzero(present), len(present))
+        begins.append(int(given[min(start or 0, len(given) - 1)]))
+        ends.append(int(given[-1 if end is None else min(end, len(given) - 1)]))
     return index_windows(table, begins, ends, horizon=horizon, stride=stride)
 
 
 def label_forecasts(table: Table, index: WindowIndex, raw: RawForecasts) -> WindowForecasts:
-    """Return forecasts with the series and the time each was made at."""
+    """Return forecasts with the id of the series and the time of the cutoff of each."""
     cutoffs = np.empty(len(index.cutoffs), dtype=object)
     series, rows = index.series.numpy(), index.cutoffs.numpy()
     for code in np.unique(series):
