@@ -275,7 +275,7 @@ def test_settings_that_cannot_be_are_refused(
 @pytest.mark.parametrize(
     ("data", "match"),
     [
-        ("text", "give a DataFrame or an array"),
+        ("text", "df must be a DataFrame or an array, got str"),
         (np.zeros((2, 3, 4)), "shape"),
         (np.full((1, 60), np.nan), "series 0 has no value"),
         (np.arange(5.0)[None], "no window to train on"),

@@ -134,7 +134,7 @@ FRAMES: dict[str, tuple[Change, tuple[str, ...]]] = {
     "no series is long enough": (
         lambda f: f.groupby("shop").head(4), ("no window to train on", "4 rows", "horizon=4"),
     ),
-    "it is no frame": (lambda f: "sales.csv", ("df: give a DataFrame or an array, not str",)),
+    "it is no frame": (lambda f: "sales.csv", ("df must be a DataFrame or an array, got str",)),
     "it is an array with covariates named": (
         lambda f: np.zeros((2, 60)), ("df: covariates and several targets need a DataFrame",),
     ),
@@ -285,7 +285,7 @@ BUNDLES: dict[str, tuple[Callable[[Path], object], str]] = {
         _weights(lambda t: t.update({"linear.bias": torch.zeros(3)})), "linear.bias",
     ),
     "half a calibration": (
-        _weights(lambda t: t.pop("calibration.scores")), "calibration's scores must be there",
+        _weights(lambda t: t.pop("calibration.scores")), "calibration's scores must have the shape",
     ),
 }  # fmt: skip
 

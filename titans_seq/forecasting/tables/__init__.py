@@ -1,1 +1,1 @@
-"""Frames, checked and laid on a grid, and the tensors they become; no network is known here."""
+"""Frames checked and laid on a regular grid, and the tensors they become; no network here."""

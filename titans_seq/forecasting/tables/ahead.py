@@ -1,4 +1,4 @@
-"""Tables that go on: the rows to forecast, with the covariates known ahead."""
+"""Tables extended by the rows to forecast, with the covariates known ahead."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ def extend(table: Table, horizon: int, columns: ColumnRoles, future: pd.DataFram
     columns
         Roles of the columns.
     future
-        Rows with the id, the time and every covariate known ahead; more rows may stand
-        there. Without the id column, they hold for every series.
+        Rows with the id, the time and every covariate known ahead; further rows are ignored.
+        Without the id column, they hold for every series.
 
     Raises
     ------
     DataError
-        If a covariate known ahead lacks the frame, a column, a row or a value; the message
-        names it, the series and the time.
+        If there is no frame, or it lacks a column, a row or a value; the message names the
+        column, the series and the time.
     """
     if not columns.future:
         if future is not None:
-            raise DataError("future_df was given, but the forecaster was made with future=()")
+            raise DataError("future_df was given, but the forecaster has future=()")
         ahead: dict[str, npt.NDArray[Any]] = {}
     elif future is None:
         names = ", ".join(columns.future)
@@ -52,6 +52,7 @@ def extend(table: Table, horizon: int, columns: ColumnRoles, future: pd.DataFram
     else:
         ahead = _read_ahead(table, horizon, columns, future)
 
+    # Row numbers of the old rows: each series moves by the rows added to those before it.
     old = np.arange(int(table.starts[-1])) + horizon * np.repeat(
         np.arange(len(table.ids)), table.lengths()
     )
@@ -75,7 +76,7 @@ def extend(table: Table, horizon: int, columns: ColumnRoles, future: pd.DataFram
         starts=starts,
         present=grow(table.present, None),
         target=grow(table.target, None),
-        varying={name: grow(held, ahead.get(name)) for name, held in table.varying.items()},
+        varying={name: grow(values, ahead.get(name)) for name, values in table.varying.items()},
         static=table.static,
     )
 
@@ -84,27 +85,31 @@ def _read_ahead(
     table: Table, horizon: int, columns: ColumnRoles, future: pd.DataFrame
 ) -> dict[str, npt.NDArray[Any]]:
     """Return each covariate known ahead at the times to forecast, series after series."""
-    place = FrameLocation(future, "future_df", columns.id)
+    location = FrameLocation(future, "future_df", columns.id)
     if columns.time is None:
         raise DataError("covariates known ahead need times: name time_col")
-    check_columns(future, (columns.time, *columns.future), place)
-    times = read_times(future, columns.time, np.zeros(len(future), dtype=np.int64), place)
-    times = _alike(times, table, columns.time, place)
-    rows = _find(table, horizon, columns, future, times, place)
+    check_columns(future, (columns.time, *columns.future), location)
+    times = read_times(future, columns.time, np.zeros(len(future), dtype=np.int64), location)
+    times = _match_time_zone(times, table, columns.time, location)
+    rows = _find(table, horizon, columns, future, times, location)
     ahead = {}
     for name in columns.future:
         text = table.varying[name].dtype == object
-        values = read_texts(future, name) if text else read_numbers(future, name, place)
+        values = read_texts(future, name) if text else read_numbers(future, name, location)
         empty = pd.isna(values[rows])
         if empty.any():
             row = int(rows[empty.argmax()])
-            raise DataError(f"{place.cell(name, row)} is empty at {times[row]}, but is known ahead")
+            raise DataError(
+                f"{location.cell(name, row)} is empty at {times[row]}, but is known ahead"
+            )
         ahead[name] = values[rows]
     return ahead
 
 
-def _alike(times: pd.Index, table: Table, column: str, place: FrameLocation) -> pd.Index:
-    """Return times in the time zone of the table's.
+def _match_time_zone(
+    times: pd.Index, table: Table, column: str, location: FrameLocation
+) -> pd.Index:
+    """Return times in the time zone of the table.
 
     Raises
     ------
@@ -114,13 +119,15 @@ def _alike(times: pd.Index, table: Table, column: str, place: FrameLocation) -> 
     stamps = isinstance(times, pd.DatetimeIndex)
     if stamps == isinstance(table.grid.freq, int):
         kind = "time stamps" if not stamps else "whole numbers"
-        raise DataError(f"{place.source}: column {column!r} must hold {kind}, as the history does")
+        raise DataError(
+            f"{location.source}: column {column!r} must hold {kind}, as the history does"
+        )
     if not stamps:
         return times
     zone = table.first[0].tz
     if (times.tz is None) != (zone is None):
-        here, there = ("no time zone" if one is None else f"{one}" for one in (times.tz, zone))
-        raise DataError(f"{place.source}: column {column!r} has {here}, the history {there}")
+        own, expected = ("no time zone" if tz is None else f"{tz}" for tz in (times.tz, zone))
+        raise DataError(f"{location.source}: column {column!r} has {own}, the history {expected}")
     return times if zone is None else times.tz_convert(zone)
 
 
@@ -130,50 +137,51 @@ def _find(
     columns: ColumnRoles,
     future: pd.DataFrame,
     times: pd.Index,
-    place: FrameLocation,
+    location: FrameLocation,
 ) -> IntArray:
-    """Return which row holds each step of each series.
+    """Return the row of ``future`` for each step of each series.
 
     Raises
     ------
     DataError
-        If one is missing, or there twice; the message names the series and the time.
+        If one is missing or duplicate; the message names the series and the time.
     """
-    wanted = [
-        table.times(series, int(rows), int(rows) + horizon)
-        for series, rows in enumerate(table.lengths())
+    steps = [
+        table.times(series, int(count), int(count) + horizon)
+        for series, count in enumerate(table.lengths())
     ]
-    whole = wanted[0].append(wanted[1:]) if len(wanted) > 1 else wanted[0]
+    all_steps = steps[0].append(steps[1:]) if len(steps) > 1 else steps[0]
     series, own = _codes(table, columns, future)
-    # Times as their ranks, so that a series and a time make one number.
+    # With times as their ranks, a series and a time make one integer key; rows of other series
+    # get negative keys that match nothing.
     moments, ranks = np.unique(table.grid.ordinals(times), return_inverse=True)
     count = len(moments)
-    given = np.where(series >= 0, series * count + ranks, -1 - np.arange(len(series)))
-    order = np.argsort(given, kind="stable")
-    again = np.flatnonzero(np.diff(given[order]) == 0)
-    if len(again):
-        row = int(order[again[0] + 1])
-        raise DataError(f"{place.cell(str(columns.time), row)} holds {times[row]} a second time")
-    ordinals = table.grid.ordinals(whole)
-    place_of = np.minimum(np.searchsorted(moments, ordinals), count - 1)
-    asked = np.repeat(own, horizon) * count + place_of
-    found = np.minimum(np.searchsorted(given, asked, sorter=order), len(order) - 1)
-    rows: IntArray = order[found]
-    missing = (given[rows] != asked) | (moments[place_of] != ordinals)
+    keys = np.where(series >= 0, series * count + ranks, -1 - np.arange(len(series)))
+    order = np.argsort(keys, kind="stable")
+    duplicates = np.flatnonzero(np.diff(keys[order]) == 0)
+    if len(duplicates):
+        row = int(order[duplicates[0] + 1])
+        raise DataError(f"{location.cell(str(columns.time), row)} holds {times[row]} a second time")
+    ordinals = table.grid.ordinals(all_steps)
+    rank = np.minimum(np.searchsorted(moments, ordinals), count - 1)
+    needed = np.repeat(own, horizon) * count + rank
+    position = np.minimum(np.searchsorted(keys, needed, sorter=order), len(order) - 1)
+    rows: IntArray = order[position]
+    missing = (keys[rows] != needed) | (moments[rank] != ordinals)
     if missing.any():
         number = int(missing.argmax()) // horizon
-        lacking = int(missing[number * horizon : (number + 1) * horizon].sum())
+        absent = int(missing[number * horizon : (number + 1) * horizon].sum())
         raise DataError(
-            f"{place.source}: column {columns.time!r} of series {table.ids[number]!r} lacks "
-            f"{lacking} of the {horizon} times to forecast, first {whole[int(missing.argmax())]}"
+            f"{location.source}: column {columns.time!r} of series {table.ids[number]!r} lacks "
+            f"{absent} of the {horizon} times to forecast, first {all_steps[int(missing.argmax())]}"
         )
     return rows
 
 
 def _codes(table: Table, columns: ColumnRoles, future: pd.DataFrame) -> tuple[IntArray, IntArray]:
-    """Return the series of each row of ``future``, -1 for others, and that of each series.
+    """Return the id code of each row of ``future``, -1 for unknown ids, and that of each series.
 
-    Without the id column, or where a wide frame's series share their rows, it is 0 for all.
+    Without the id column it is 0 for all; series of a wide frame share the codes of their rows.
     """
     if columns.id not in future.columns:
         return np.zeros(len(future), dtype=np.int64), np.zeros(len(table.keys), dtype=np.int64)

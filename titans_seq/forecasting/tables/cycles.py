@@ -1,4 +1,4 @@
-"""Cycles of the calendar, as categories known ahead: time of day, day of the week and so on."""
+"""Cycles of the calendar as categories known ahead: time of day, day of the week and so on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FINEST_SLOTS = 144
 """Slots of a day, at most: ten minutes each."""
 
 _ROUNDS = 3
-"""A cycle is used if the training rows span it this many times; fewer cannot show it."""
+"""A cycle is used if the training rows span it at least this many times."""
 
 LENGTHS = {
     "time_of_day": DAY,
@@ -24,11 +24,11 @@ LENGTHS = {
 """Length of each cycle in microseconds."""
 
 SLOTS = {"day_of_week": 7, "week_of_year": 53, "month_of_year": 12, "quarter_of_year": 4}
-"""Categories of each cycle but the day, whose slots follow the frequency."""
+"""Categories of each cycle but the day, whose number depends on the frequency."""
 
 
 def choose_cycles(grid: TimeGrid, first: object, rows: int) -> tuple[str, ...]:
-    """Return the cycles that a series of this length shows.
+    """Return the cycles that a series of this length spans often enough.
 
     Parameters
     ----------
@@ -42,21 +42,21 @@ def choose_cycles(grid: TimeGrid, first: object, rows: int) -> tuple[str, ...]:
     if isinstance(grid.freq, int) or rows < 2:
         return ()
     times = grid.times(first, 0, rows)
-    span = grid.ordinals(times)
-    length = int(span[-1] - span[0])
+    ordinals = grid.ordinals(times)
+    length = int(ordinals[-1] - ordinals[0])
     step = length / (rows - 1)
-    fitting = []
+    longer = []  # cycles that are longer than a step
     if step < DAY:
-        fitting.append("time_of_day")
+        longer.append("time_of_day")
     if step < 2 * DAY:
-        fitting += ["day_of_week", "month_of_year"]
+        longer += ["day_of_week", "month_of_year"]
     elif step < 20 * DAY:
-        fitting.append("week_of_year")
+        longer.append("week_of_year")
     elif step < 80 * DAY:
-        fitting.append("month_of_year")
+        longer.append("month_of_year")
     elif step < 200 * DAY:
-        fitting.append("quarter_of_year")
-    return tuple(name for name in fitting if length >= _ROUNDS * LENGTHS[name] - 2 * step)
+        longer.append("quarter_of_year")
+    return tuple(name for name in longer if length >= _ROUNDS * LENGTHS[name] - 2 * step)
 
 
 def count_slots(name: str, grid: TimeGrid) -> int:
@@ -68,17 +68,17 @@ def count_slots(name: str, grid: TimeGrid) -> int:
 
 
 def row_by_row(name: str, grid: TimeGrid) -> bool:
-    """Return whether each row of a cycle has a slot of its own."""
+    """Return whether consecutive rows have consecutive slots of a cycle."""
     fixed = grid.fixed
     return name == "time_of_day" and fixed is not None and fixed * count_slots(name, grid) == DAY
 
 
 def cycle_slots(name: str, times: pd.DatetimeIndex, grid: TimeGrid) -> IntArray:
-    """Return the category of each time, from 0, on the clock of its time zone."""
+    """Return the category of each time, from 0, in local time."""
     if name == "time_of_day":
         local = times.tz_localize(None) if times.tz is not None else times
-        passed = local.as_unit("us").asi8 % DAY
-        return np.asarray(passed * count_slots(name, grid) // DAY, dtype=np.int64)
+        microseconds = local.as_unit("us").asi8 % DAY
+        return np.asarray(microseconds * count_slots(name, grid) // DAY, dtype=np.int64)
     numbers = {
         "day_of_week": lambda: times.dayofweek,
         "week_of_year": lambda: times.isocalendar().week.to_numpy() - 1,

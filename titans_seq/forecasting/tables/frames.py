@@ -1,6 +1,6 @@
-"""Frames at the door: files are read here, and columns checked one by one.
+"""Reading of files and frames, with checks of every column.
 
-Every refusal says which file, column and row it is about.
+Errors name the file, the column and the row.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from titans_seq.exceptions import DataError
 from titans_seq.forecasting.tables.arrays import FloatArray, IntArray
 
 DEFAULT_ID = "unique_id"
-"""Name of the id column that a frame of one series may leave out."""
+"""Name of the id column that a frame of one series may lack."""
 
 NUMBERS = ("integer", "floating", "mixed-integer-float", "decimal")
-"""What pandas calls a column of objects that are all numbers."""
+"""Pandas' inferred types of an object column that holds only numbers."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ColumnRoles:
-    """Which column of a frame plays which role."""
+    """Roles of the columns of a frame."""
 
     id: str
     time: str | None
@@ -80,12 +80,12 @@ def read_frame(path: str | os.PathLike[str]) -> pd.DataFrame:
 
 
 class FrameLocation:
-    """Says where in a frame or file something stands."""
+    """Names rows and cells of a frame, or of the file it was read from, in errors."""
 
     def __init__(self, frame: pd.DataFrame, what: str, id_col: str | None = None) -> None:
         self.source = frame.attrs.get("source", what)
         self.first_line = frame.attrs.get("first_line")
-        self.labels = frame.index  # some rows of a file keep their lines
+        self.labels = frame.index  # a selection of rows keeps the line numbers of the file
         known = id_col is not None and list(frame.columns).count(id_col) == 1
         self.ids = frame[id_col] if known else None
 
@@ -96,30 +96,30 @@ class FrameLocation:
         return f"{self.source}, line {int(self.labels[position]) + self.first_line}"
 
     def cell(self, column: str, position: int) -> str:
-        """Name a cell: its row, its column, and the series if the frame tells."""
+        """Name a cell: its row, its column, and the series if the frame has ids."""
         name = None if self.ids is None else self.ids.iloc[position]
-        whose = "" if self.ids is None or pd.isna(name) else f" of series {name!r}"
-        return f"{self.row(position)}: column {column!r}{whose}"
+        series = "" if self.ids is None or pd.isna(name) else f" of series {name!r}"
+        return f"{self.row(position)}: column {column!r}{series}"
 
 
-def check_columns(frame: pd.DataFrame, wanted: Sequence[str], place: FrameLocation) -> None:
-    """Refuse a frame that lacks a column, or has it twice.
+def check_columns(frame: pd.DataFrame, columns: Sequence[str], location: FrameLocation) -> None:
+    """Refuse a frame in which a column is missing or duplicate.
 
     Raises
     ------
     DataError
-        Naming the column and those that there are.
+        If so; the message names the column and those of the frame.
     """
     names = list(frame.columns)
-    for column in wanted:
+    for column in columns:
         count = names.count(column)
         if count != 1:
             what = "no column" if count == 0 else f"{count} columns named"
             known = ", ".join(str(name) for name in names[:20])
-            raise DataError(f"{place.source}: {what} {column!r}; it has {known}")
+            raise DataError(f"{location.source}: {what} {column!r}; it has {known}")
 
 
-def read_numbers(frame: pd.DataFrame, column: str, place: FrameLocation) -> FloatArray:
+def read_numbers(frame: pd.DataFrame, column: str, location: FrameLocation) -> FloatArray:
     """Return a column as numbers, NaN where it is missing.
 
     Raises
@@ -138,7 +138,7 @@ def read_numbers(frame: pd.DataFrame, column: str, place: FrameLocation) -> Floa
     if wrong.any():
         row = int(wrong.argmax())
         raise DataError(
-            f"{place.cell(column, row)} holds {shown(raw.iloc[row])}, which is no finite number"
+            f"{location.cell(column, row)} holds {shown(raw.iloc[row])}, which is no finite number"
         )
     return numbers
 
@@ -154,7 +154,7 @@ def read_texts(frame: pd.DataFrame, column: str) -> npt.NDArray[np.object_]:
 
 
 def is_category(column: pd.Series) -> bool:
-    """Tell whether a column holds categories: anything but numbers, in whatever container."""
+    """Return whether a column holds categories: anything but numbers, of whatever dtype."""
     if column.dtype == object:
         return pd.api.types.infer_dtype(column, skipna=True) not in NUMBERS
     numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
@@ -162,12 +162,12 @@ def is_category(column: pd.Series) -> bool:
 
 
 def has_ids(frame: pd.DataFrame, columns: ColumnRoles) -> bool:
-    """Tell whether a frame says which series a row belongs to."""
+    """Return whether a frame has the id column."""
     return columns.id in frame.columns
 
 
 def read_series(
-    frame: pd.DataFrame, columns: ColumnRoles, place: FrameLocation
+    frame: pd.DataFrame, columns: ColumnRoles, location: FrameLocation
 ) -> tuple[list[Any], IntArray]:
     """Return the ids of the series in order of appearance, and the series of each row.
 
@@ -178,18 +178,18 @@ def read_series(
     """
     if not has_ids(frame, columns):
         if columns.id != DEFAULT_ID and len(columns.target) == 1:
-            check_columns(frame, (columns.id,), place)
+            check_columns(frame, (columns.id,), location)
         return [columns.target[0]], np.zeros(len(frame), dtype=np.int64)
-    check_columns(frame, (columns.id,), place)
+    check_columns(frame, (columns.id,), location)
     missing = frame[columns.id].isna().to_numpy()
     if missing.any():
-        raise DataError(f"{place.row(int(missing.argmax()))}: column {columns.id!r} is empty")
+        raise DataError(f"{location.row(int(missing.argmax()))}: column {columns.id!r} is empty")
     codes, names = pd.factorize(frame[columns.id])
     return list(names.tolist()), codes.astype(np.int64)
 
 
 def read_times(
-    frame: pd.DataFrame, column: str | None, codes: IntArray, place: FrameLocation
+    frame: pd.DataFrame, column: str | None, codes: IntArray, location: FrameLocation
 ) -> pd.Index:
     """Return the time of each row: time stamps, or whole numbers.
 
@@ -209,14 +209,16 @@ def read_times(
         wrong = times.isna()
     if wrong.any():
         row = int(wrong.to_numpy().argmax())
-        raise DataError(f"{place.cell(column, row)} holds {shown(raw.iloc[row])}, which is no time")
+        raise DataError(
+            f"{location.cell(column, row)} holds {shown(raw.iloc[row])}, which is no time"
+        )
     if pd.api.types.is_numeric_dtype(times):
         return pd.Index(times.to_numpy(dtype=np.int64))
     return pd.DatetimeIndex(times).as_unit("us")
 
 
 def _parse_times(raw: pd.Series) -> pd.Series:
-    """Return time stamps; NaT where a value is none in the format of the first one.
+    """Return time stamps; NaT where a value cannot be read in the format of the first one.
 
     Texts with changing offsets from UTC become UTC.
     """

@@ -1,4 +1,4 @@
-"""Regular grids of time: what the frequency is, which row a time is, what time comes next."""
+"""Regular grids of time: frequencies, and rows as times and times as rows."""
 
 from __future__ import annotations
 
@@ -21,12 +21,10 @@ CALENDAR_STEPS = ("MS", "ME", "QS", "QE", "YS", "YE")
 
 @dataclass(frozen=True, slots=True)
 class TimeGrid:
-    """Times that follow each other at one frequency.
-
-    ``freq`` is pandas' name of the frequency, or for whole-number times their step.
-    """
+    """Times at one frequency."""
 
     freq: str | int
+    """Pandas' name of the frequency, or the step of whole-number times."""
 
     @property
     def fixed(self) -> int | None:

@@ -1,4 +1,4 @@
-"""Tables that go on where another one ended."""
+"""Tables that continue another one."""
 
 from __future__ import annotations
 
@@ -14,61 +14,61 @@ from titans_seq.forecasting.tables.table import Table
 
 
 def join(old: Table, new: Table, *, counted: bool) -> tuple[Table, IntArray]:
-    """Return the series of ``new`` behind their rows in ``old``, and where their new rows begin.
+    """Return the series of ``new`` after their rows in ``old``, and where their new rows begin.
 
     Parameters
     ----------
     old, new
-        Tables of the same columns. Where both hold a row, it is the new one's.
+        Tables of the same columns. Where both have a row, the new one is kept.
     counted
-        Whether times are mere counts of rows: the first new row then follows the last old one.
+        Whether times only count rows: the first new row then follows the last old one.
 
     Raises
     ------
     DataError
-        If a series of ``new`` begins before its rows in ``old``, or is off their grid.
+        If a series of ``new`` begins before its rows in ``old``, or off their grid.
     """
     known = {name: code for code, name in enumerate(old.ids)}
-    pairs = [known.get(name) for name in new.ids]
+    old_codes = [known.get(name) for name in new.ids]
     begins = np.array(
         [
             0 if code is None else _offset(old, code, new, series, counted=counted)
-            for series, code in enumerate(pairs)
+            for series, code in enumerate(old_codes)
         ],
         dtype=np.int64,
     )
-    before = np.array([0 if code is None else old.lengths()[code] for code in pairs])
+    before = np.array([0 if code is None else old.lengths()[code] for code in old_codes])
     starts = np.concatenate([[0], np.cumsum(np.maximum(before, begins + new.lengths()))])
 
-    def lay(held: npt.NDArray[Any], past: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        blank: Any = {"O": None, "b": False}.get(held.dtype.kind, np.nan)
-        whole = np.full(int(starts[-1]), blank, dtype=held.dtype)
-        for series, code in enumerate(pairs):
+    def combine(added: npt.NDArray[Any], past: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        blank: Any = {"O": None, "b": False}.get(added.dtype.kind, np.nan)
+        combined = np.full(int(starts[-1]), blank, dtype=added.dtype)
+        for series, code in enumerate(old_codes):
             start = int(starts[series])
             if code is not None:
                 own = past[old.starts[code] : old.starts[code + 1]]
-                whole[start : start + len(own)] = own
+                combined[start : start + len(own)] = own
             rows = slice(int(new.starts[series]), int(new.starts[series + 1]))
-            there = np.flatnonzero(new.present[rows]) + start + int(begins[series])
-            whole[there] = held[rows][new.present[rows]]
-        return whole
+            present = new.present[rows]
+            combined[np.flatnonzero(present) + start + int(begins[series])] = added[rows][present]
+        return combined
 
     joined = replace(
         new,
         first=[
             new.first[series] if code is None else old.first[code]
-            for series, code in enumerate(pairs)
+            for series, code in enumerate(old_codes)
         ],
         starts=starts,
-        present=lay(new.present, old.present),
-        target=lay(new.target, old.target),
-        varying={name: lay(held, old.varying[name]) for name, held in new.varying.items()},
+        present=combine(new.present, old.present),
+        target=combine(new.target, old.target),
+        varying={name: combine(values, old.varying[name]) for name, values in new.varying.items()},
     )
     return joined, begins
 
 
 def _offset(old: Table, code: int, new: Table, series: int, *, counted: bool) -> int:
-    """Return at which row of its old rows a series goes on."""
+    """Return the row, counted from a series' first old one, at which its new rows begin."""
     if counted:
         return int(old.lengths()[code])
     first, later = old.first[code], new.first[series]

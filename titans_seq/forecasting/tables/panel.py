@@ -1,7 +1,7 @@
-"""Tables as tensors: scales, codes and calendar are learnt here from the training rows.
+"""Tables as tensors, with scales, codes and calendar learnt from the training rows.
 
 A :class:`Panel` holds every row of every series once, in one float32 tensor a role; windows
-are gathered from it (:mod:`titans_seq.forecasting.learning.windows`).
+are cut from it (:mod:`titans_seq.forecasting.learning.windows`).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Panel:
 
 @dataclass(kw_only=True, slots=True)
 class Preprocess:
-    """What was learnt about the data besides the weights; plain values only."""
+    """Scales, categories and cycles learnt from the data; plain values only, for JSON."""
 
     freq: str | int
     """Frequency of the times."""
@@ -68,7 +68,7 @@ class Preprocess:
     """Known values of each categorical covariate; their codes count from 1."""
 
     last: list[Any] = field(default_factory=list)
-    """Time of the last row of each of them that ``fit`` saw."""
+    """Time of the last row of each of them in ``fit``."""
 
     cycles: list[str] = field(default_factory=list)
     """Cycles of the calendar in use."""
@@ -78,7 +78,7 @@ class Preprocess:
 
     @classmethod
     def learn(cls, table: Table, columns: ColumnRoles, train_rows: IntArray) -> Preprocess:
-        """Read scales, categories and cycles off the training rows.
+        """Learn scales, categories and cycles from the training rows.
 
         Parameters
         ----------
@@ -101,9 +101,9 @@ class Preprocess:
         chosen = np.zeros(int(table.starts[-1]), dtype=bool)
         for start, rows in zip(table.starts, train_rows, strict=False):
             chosen[start : start + rows] = True
-        held = {name: values[chosen] for name, values in table.varying.items()} | table.static
+        covariates = {name: rows[chosen] for name, rows in table.varying.items()} | table.static
         for name in (*columns.covariates, *columns.static):
-            values = held[name]
+            values = covariates[name]
             if values.dtype == object:
                 learnt.categories[name] = sorted({text for text in values if text is not None})
             else:
@@ -141,7 +141,7 @@ class Preprocess:
     def panel(
         self, table: Table, columns: ColumnRoles, scale_rows: IntArray | None = None
     ) -> Panel:
-        """Turn a table into tensors; series and categories never met get code 0.
+        """Turn a table into tensors; unknown series and categories get code 0.
 
         Parameters
         ----------
@@ -150,13 +150,13 @@ class Preprocess:
         columns
             Roles of the columns.
         scale_rows
-            By how many of its first rows a series is scaled that was not trained on; None
-            takes all.
+            How many first rows of a series that was not trained on give its scale; None takes
+            all.
 
         Raises
         ------
         DataError
-            If a series that was not trained on has no value of the target to scale by.
+            If a series that was not trained on has no value of the target.
         """
         known = {name: code for code, name in enumerate(self.ids)}
         codes = np.array([known.get(name, -1) for name in table.ids], dtype=np.int64)
@@ -206,39 +206,39 @@ class Preprocess:
         self,
         values: dict[str, npt.NDArray[Any]],
         names: Sequence[str],
-        more: list[IntArray],
+        further: list[IntArray],
         rows: int,
     ) -> Int[Tensor, "rows codes"]:
-        """Return the codes of the categorical ones of ``names``, and then ``more``."""
+        """Return the codes of the categorical ones of ``names``, and then ``further``."""
         columns = []
         for name in names:
             if name in self.categories:
                 codes = {text: code for code, text in enumerate(self.categories[name], start=1)}
                 columns.append(np.array([codes.get(text, 0) for text in values[name]], np.int64))
-        columns += more
+        columns += further
         stacked = np.stack(columns, axis=1) if columns else np.zeros((rows, 0), np.int64)
         return torch.from_numpy(stacked.astype(np.int64))
 
 
 def without_cycles(
-    learnt: Preprocess, panel: Panel, places: Collection[int]
+    learnt: Preprocess, panel: Panel, dropped: Collection[int]
 ) -> tuple[Preprocess, Panel]:
-    """Return what was learnt and its panel without some of the cycles.
+    """Return the preprocessing and its panel without some of the cycles.
 
     Parameters
     ----------
     learnt, panel
-        That belong together.
-    places
-        Of the cycles among ``learnt.cycles``.
+        The panel made by ``learnt``.
+    dropped
+        Numbers of the cycles among ``learnt.cycles``.
     """
-    kept = [place for place in range(len(learnt.cycles)) if place not in places]
+    kept = [number for number in range(len(learnt.cycles)) if number not in dropped]
     others = panel.future_codes.shape[1] - len(learnt.cycles)
-    columns = [*range(others), *(others + place for place in kept)]
+    columns = [*range(others), *(others + number for number in kept)]
     fewer = replace(
         learnt,
-        cycles=[learnt.cycles[place] for place in kept],
-        cycle_slots=[learnt.cycle_slots[place] for place in kept],
+        cycles=[learnt.cycles[number] for number in kept],
+        cycle_slots=[learnt.cycle_slots[number] for number in kept],
     )
     return fewer, replace(panel, future_codes=panel.future_codes[:, columns])
 
@@ -266,11 +266,12 @@ def series_scales(table: Table, train_rows: IntArray) -> FloatArray:
 
 
 def _scale(values: FloatArray) -> tuple[float, float]:
-    """Return mean and population deviation, NaN left out; 0 and 1 where they say nothing."""
+    """Return mean and population deviation without NaN; 0 and 1 if there are no values."""
     known = values[~np.isnan(values)]
     if len(known) == 0:
         return 0.0, 1.0
     deviation = float(known.std())
+    # A constant series is not scaled by its rounding errors.
     smallest = 1e-10 * max(float(np.abs(known).max()), 1e-290)
     return float(known.mean()), deviation if deviation > smallest else 1.0
 
@@ -280,5 +281,5 @@ def _floats(values: npt.NDArray[Any]) -> Tensor:
 
 
 def _plain(time: Any) -> Any:
-    """Return a time as JSON can hold it."""
+    """Return a time as a text or number for JSON."""
     return time.isoformat() if hasattr(time, "isoformat") else int(time)

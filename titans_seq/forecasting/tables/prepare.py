@@ -1,4 +1,4 @@
-"""From what a user hands in to a checked table: column roles, arrays, the validation rows."""
+"""Checked tables from a user's frames and arrays, and the split into training and validation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from titans_seq.forecasting.tables.frames import ColumnRoles, FrameLocation
 from titans_seq.forecasting.tables.table import Table, table_from_frame
 
 VALIDATION_SHARE = 0.15
-"""Share of each series' rows, the last ones, that choose the epoch unless told otherwise."""
+"""Default share of each series' rows, the last ones, that choose the epoch."""
 
 Data: TypeAlias = "pd.DataFrame | npt.NDArray[Any]"
 
@@ -31,12 +31,12 @@ def as_frame(data: Data, columns: ColumnRoles, what: str) -> pd.DataFrame:
     if isinstance(data, pd.DataFrame):
         return data
     if not isinstance(data, np.ndarray | list):
-        raise DataError(f"{what}: give a DataFrame or an array, not {type(data).__name__}")
+        raise DataError(f"{what} must be a DataFrame or an array, got {type(data).__name__}")
     values: npt.NDArray[Any] = np.asarray(data)
     if values.ndim not in (1, 2) or not np.issubdtype(values.dtype, np.number):
         raise DataError(
             f"{what}: an array must hold numbers in the shape (series, time), "
-            f"not {values.dtype} in {values.shape}"
+            f"got {values.dtype} in {values.shape}"
         )
     values = np.atleast_2d(values)
     series, time = values.shape
@@ -80,21 +80,21 @@ def training_table(
     both.attrs.clear()
     table = table_from_frame(both, columns, freq=freq, what="df and val_df together")
     trained = table_from_frame(frame, columns, freq=table.grid.freq, what="df")
-    rows = dict(zip(trained.ids, trained.lengths(), strict=True))
+    counts = dict(zip(trained.ids, trained.lengths(), strict=True))
     begins = dict(zip(trained.ids, trained.first, strict=True))
     for name, first in zip(table.ids, table.first, strict=True):
         if first != begins.get(name, first):
             raise DataError(f"val_df: series {name!r} begins before its rows in df")
-    return table, np.array([rows.get(name, 0) for name in table.ids], dtype=np.int64)
+    return table, np.array([counts.get(name, 0) for name in table.ids], dtype=np.int64)
 
 
 def held_out_rows(lengths: IntArray, horizon: int, val_size: int | float | None) -> IntArray:
     """Return how many rows of each series choose the epoch."""
     if val_size is None:
-        wanted = np.maximum(horizon, (VALIDATION_SHARE * lengths).astype(np.int64))
-        return np.where(lengths >= wanted + 2 * horizon, wanted, 0)
+        default = np.maximum(horizon, (VALIDATION_SHARE * lengths).astype(np.int64))
+        return np.where(lengths >= default + 2 * horizon, default, 0)
     if val_size < 0 or (isinstance(val_size, float) and not 0 <= val_size < 1):
-        raise ConfigError(f"val_size={val_size}: give a number of rows, or a share below 1")
+        raise ConfigError(f"val_size must be a number of rows or a share below 1, got {val_size}")
     if isinstance(val_size, float):
         return (val_size * lengths).astype(np.int64)
     if val_size >= lengths.max():
@@ -102,14 +102,14 @@ def held_out_rows(lengths: IntArray, horizon: int, val_size: int | float | None)
             f"val_size={val_size} leaves no row to train on: the longest series has {lengths.max()}"
         )
     if 0 < val_size < horizon:
-        raise ConfigError(f"val_size={val_size}: at least the horizon, {horizon} rows")
+        raise ConfigError(f"val_size must be 0 or at least horizon={horizon}, got {val_size}")
     return np.where(lengths > val_size, val_size, 0)
 
 
 def table_for_prediction(
     data: Data, columns: ColumnRoles, freq: str | int, categories: Sequence[str], what: str
 ) -> Table:
-    """Return the table of data that a trained forecaster is to read.
+    """Return the table of data for a trained forecaster.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Series on a regular grid, checked: what stands between a frame and tensors.
+"""Checked series on a regular grid: the step between a frame and tensors.
 
 A frame becomes a :class:`Table`: every series in time order at one frequency, rows that were
 missing filled with NaN, covariates beside the target.
@@ -32,7 +32,7 @@ from titans_seq.forecasting.tables.frames import (
 from titans_seq.forecasting.tables.grid import TimeGrid, infer_grid
 
 LONGEST_GAPS = 50
-"""A grid may have this many times the rows that were given; more means a wrong time."""
+"""Rows of a grid, relative to those that were given, above which a time must be wrong."""
 
 CLOCK_HINT = "; leave one out, or if the clock was set back, give times in UTC"
 
@@ -98,32 +98,32 @@ def table_from_frame(
     categories
         Covariates to read as categories; None lets their types decide.
     what
-        What the frame is called in errors, if it does not come from a file.
+        Name of the frame in errors, if it was not read from a file.
 
     Raises
     ------
     DataError
-        If a column is missing, a time is missing, unreadable, twice there or off the grid, a
-        number is none, or a static covariate changes within a series.
+        If a column is missing, a time is missing, unreadable, duplicate or off the grid, a
+        number is not finite, or a static covariate changes within a series.
     """
-    place = FrameLocation(frame, what, columns.id)
+    location = FrameLocation(frame, what, columns.id)
     if frame.empty:
-        raise DataError(f"{place.source}: has no rows")
+        raise DataError(f"{location.source}: has no rows")
     named = () if columns.time is None else (columns.time,)
-    check_columns(frame, (*named, *columns.target, *columns.static, *columns.covariates), place)
-    names, codes = read_series(frame, columns, place)
-    times = read_times(frame, columns.time, codes, place)
-    grid = infer_grid(times, codes, freq, columns.time, place.source)
+    check_columns(frame, (*named, *columns.target, *columns.static, *columns.covariates), location)
+    names, codes = read_series(frame, columns, location)
+    times = read_times(frame, columns.time, codes, location)
+    grid = infer_grid(times, codes, freq, columns.time, location.source)
     order = np.lexsort((grid.ordinals(times), codes))
-    positions, starts, first = _lay_out(times, codes, order, grid, names, columns, place)
+    positions, starts, first = _lay_out(times, codes, order, grid, names, columns, location)
 
     laid = partial(_spread, rows=int(starts[-1]), positions=positions)
 
     def read(column: str) -> npt.NDArray[Any]:
         text = is_category(frame[column]) if categories is None else column in categories
-        return read_texts(frame, column) if text else read_numbers(frame, column, place)
+        return read_texts(frame, column) if text else read_numbers(frame, column, location)
 
-    targets = [laid(read_numbers(frame, name, place)) for name in columns.target]
+    targets = [laid(read_numbers(frame, name, location)) for name in columns.target]
     single = Table(
         ids=names,
         keys=names,
@@ -133,15 +133,17 @@ def table_from_frame(
         present=laid(np.ones(len(frame), dtype=bool)),
         target=targets[0],
         varying={name: laid(read(name)) for name in columns.covariates},
-        static={name: _constant(read(name), codes, names, name, place) for name in columns.static},
+        static={
+            name: _constant(read(name), codes, names, name, location) for name in columns.static
+        },
     )
     if len(targets) == 1:
         return single
-    return _stack(single, columns.target, targets, alone=not has_ids(frame, columns))
+    return _stack(single, columns.target, targets, without_ids=not has_ids(frame, columns))
 
 
 def _spread(values: npt.NDArray[Any], *, rows: int, positions: IntArray) -> npt.NDArray[Any]:
-    """Return values at their places among ``rows``; nothing stands in the gaps."""
+    """Return values at their positions among ``rows``, with blanks in the gaps."""
     blank: Any = {"O": None, "b": False}.get(values.dtype.kind, np.nan)
     spread = np.full(rows, blank, dtype=values.dtype)
     spread[positions] = values
@@ -155,9 +157,9 @@ def _lay_out(
     grid: TimeGrid,
     names: list[Any],
     columns: ColumnRoles,
-    place: FrameLocation,
+    location: FrameLocation,
 ) -> tuple[IntArray, IntArray, list[Any]]:
-    """Return where each row stands on the grid, where each series begins, and when."""
+    """Return the grid row of each row, the first grid row of each series, and its time."""
     column = "row" if columns.time is None else columns.time
     edges = np.searchsorted(codes[order], np.arange(len(names) + 1))
     positions = np.empty(len(times), dtype=np.int64)
@@ -166,7 +168,7 @@ def _lay_out(
         rows = order[edges[series] : edges[series + 1]]
         own = times[rows]
         steps = grid.positions(own)
-        _check_steps(own, steps, rows, column, grid, place, _no_ids_hint(columns, names))
+        _check_steps(own, steps, rows, column, grid, location, _no_ids_hint(columns, names))
         positions[rows] = starts[-1] + steps
         starts.append(starts[-1] + int(steps[-1]) + 1)
         first.append(own[0])
@@ -179,37 +181,39 @@ def _check_steps(
     rows: IntArray,
     column: str,
     grid: TimeGrid,
-    place: FrameLocation,
+    location: FrameLocation,
     hint: str,
 ) -> None:
-    """Refuse a series with a time off the grid, a time twice, or far too large a gap."""
+    """Refuse a series with a time off the grid, a duplicate time, or far too large a gap."""
     off = steps < 0
     if off.any():
         row = int(off.argmax())
         raise DataError(
-            f"{place.cell(column, int(rows[row]))} holds {own[row]}, which is not "
+            f"{location.cell(column, int(rows[row]))} holds {own[row]}, which is not "
             f"on the grid of frequency {grid.freq!r} that begins at {own[0]}; "
             f"resample the series, or give freq=..."
         )
-    again = np.flatnonzero(np.diff(steps) == 0)
-    if len(again):
-        one, two = sorted(int(row) for row in rows[again[0] : again[0] + 2])
+    duplicates = np.flatnonzero(np.diff(steps) == 0)
+    if len(duplicates):
+        position = duplicates[0]
+        first, second = sorted(int(row) for row in rows[position : position + 2])
         raise DataError(
-            f"{place.cell(column, two)} holds {own[again[0]]} a second time "
-            f"(the first is in {place.row(one).rsplit(', ')[-1]}){hint or CLOCK_HINT}"
+            f"{location.cell(column, second)} holds {own[position]} a second time "
+            f"(the first is in {location.row(first).rsplit(', ')[-1]}){hint or CLOCK_HINT}"
         )
     length = int(steps[-1]) + 1
     if length > LONGEST_GAPS * len(rows) + 1000:
-        late = int(np.diff(steps).argmax()) + 1
+        after = int(np.diff(steps).argmax()) + 1
         raise DataError(
-            f"{place.cell(column, int(rows[late]))} jumps from {own[late - 1]} to "
-            f"{own[late]}: more rows would be missing than are there"
+            f"{location.cell(column, int(rows[after]))} jumps from {own[after - 1]} to "
+            f"{own[after]}: more rows would be missing than are there"
         )
 
 
 def _no_ids_hint(columns: ColumnRoles, names: list[Any]) -> str:
-    alone = len(names) == 1 and names[0] == columns.target[0]
-    return f"; with several series, name their column (there is no {columns.id!r})" if alone else ""
+    if len(names) > 1 or names[0] != columns.target[0]:
+        return ""
+    return f"; with several series, name their column (there is no {columns.id!r})"
 
 
 def _constant(
@@ -217,16 +221,22 @@ def _constant(
     codes: IntArray,
     names: list[Any],
     column: str,
-    place: FrameLocation,
+    location: FrameLocation,
 ) -> npt.NDArray[Any]:
-    """Return the one value that each series has in a static column."""
+    """Return the value of a static column for each series.
+
+    Raises
+    ------
+    DataError
+        If it changes within a series.
+    """
     known = pd.Series(values).groupby(codes)
     first = np.asarray(known.first().to_numpy(), dtype=values.dtype)
     changed = ~pd.isna(values) & (values != first[codes])
     if changed.any():
         row = int(changed.argmax())
         raise DataError(
-            f"{place.row(row)}: static column {column!r} changes within series "
+            f"{location.row(row)}: static column {column!r} changes within series "
             f"{names[codes[row]]!r} (from {shown(first[codes[row]])} to {shown(values[row])}); "
             f"is it a past covariate?"
         )
@@ -234,11 +244,11 @@ def _constant(
 
 
 def _stack(
-    table: Table, targets: Sequence[str], values: Sequence[FloatArray], *, alone: bool
+    table: Table, targets: Sequence[str], values: Sequence[FloatArray], *, without_ids: bool
 ) -> Table:
     """Return a table with one series for each series and target column."""
     count, rows = len(targets), int(table.starts[-1])
-    ids = [name if alone else f"{series}/{name}" for name in targets for series in table.ids]
+    ids = [name if without_ids else f"{series}/{name}" for name in targets for series in table.ids]
     return Table(
         ids=ids,
         keys=table.keys * count,
@@ -249,6 +259,6 @@ def _stack(
         ).astype(np.int64),
         present=np.tile(table.present, count),
         target=np.concatenate(list(values)),
-        varying={name: np.tile(held, count) for name, held in table.varying.items()},
-        static={name: np.tile(held, count) for name, held in table.static.items()},
+        varying={name: np.tile(column, count) for name, column in table.varying.items()},
+        static={name: np.tile(column, count) for name, column in table.static.items()},
     )
