@@ -10,11 +10,11 @@ from .lazy import LazyGroup
 @click.group(
     cls=LazyGroup,
     lazy={
-        "fit": (".dna_fit:fit", "Train a classifier or a regressor on FASTA."),
-        "predict": (".dna_predict:predict", "Label records, windows, intervals or variants."),
-        "evaluate": (".dna_evaluate:evaluate", "Score a model beside simple controls."),
-        "pretrain": (".dna_pretrain:pretrain", "Learn from sequences without labels."),
-        "explain": (".dna_explain:explain", "Show which bases drive a prediction."),
+        "fit": (".dna_fit:dna_fit", "Train a classifier or a regressor on FASTA."),
+        "predict": (".dna_predict:dna_predict", "Label records, windows, intervals or variants."),
+        "evaluate": (".dna_evaluate:dna_evaluate", "Score a model and simple controls."),
+        "pretrain": (".dna_pretrain:dna_pretrain", "Pre-train on sequences without labels."),
+        "explain": (".dna_explain:dna_explain", "Show which bases drive a prediction."),
     },
 )
 def dna() -> None:

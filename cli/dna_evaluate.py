@@ -1,14 +1,13 @@
-"""``titans-seq dna evaluate``: a model's scores beside those of simple ones."""
+"""``titans-seq dna evaluate``: scores of a model and of simple controls."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .dna_fit import LABELS
+from .dna_fit import LABELS_OPTION
 from .options import DATA, DATA_OR_STDIN, MODEL_IN, SCORES_OUT
 from .tables import show_tables
 
@@ -20,31 +19,31 @@ COLUMNS = ("accuracy", "f1", "mcc", "auroc", "auprc", "log_loss", "ece", "r2", "
            "spearman", "rmse", "mae", "records")  # fmt: skip
 
 
-@click.command()
+@click.command(name="evaluate")
 @click.argument("fasta", type=DATA_OR_STDIN)
-@LABELS
+@LABELS_OPTION
 @MODEL_IN
 @click.option(
     "--train",
     type=DATA,
-    help="What the model was trained on (FASTA with labels in its headers, or a table): simple "
-    "models are trained on it, and scored beside.",
+    help="Training data of the model (FASTA with labels in its headers, or a table); simple "
+    "models are trained on it and scored, too.",
 )
 @click.option(
     "--grouped",
     is_flag=True,
-    help="Also train the model anew, on a split where rows that share a 24-letter word stay "
+    help="Also train the model again, on a split in which sequences that share a 24-mer stay "
     "together. Takes as long as `fit` did.",
 )
 @SCORES_OUT
-def evaluate(
+def dna_evaluate(
     fasta: Path, labels: Path | None, model: Path, train: Path | None, grouped: bool,
     out: Path | None,
 ) -> None:  # fmt: skip
     """Score a model on labelled sequences.
 
-    With --train, simple models stand beside it, the rows that do not overlap training rows
-    are scored by themselves, and what the scores do not show is said on standard error.
+    With --train, simple models are scored, too, and so are the sequences that do not overlap the
+    training data; limitations of the scores are reported on standard error.
 
     \b
     Example:
@@ -60,16 +59,18 @@ def evaluate(
     known = None if train is None else read_labelled(train)
     assessment = _assess(estimator, data, known, (fasta, train))
     tables = _tables(f"{fasta}, {len(data.sequences):,} sequences", assessment)
-    found = [assessment]
+    assessments = [assessment]
     if grouped and known is not None:
-        again = _assess_grouped(estimator, data, known)
-        tables += _tables("rows that share a 24-letter word kept on one side, trained anew", again)
-        found.append(again)
+        grouped_assessment = _assess_grouped(estimator, data, known)
+        tables += _tables(
+            "trained again, sequences that share a 24-mer on one side", grouped_assessment
+        )
+        assessments.append(grouped_assessment)
     show_tables(tables, out)
-    for one in found:
-        for note in one.notes:
+    for assessment in assessments:
+        for note in assessment.notes:
             click.echo(f"Note: {note}", err=True)
-        for warning in one.warnings:
+        for warning in assessment.warnings:
             click.echo(f"Warning: {warning}", err=True)
 
 
@@ -79,7 +80,7 @@ def _assess(
     known: LabelledSequences | None,
     names: tuple[Path, Path | None],
 ) -> Assessment:
-    """Return the assessment that fits what the model answers."""
+    """Return the assessment for the kind of outputs of the model."""
     from titans_seq.dna.reading.labels import label_table, label_values
     from titans_seq.evaluation import assess_classifier, assess_labels, assess_values
 
@@ -100,52 +101,48 @@ def _assess(
 def _assess_grouped(
     estimator: Any, data: LabelledSequences, known: LabelledSequences
 ) -> Assessment:
-    """Return the assessment of a model trained anew on a grouped split."""
+    """Return the assessment of a model trained again on a grouped split."""
     from titans_seq.evaluation import assess_grouped
 
     if estimator.network_.config.task != "classes":
-        raise click.UsageError("--grouped is for models of one label a sequence")
+        raise click.UsageError("--grouped needs a model of one label per sequence")
     return assess_grouped(estimator, (data.sequences, data.labels), (known.sequences, known.labels))
 
 
-def _tables(title: str, found: Assessment) -> list[Any]:
-    """Return what was found as tables: scores, rows apart, intervals, strands."""
+def _tables(title: str, assessment: Assessment) -> list[Any]:
+    """Return the tables of an assessment: scores, intervals, rows without overlap, strands."""
     from titans_seq.evaluation.scores.report import ScoreTable
 
-    def shown(scores: Any) -> tuple[str, ...]:
-        return tuple(name for name in COLUMNS if any(name in one for one in scores.values()))
+    def shown(by_model: Any) -> tuple[str, ...]:
+        return tuple(name for name in COLUMNS if any(name in row for row in by_model.values()))
 
-    tables = [ScoreTable(title, shown(found.scores), tuple(found.scores.items()))]
-    intervals = _intervals(found.scores)
+    scores, apart = assessment.scores, assessment.apart
+    tables = [ScoreTable(title, shown(scores), tuple(scores.items()))]
+    intervals = _intervals(scores)
     if intervals:
         tables.append(ScoreTable("95% intervals", ("score", "low", "high"), intervals))
-    if found.apart:
-        rows = next(iter(found.apart.values()))["records"]
-        tables.append(
-            ScoreTable(
-                f"the {rows:,} rows apart from training rows",
-                shown(found.apart),
-                tuple(found.apart.items()),
-            )
-        )
-    if found.strands:
+    if apart:
+        count = next(iter(apart.values()))["records"]
+        apart_title = f"the {count:,} sequences that do not overlap training sequences"
+        tables.append(ScoreTable(apart_title, shown(apart), tuple(apart.items())))
+    if assessment.strands:
         columns = ("accuracy", "on the other strand", "strands agree")
-        rows_of = tuple(
-            (one.name, dict(zip(columns, (one.given, one.other, one.agreement), strict=True)))
-            for one in found.strands
+        rows = tuple(
+            (row.name, dict(zip(columns, (row.given, row.other, row.agreement), strict=True)))
+            for row in assessment.strands
         )
-        tables.append(ScoreTable("strands", columns, rows_of))
+        tables.append(ScoreTable("strands", columns, rows))
     return tables
 
 
 def _intervals(scores: Any) -> tuple[tuple[str, dict[str, float]], ...]:
-    """Return the model's scores with their intervals, a row each."""
-    name, own = next(iter(scores.items()))
-    names: Sequence[str] = [one for one in COLUMNS if f"{one}_low" in own]
+    """Return the scores of the model with their intervals, one row each."""
+    model, own = next(iter(scores.items()))
     return tuple(
         (
-            f"{name}: {one}",
-            {"score": own[one], "low": own[f"{one}_low"], "high": own[f"{one}_high"]},
+            f"{model}: {name}",
+            {"score": own[name], "low": own[f"{name}_low"], "high": own[f"{name}_high"]},
         )
-        for one in names
+        for name in COLUMNS
+        if f"{name}_low" in own
     )

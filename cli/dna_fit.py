@@ -1,4 +1,4 @@
-"""``titans-seq dna fit``: labelled sequences in, a model folder out."""
+"""``titans-seq dna fit``: train on labelled sequences and write a model folder."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from .training import (
 if TYPE_CHECKING:
     from titans_seq.dna import LabelledSequences
 
-LABELS = click.option(
+LABELS_OPTION = click.option(
     "--labels",
     type=DATA,
-    help="Table id<TAB>label; left out, headers of the FASTA file say label=NAME.",
+    help="Table id<TAB>label; by default, label=NAME in the headers of the FASTA file.",
 )
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Settings of the estimator, as the command takes them."""
+class EstimatorOptions:
+    """Options that are parameters of the estimator."""
 
     variant: str
     tokens: str
@@ -46,8 +46,8 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What the labels are, and how they are answered."""
+class TargetOptions:
+    """Options about the labels and their prediction."""
 
     task: str
     class_weight: str | None
@@ -55,33 +55,33 @@ class Asked:
     min_length: int
 
 
-SETTINGS = (
+ESTIMATOR_OPTIONS = (
     click.option(
         "--reverse-complement",
         type=click.Choice(["auto", "none", "augment", "average", "equivariant"]),
         default="auto",
         show_default=True,
-        help="What the other strand is worth: nothing, more training sequences, or the same "
-        "answer always (by the mean over both strands, or by the network's own symmetry); "
-        "auto: none or average, whichever foretells held-out sequences.",
+        help="Use of the reverse strand: none; augment the training sequences; average the "
+        "predictions for both strands; or an equivariant network. auto: none or average, "
+        "whichever predicts held-out sequences better.",
     ),
     variant_option("mag"),
     click.option(
         "--tokens",
         default="motif",
         show_default=True,
-        help="What the network reads: motif, base, or 2-mer to 6-mer.",
+        help="Tokens of the network: motif, base, or 2-mer to 6-mer.",
     ),
-    click.option("--init", type=FOLDER, help="Begin from a model that `pretrain` wrote."),
+    click.option("--init", type=FOLDER, help="Start from a model that `pretrain` wrote."),
     click.option(
         "--max-epochs",
         type=click.IntRange(min=1),
-        help="Passes over the sequences, at most; by default as many as suit their number.",
+        help="Most passes over the sequences; by default as many as suit their number.",
     ),
     *RANDOM_STATE,
 )
 
-ASKED = (
+TARGET_OPTIONS = (
     click.option(
         "--task",
         type=click.Choice(["classes", "labels", "values"]),
@@ -92,48 +92,48 @@ ASKED = (
     click.option(
         "--class-weight",
         type=click.Choice(["balanced"]),
-        help="Let rare classes count as much as frequent ones.",
+        help="Give rare classes the same weight as frequent ones.",
     ),
     click.option(
         "--threshold",
         type=click.FloatRange(0, 1),
-        help="Least probability of a label that is given; below, unclassified.",
+        help="Lowest probability at which a label is predicted; below it, unclassified.",
     ),
     click.option(
         "--min-length",
         type=click.IntRange(min=1),
         default=1,
         show_default=True,
-        help="Shorter sequences are not learnt from, and are unclassified.",
+        help="Shorter sequences are not used for training, and are unclassified.",
     ),
 )
 
 
-@click.command()
+@click.command(name="fit")
 @click.argument("fasta", type=DATA_OR_STDIN)
-@LABELS
+@LABELS_OPTION
 @MODEL_OUT
 @FORCE
 @RESUME
-@option_group("asked", Asked, *ASKED)
-@option_group("settings", Settings, *SETTINGS)
+@option_group("target_options", TargetOptions, *TARGET_OPTIONS)
+@option_group("settings", EstimatorOptions, *ESTIMATOR_OPTIONS)
 @OVERRIDES
 @shared
 @click.pass_context
-def fit(
+def dna_fit(
     ctx: click.Context,
     fasta: Path,
     labels: Path | None,
     model: Path,
     force: bool,
     resume: bool,
-    asked: Asked,
-    settings: Settings,
+    target_options: TargetOptions,
+    settings: EstimatorOptions,
     overrides: tuple[str, ...],
 ) -> None:
     """Train a classifier on FASTA and write it to a model folder.
 
-    Stopped by Ctrl-C, or killed, the same command with --resume goes on.
+    If interrupted, run the same command with --resume to continue.
 
     \b
     Examples:
@@ -144,36 +144,41 @@ def fit(
     from titans_seq.dna import read_labelled
     from titans_seq.dna.learning.calibration import describe_calibration
 
-    estimator = _estimator(asked, settings, overrides)
+    estimator = _estimator(target_options, settings, overrides)
     data = read_labelled(fasta, labels)
-    parameters = estimator.get_params() | {"task": asked.task}
+    parameters = estimator.get_params() | {"task": target_options.task}
     with checkpointed(model, parameters, [fasta, labels], resume=resume, force=force):
         with progress(ctx):
-            estimator.fit(data.sequences, _targets(asked.task, data, fasta))
+            estimator.fit(data.sequences, _targets(target_options.task, data, fasta))
         estimator.save(model, force=force)
-    what = ", ".join(map(str, getattr(estimator, "classes_", [])))
-    what = f", {asked.task} {what}" if what else ""
-    report_training(model, f"{len(data.sequences)} sequences{what}", estimator.history_)
+    outputs = ", ".join(map(str, getattr(estimator, "classes_", [])))
+    outputs = f", {target_options.task} {outputs}" if outputs else ""
+    report_training(model, f"{len(data.sequences)} sequences{outputs}", estimator.history_)
     if estimator.calibration_:
         click.echo(f"check  {describe_calibration(estimator.calibration_)}")
 
 
-def _estimator(asked: Asked, settings: Settings, overrides: tuple[str, ...]) -> Any:
-    """Return the estimator that the options ask for."""
+def _estimator(
+    target_options: TargetOptions, settings: EstimatorOptions, overrides: tuple[str, ...]
+) -> Any:
+    """Return the estimator with these options."""
     from titans_seq.dna import TitansDNAClassifier, TitansDNARegressor
 
-    values = asdict(settings) | {"min_length": asked.min_length}
+    values = asdict(settings) | {"min_length": options.min_length}
     values["init"] = None if settings.init is None else str(settings.init)
-    if asked.task != "values":
-        values |= {"class_weight": asked.class_weight, "threshold": asked.threshold}
+    if options.task != "values":
+        values |= {
+            "class_weight": options.class_weight,
+            "threshold": options.threshold,
+        }
         return build(TitansDNAClassifier, values, overrides)
-    if asked.class_weight is not None or asked.threshold is not None:
-        raise click.UsageError("--class-weight and --threshold are for labels, not for values")
+    if options.class_weight is not None or options.threshold is not None:
+        raise click.UsageError("--class-weight and --threshold cannot be used with --task values")
     return build(TitansDNARegressor, values, overrides)
 
 
 def _targets(task: str, data: LabelledSequences, fasta: Path) -> Any:
-    """Return the labels as the estimator takes them."""
+    """Return the labels in the form that the estimator takes."""
     from titans_seq.dna.reading.labels import label_table, label_values
 
     if task == "labels":

@@ -1,4 +1,4 @@
-"""``titans-seq dna predict``: FASTA in, a row for each record, window, interval or variant out."""
+"""``titans-seq dna predict``: one row for each record, window, interval or variant of FASTA."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from .dna_options import (
     Faults,
     Targets,
     Windowing,
+    check_options,
     check_table,
-    check_words,
 )
 from .options import DATA_OR_STDIN, MODEL_IN, OutFile, option_group
 from .processes import shared
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from titans_seq.dna.streaming.stream import WindowPredictions
     from titans_seq.dna.streaming.summaries import Summaries
 
-logger = logging.getLogger("titans_seq")
+_logger = logging.getLogger("titans_seq")
 
 
-@click.command()
+@click.command(name="predict")
 @click.argument("fasta", type=DATA_OR_STDIN)
 @MODEL_IN
 @click.option(
@@ -50,7 +50,7 @@ logger = logging.getLogger("titans_seq")
 @option_group("targets", Targets, *TARGETS)
 @option_group("faults", Faults, *FAULTS)
 @shared
-def predict(
+def dna_predict(
     fasta: Path,
     model: Path,
     out: Path,
@@ -60,8 +60,8 @@ def predict(
 ) -> None:
     """Label every record of FASTA, or every window, interval or variant.
 
-    Writes one row for each: where it lies, its label, and the probability of each class. The
-    whole input is checked first; the output is written whole or not at all.
+    Writes one row for each: its position, its label, and the probability of each class. The whole
+    input is checked first; the output is written completely or not at all.
 
     \b
     Examples:
@@ -71,7 +71,7 @@ def predict(
       titans-seq dna predict genome.fa --model enhancers --intervals peaks.bed
       titans-seq dna predict genome.fa --model enhancers --variants snps.vcf.gz
     """
-    check_words(out, windowing, targets, faults)
+    check_options(out, windowing, targets, faults)
     from titans_seq.dna.models import load_estimator
     from titans_seq.dna.reading.labels import table_separator
     from titans_seq.dna.reading.records import checked_fasta
@@ -95,7 +95,7 @@ def predict(
 
 
 def _predict_records(estimator: Any, source: CheckedFasta, out: Path, windowing: Windowing) -> None:
-    """Write a row for each record, or for each window of it."""
+    """Write one row per record, or per window."""
     from titans_seq.dna.streaming.predictions import output_names
     from titans_seq.dna.streaming.stream import WindowGrid, check_lengths, predict_pieces
     from titans_seq.dna.streaming.summaries import Summaries
@@ -111,7 +111,9 @@ def _predict_records(estimator: Any, source: CheckedFasta, out: Path, windowing:
         _writer(outputs, out, windowing) as write,
         _summary(outputs, summaries, windowing.summary) as add,
     ):
-        for predictions in _shown(predict_pieces(estimator, pieces, grid), source.summary.letters):
+        for predictions in _with_progress(
+            predict_pieces(estimator, pieces, grid), source.summary.letters
+        ):
             write(predictions)
             add(predictions)
 
@@ -120,7 +122,7 @@ def _predict_records(estimator: Any, source: CheckedFasta, out: Path, windowing:
 def _summary(
     outputs: OutputNames, summaries: Summaries, out: Path | None
 ) -> Iterator[Callable[[WindowPredictions], None]]:
-    """Give a function that adds predictions up by record, and writes a row for each record."""
+    """Give a function that summarises predictions by record, and writes one row per record."""
     from titans_seq.dna.streaming.summaries import summary_columns
 
     if out is None:
@@ -129,9 +131,9 @@ def _summary(
     with rows_to(out) as rows:
 
         def add(predictions: WindowPredictions) -> None:
-            ended = list(summaries.add(predictions))
-            if ended:
-                rows(summary_columns(ended, outputs))
+            complete = list(summaries.add(predictions))
+            if complete:
+                rows(summary_columns(complete, outputs))
 
         yield add
         rows(summary_columns(list(summaries.end()), outputs))
@@ -141,13 +143,15 @@ def _summary(
 def _writer(
     outputs: OutputNames, out: Path, windowing: Windowing
 ) -> Iterator[Callable[[WindowPredictions], None]]:
-    """Give a function that writes predictions in the form that the file's suffix names."""
+    """Give a function that writes predictions in the format of the file's suffix."""
     from titans_seq.dna.streaming.tracks import BedGraph, window_columns, window_lines
 
     if out.suffix not in TRACKS:
-        places = windowing.window is not None
+        positions = windowing.window is not None
         with rows_to(out) as rows:
-            yield lambda predictions: rows(window_columns(predictions, outputs, positions=places))
+            yield lambda predictions: rows(
+                window_columns(predictions, outputs, positions=positions)
+            )
         return
     track = BedGraph(outputs, windowing.track)
     lines = window_lines if out.suffix == ".bed" else track.lines
@@ -156,58 +160,60 @@ def _writer(
         file.write("" if out.suffix == ".bed" else track.end())
 
 
-def _shown(found: Iterable[WindowPredictions], letters: int) -> Iterator[WindowPredictions]:
-    """Yield predictions, a bar on standard error beside them, on a terminal only.
+def _with_progress(
+    predictions_by_batch: Iterable[WindowPredictions], letters: int
+) -> Iterator[WindowPredictions]:
+    """Yield predictions and show a progress bar on standard error, on a terminal only.
 
-    ``-v`` tells the speed at the end.
+    With ``-v``, the speed is logged at the end.
     """
     from tqdm import tqdm
 
-    hidden = not sys.stderr.isatty() or not logger.isEnabledFor(logging.WARNING)
+    hidden = not sys.stderr.isatty() or not _logger.isEnabledFor(logging.WARNING)
     begun = time.perf_counter()
     number = end = done = 0
     with tqdm(
         total=letters, unit="bp", unit_scale=True, desc="predicting", leave=False,
         file=sys.stderr, disable=hidden,
     ) as bar:  # fmt: skip
-        for predictions in found:
+        for predictions in predictions_by_batch:
             yield predictions
             for window in predictions.windows:
                 bar.update(window.end - (end if window.head.number == number else 0))
                 number, end = window.head.number, window.end
                 done += len(window.codes)
     seconds = time.perf_counter() - begun
-    logger.info("%d bp in windows, %.1f s, %.0f bp/s", done, seconds, done / seconds)
+    _logger.info("%d bp in windows, %.1f s, %.0f bp/s", done, seconds, done / seconds)
 
 
 def _predict_intervals(estimator: Any, source: CheckedFasta, bed: Path, out: Path) -> None:
-    """Write a row for each interval, in the order of the BED file."""
+    """Write one row per interval, in the order of the BED file."""
     from titans_seq.dna.streaming.intervals import predict_intervals, read_bed
     from titans_seq.dna.streaming.predictions import output_names
     from titans_seq.dna.streaming.tracks import interval_columns, interval_lines
 
     intervals = read_bed(bed)
-    answers = predict_intervals(estimator, source, intervals, str(bed))
+    predictions = predict_intervals(estimator, source, intervals, str(bed))
     if out.suffix == ".bed":
         with whole_file(out) as temporary:
-            temporary.write_text(interval_lines(intervals, answers), "utf-8")
+            temporary.write_text(interval_lines(intervals, predictions), "utf-8")
         return
     with rows_to(out) as rows:
-        rows(interval_columns(intervals, answers, output_names(estimator)))
+        rows(interval_columns(intervals, predictions, output_names(estimator)))
 
 
 def _predict_variants(
     estimator: Any, source: CheckedFasta, vcf: Path, out: Path, window: int | None
 ) -> None:
-    """Write a row for each variant, in the order of the VCF file."""
+    """Write one row per variant, in the order of the VCF file."""
     from titans_seq.dna.streaming.predictions import output_names
     from titans_seq.dna.streaming.variants import read_vcf, score_variants, variant_columns
 
     variants = read_vcf(vcf)
     if variants.skipped:
         line, alt = variants.skipped[0]
-        logger.warning(
-            "%s: %d ALT(s) that are no letters are left out, %r of line %d first",
+        _logger.warning(
+            "%s: %d ALT(s) that are not sequences are skipped, %r of line %d first",
             vcf,
             len(variants.skipped),
             alt,
@@ -220,13 +226,13 @@ def _predict_variants(
 
 
 def _predict_table(estimator: Any, path: Path, out: Path) -> None:
-    """Write a row for each row of a table of sequences."""
+    """Write one row per row of a table of sequences."""
     from titans_seq.dna import read_sequences
     from titans_seq.dna.inputs import encode_all
     from titans_seq.dna.streaming.predictions import output_names, predict_sequences
     from titans_seq.dna.streaming.tracks import prediction_columns
 
     data = read_sequences(path)
-    answers = predict_sequences(estimator, encode_all(data.sequences))
+    predictions = predict_sequences(estimator, encode_all(data.sequences))
     with rows_to(out) as rows:
-        rows({"id": data.names, **prediction_columns(answers, output_names(estimator))})
+        rows({"id": data.names, **prediction_columns(predictions, output_names(estimator))})

@@ -1,4 +1,4 @@
-"""``titans-seq dna pretrain``: sequences without labels in, a beginning for `fit` out."""
+"""``titans-seq dna pretrain``: train on sequences without labels, as a start for `fit`."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Network:
-    """Sizes of the network, as the command takes them."""
+class NetworkOptions:
+    """Options that are settings of the network."""
 
     objective: str
     tokens: str
@@ -28,8 +28,8 @@ class Network:
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How long and on what to train, as the command takes it."""
+class PretrainOptions:
+    """Options that are settings of the training."""
 
     window: int
     batch_size: int
@@ -38,26 +38,34 @@ class Settings:
     seed: int
 
 
-NETWORK = (
+NETWORK_OPTIONS = (
     click.option(
         "--objective",
         type=click.Choice(["next", "masked"]),
         default="next",
         show_default=True,
-        help="Learn the next base, or hidden bases from both sides.",
+        help="Predict the next base, or masked bases from both sides.",
     ),
-    click.option("--tokens", default="motif", show_default=True, help="As of `fit`."),
+    click.option("--tokens", default="motif", show_default=True, help="As in `fit`."),
     variant_option("mag"),
     click.option("--dim", type=click.IntRange(1), default=64, show_default=True, help="Width."),
     click.option("--layers", type=click.IntRange(1), default=2, show_default=True, help="Blocks."),
 )
 
-SETTINGS = (
+PRETRAIN_OPTIONS = (
     click.option(
-        "--window", type=click.IntRange(32), default=1024, show_default=True, help="Letters."
+        "--window",
+        type=click.IntRange(32),
+        default=1024,
+        show_default=True,
+        help="Letters.",
     ),
     click.option(
-        "--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Windows."
+        "--batch-size",
+        type=click.IntRange(1),
+        default=16,
+        show_default=True,
+        help="Windows.",
     ),
     click.option(
         "--steps", type=click.IntRange(1), default=2000, show_default=True, help="Batches in all."
@@ -67,7 +75,7 @@ SETTINGS = (
         type=click.IntRange(1),
         default=200,
         show_default=True,
-        help="Batches between two scores of the held-out windows.",
+        help="Batches between two evaluations of the held-out windows.",
     ),
     click.option(
         "--seed",
@@ -79,24 +87,24 @@ SETTINGS = (
 )
 
 
-@click.command()
+@click.command(name="pretrain")
 @click.argument("fasta", type=DATA, nargs=-1, required=True)
 @click.option("--model", type=click.Path(path_type=Path), required=True, help="Folder to write to.")
-@click.option("--resume", is_flag=True, help="Go on with a training that was cut off.")
+@click.option("--resume", is_flag=True, help="Continue an interrupted training.")
 @FORCE
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
-@option_group("network", Network, *NETWORK)
-@option_group("settings", Settings, *SETTINGS)
+@option_group("network", NetworkOptions, *NETWORK_OPTIONS)
+@option_group("settings", PretrainOptions, *PRETRAIN_OPTIONS)
 @shared
 @click.pass_context
-def pretrain(
+def dna_pretrain(
     ctx: click.Context, fasta: tuple[Path, ...], model: Path, resume: bool, force: bool,
-    device: str, network: Network, settings: Settings,
+    device: str, network: NetworkOptions, settings: PretrainOptions,
 ) -> None:  # fmt: skip
-    """Learn from the sequences of FASTA files, without labels.
+    """Pre-train on the sequences of FASTA files, without labels.
 
-    Prints the perplexity on held-out windows beside that of k-mer models. Then train on few
-    labels with `titans-seq dna fit --init MODEL`.
+    Prints the perplexity on held-out windows beside that of k-mer models. Then train on labelled
+    sequences with `titans-seq dna fit --init MODEL`.
 
     \b
     Example:
@@ -105,11 +113,11 @@ def pretrain(
     from titans_seq.config import record_from_table
     from titans_seq.dna import LanguageConfig, PretrainSettings, pretrain, read_sequences
 
-    rows = [text for path in fasta for text in read_sequences(path).sequences]
+    sequences = [text for path in fasta for text in read_sequences(path).sequences]
     config = record_from_table(LanguageConfig, asdict(network), "pretrain")
     with progress(ctx), hinting_at_resume():
-        found = pretrain(
-            rows,
+        pretrained = pretrain(
+            sequences,
             model,
             config=config,
             settings=PretrainSettings(**asdict(settings)),
@@ -117,27 +125,29 @@ def pretrain(
             force=force,
             device=device,
         )
-    report(found, model)
+    _report(pretrained, model)
 
 
-def report(found: Pretrained, model: Path) -> None:
-    """Print what was learnt, beside what counting k-mers knows."""
+def _report(pretrained: Pretrained, model: Path) -> None:
+    """Print the size of the data, and the perplexity beside that of k-mer models."""
     from titans_seq.evaluation.scores.report import text_table
 
-    held = sum(map(len, found.corpus.validation))
-    last = found.history.epochs[-1]
-    click.echo(f"data   {found.corpus.letters:,} letters, {held:,} held out")
-    click.echo(f"train  {found.history.steps:,} batches in {last.seconds:.0f} s")
-    rows: list[tuple[str, str]] = [("titans-seq", f"{found.perplexity:.4f}")]
-    rows += [(name, f"{value:.4f}") for name, value in _controls(found).items()]
+    held_out = sum(map(len, pretrained.corpus.validation))
+    last = pretrained.history.epochs[-1]
+    click.echo(f"data   {pretrained.corpus.letters:,} letters, {held_out:,} held out")
+    click.echo(f"train  {pretrained.history.steps:,} batches in {last.seconds:.0f} s")
+    rows: list[tuple[str, str]] = [("titans-seq", f"{pretrained.perplexity:.4f}")]
+    rows += [(name, f"{value:.4f}") for name, value in _controls(pretrained).items()]
     click.echo(text_table(("perplexity", "held out"), rows))
     click.echo(f"model  {model}")
 
 
-def _controls(found: Any) -> dict[str, float]:
+def _controls(pretrained: Any) -> dict[str, float]:
     """Return the perplexities of k-mer models on the same bases."""
     from titans_seq.evaluation.dna.markov import kmer_perplexities
 
     return kmer_perplexities(
-        found.corpus.train, found.asked, masked=found.network.config.objective == "masked"
+        pretrained.corpus.train,
+        pretrained.asked,
+        masked=pretrained.network.config.objective == "masked",
     )

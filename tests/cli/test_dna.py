@@ -48,7 +48,7 @@ def test_settings_reach_the_classifier(run: Run, fasta: Path, tmp_path: Path) ->
     ("setting", "words"),
     [
         ("dims=16", "unknown key 'dims'; did you mean 'dim'?"),
-        ("dim=wide", "dim is of type int"),
+        ("dim=wide", "dim must be of type int"),
         ("dim", "-s dim: write NAME=VALUE"),
         ("dropout=1.5", "dropout must be at least 0 and below 1, got 1.5"),
     ],
@@ -145,7 +145,7 @@ def test_evaluate_trains_anew_where_rows_that_overlap_stay_together(
     assert run(*words, "--grouped").exit_code == 2
     answer = run(*words, "--train", fasta, "--grouped")
     assert answer.exit_code == 0, answer.output
-    assert "kept on one side, trained anew" in answer.stdout
+    assert "trained again, sequences that share a 24-mer" in answer.stdout
     assert "0 of " in answer.stderr
 
 

@@ -105,7 +105,7 @@ def test_intervals_and_variants_are_rows(
 
     answer = run(*words, "--variants", vcf, "--out", tmp_path / "v.tsv")
     assert answer.exit_code == 0, answer.output
-    assert "1 ALT(s) that are no letters are left out, '<DEL>' of line 2" in answer.stderr
+    assert "1 ALT(s) that are not sequences are skipped, '<DEL>' of line 2" in answer.stderr
     found = pd.read_table(tmp_path / "v.tsv")
     around = chromosomes["I"][176:226]
     pair = classifier.predict_proba([around, around[:24] + alt + around[25:]])
@@ -123,13 +123,13 @@ def test_intervals_and_variants_are_rows(
     [
         (("--stride", "5"), "need a --window"),
         (("--carry",), "need a --window"),
-        (("--window", "5", "--track", "tata"), "--track is what a .bedgraph draws"),
-        (("--intervals", "x.bed", "--variants", "x.bed"), "exclude each other"),
+        (("--window", "5", "--track", "tata"), "--track needs a .bedgraph file"),
+        (("--intervals", "x.bed", "--variants", "x.bed"), "cannot be combined"),
         (("--intervals", "x.bed", "--window", "5"), "their own lengths"),
-        (("--intervals", "x.bed", "--window", "5", "--carry"), "belong to windows along records"),
-        (("--on-error", "skip"), "name a file for the records with --refused"),
-        (("--refused", "x.fa"), "--refused belongs to --on-error skip"),
-        (("--variants", "x.bed", "--out", "x.bedgraph"), "variants are written as a table"),
+        (("--intervals", "x.bed", "--window", "5", "--carry"), "are for windows along records"),
+        (("--on-error", "skip"), "needs a file for the records: --refused"),
+        (("--refused", "x.fa"), "--refused needs --on-error skip"),
+        (("--variants", "x.bed", "--out", "x.bedgraph"), "--variants needs a table"),
         (("--window", "0"), "x>=1"),
     ],
 )
