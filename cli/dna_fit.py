@@ -159,7 +159,7 @@ def dna_fit(
 
 
 def _estimator(
-    target_options: TargetOptions, settings: EstimatorOptions, overrides: tuple[str, ...]
+    options: TargetOptions, settings: EstimatorOptions, overrides: tuple[str, ...]
 ) -> Any:
     """Return the estimator with these options."""
     from titans_seq.dna import TitansDNAClassifier, TitansDNARegressor
