@@ -43,7 +43,7 @@ from .training import (
 )
 
 if TYPE_CHECKING:
-    from titans_seq.evaluation import Split
+    pass
 
 _SCORE_COLUMNS = ("mse", "mae", "pinball", "coverage", "windows")
 
@@ -89,7 +89,7 @@ def forecast_fit(
       titans-seq forecast fit sales.csv --horizon 24 --future price --model shop
     """
     check_model_out(model, force=force)
-    from titans_seq.bundles import CONFIG
+    from titans_seq.bundles import CONFIG, add_metrics
     from titans_seq.evaluation import Split
     from titans_seq.evaluation.forecasts.series import rows_before_test
     from titans_seq.files import write_whole_folder
@@ -111,7 +111,7 @@ def forecast_fit(
         with write_whole_folder(model, force=force, marker=CONFIG) as folder:
             forecaster.save(folder)
             if parsed_split is not None:
-                _save_split(folder, parsed_split)
+                add_metrics(folder, {"split": str(parsed_split)})  # for `evaluate`
     size = f"{len(forecaster.scale_mean_)} series, {len(frame)} rows"
     report_training(model, size, forecaster.history_.to_table())
 
@@ -210,15 +210,6 @@ def forecast_evaluate(
 forecast.add_command(forecast_backtest)
 forecast.add_command(forecast_plot)
 forecast.add_command(forecast_stream)
-
-
-def _save_split(folder: Path, split: Split) -> None:
-    """Add the split to the model's metrics, for `evaluate`."""
-    from titans_seq.bundles import METRICS
-    from titans_seq.files import write_json
-
-    metrics = json.loads((folder / METRICS).read_text("utf-8"))
-    write_json(folder / METRICS, {**metrics, "split": str(split)})
 
 
 def _load_split(model: Path) -> str:

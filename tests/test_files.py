@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from titans_seq.bundles import load_bundle, save_bundle
+from titans_seq.bundles import add_metrics, load_bundle, save_bundle
 from titans_seq.exceptions import BundleError, ConfigError
 from titans_seq.files import write_json, write_whole, write_whole_folder
 
@@ -199,6 +199,31 @@ def test_a_damaged_file_is_named(tmp_path: Path, name: str) -> None:
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(BundleError, match=f"{name} is damaged"):
         load_bundle(tmp_path / "model", "forecaster")
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "preprocess.json", "metrics.json"])
+def test_a_file_of_another_model_is_refused_by_name(tmp_path: Path, name: str) -> None:
+    _save(tmp_path / "model")
+    other = {"tensors": {"weight": torch.ones(3, 2), "count": torch.tensor(7)}}
+    _save(tmp_path / "other", **other, preprocess={"mean": 1}, metrics={"mse": 1})
+    (tmp_path / "other" / name).replace(tmp_path / "model" / name)
+    with pytest.raises(BundleError, match=f"{name} is damaged, or belongs to another model"):
+        load_bundle(tmp_path / "model", "forecaster")
+
+
+def test_a_folder_without_digests_is_loaded(tmp_path: Path) -> None:
+    _save(tmp_path / "model")
+    path = tmp_path / "model" / "config.json"
+    head = json.loads(path.read_text())
+    del head["sha256"]
+    path.write_text(json.dumps(head))
+    assert load_bundle(tmp_path / "model", "forecaster").metrics["mse"] == 0.25
+
+
+def test_metrics_can_be_added(tmp_path: Path) -> None:
+    _save(tmp_path / "model")
+    add_metrics(tmp_path / "model", {"split": "8,1,1"})
+    assert load_bundle(tmp_path / "model", "forecaster").metrics["split"] == "8,1,1"
 
 
 def test_a_later_layout_is_refused(tmp_path: Path) -> None:

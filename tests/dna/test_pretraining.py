@@ -159,7 +159,7 @@ def test_estimators_begin_with_what_was_learnt(tmp_path: Path) -> None:
     TitansDNARegressor(**sizes, init=str(tmp_path / "model")).fit(sequences, np.arange(8.0))
     with pytest.raises(ConfigError, match=r"was pre-trained with dim=8, layers=1: set the same"):
         TitansDNAClassifier(max_epochs=1, init=tmp_path / "model").fit(sequences, labels)
-    with pytest.raises(BundleError, match="holds a model of kind"):
+    with pytest.raises(BundleError, match="is a model of kind"):
         TitansDNAClassifier(**sizes, init=tmp_path / "fitted").fit(sequences, labels)
 
 

@@ -284,6 +284,12 @@ BUNDLES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a weight of another shape": (
         _weights(lambda t: t.update({"linear.bias": torch.zeros(3)})), "linear.bias",
     ),
+    "a weight of another type": (
+        _weights(lambda t: t.update({"linear.bias": t["linear.bias"].double()})), "float64",
+    ),
+    "a weight that is not finite": (
+        _weights(lambda t: t.update({"linear.bias": t["linear.bias"] / 0})), "must be finite",
+    ),
     "half a calibration": (
         _weights(lambda t: t.pop("calibration.scores")), "calibration's scores must have the shape",
     ),
@@ -295,6 +301,7 @@ def test_bundles(fitted: TitansForecaster, tmp_path: Path, what: str) -> None:
     spoil, word = BUNDLES[what]
     folder = tmp_path / "model"
     fitted.save(folder)
+    _json("config.json", sha256={})(folder)  # as a folder of before there were digests
     spoil(folder)
     _refused(lambda: TitansForecaster.load(folder), BundleError, 3, str(folder), word)
 

@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from titans_seq.bundles import Bundle, load_bundle, save_bundle
+from titans_seq.bundles import Bundle, load_bundle, load_weights, save_bundle
 from titans_seq.config import VARIANTS, Variant, record_from_table, table_from_record
 from titans_seq.dna.alphabet import Codes
 from titans_seq.dna.inputs import encode_all
@@ -405,7 +405,7 @@ class TitansDNAEstimator(BaseEstimator):
         estimator = cls(**bundle.config["parameters"])
         config = record_from_table(DNANetworkConfig, bundle.config["network"], where)
         network = TitansDNANetwork(config)
-        network.load_state_dict(bundle.tensors)
+        load_weights(network, bundle.tensors)
         estimator._restore_outputs(bundle.preprocess)
         estimator.history_ = bundle.metrics["training"]
         estimator.calibration_ = bundle.metrics["calibration"]

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from titans_seq.bundles import CONFIG, load_bundle, save_bundle
+from titans_seq.bundles import CONFIG, load_bundle, load_weights, save_bundle
 from titans_seq.config import table_from_record
 from titans_seq.dna.alphabet import Codes
 from titans_seq.dna.inputs import encode_all
@@ -202,6 +202,6 @@ def load_pretrained(network: TitansDNANetwork, folder: str | os.PathLike[str]) -
             if name.startswith(f"{module}.")
         }
         try:
-            getattr(network.titans, module).load_state_dict(weights)
-        except RuntimeError as error:
+            load_weights(getattr(network.titans, module), weights)
+        except ValueError as error:
             raise BundleError(f"{folder} is damaged: {error}") from error

@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from torch import Tensor
-
-from titans_seq.bundles import load_bundle, save_bundle
+from titans_seq.bundles import load_bundle, load_weights, save_bundle
 from titans_seq.config import record_from_table
 from titans_seq.exceptions import BundleError
 from titans_seq.forecasting.fitted import FittedForecast
@@ -89,27 +87,12 @@ def load_forecaster(
             for name, tensor in bundle.tensors.items()
             if not name.startswith((CALIBRATION_PREFIX, STREAM_PREFIX))
         }
-        _check_weights(weights, network.state_dict())
-        network.load_state_dict(weights)
+        load_weights(network, weights)
         calibration = Calibration.from_tensors(bundle.tensors, network.config.horizon)
         memories = StreamModel.from_tensors(bundle.tensors, stream_config(network, preprocess))
     except (TypeError, ValueError, RuntimeError, KeyError) as error:
         raise BundleError(f"{folder} is damaged: {error}") from error
     return params, FittedForecast(network.eval(), preprocess, calibration, memories)
-
-
-def _check_weights(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    """Refuse weights of another network, naming the first that does not fit."""
-    different = sorted(weights.keys() ^ expected.keys())
-    if different:
-        problem = "unknown" if different[0] in weights else "missing"
-        raise ValueError(f"the weight {different[0]} is {problem}")
-    for name, tensor in expected.items():
-        if weights[name].shape != tensor.shape:
-            raise ValueError(
-                f"the weight {name} has the shape {tuple(weights[name].shape)}, "
-                f"expected {tuple(tensor.shape)}"
-            )
 
 
 def write_card(settings: ForecastSettings, preprocess: Preprocess, history: History | None) -> str:

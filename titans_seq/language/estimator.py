@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from titans_seq.bundles import load_bundle, save_bundle
+from titans_seq.bundles import load_bundle, load_weights, save_bundle
 from titans_seq.config import TitansConfig
 from titans_seq.exceptions import BundleError, ConfigError
 from titans_seq.language.network import TokenNetwork
@@ -68,8 +68,8 @@ class TokenEstimator(BaseEstimator):
         try:
             model = cls(**bundle.config)
             model.network_ = TokenNetwork(model._config(), *cls.SIZES)
-            model.network_.load_state_dict(bundle.tensors)
-        except (TypeError, RuntimeError) as error:
+            load_weights(model.network_, bundle.tensors)
+        except (TypeError, ValueError, RuntimeError) as error:
             raise BundleError(f"{folder} is damaged: {error}") from error
         model.network_.eval()
         model.history_ = None
