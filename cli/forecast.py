@@ -16,8 +16,8 @@ from .forecast_options import (
     QUANTILES_OPTION,
     SETTING_OPTIONS,
     SPLIT_OPTION,
+    FitSettings,
     ForecastColumns,
-    ForecastSettings,
     levels_option,
 )
 from .forecast_stream import forecast_stream
@@ -59,7 +59,7 @@ def forecast() -> None:
 
 @forecast.command("fit")
 @click.argument("data", type=DATA)
-@option_group("settings", ForecastSettings, *SETTING_OPTIONS)
+@option_group("settings", FitSettings, *SETTING_OPTIONS)
 @option_group("columns", ForecastColumns, *COLUMN_OPTIONS)
 @OVERRIDES
 @SPLIT_OPTION
@@ -71,7 +71,7 @@ def forecast() -> None:
 def forecast_fit(
     ctx: click.Context,
     data: Path,
-    settings: ForecastSettings,
+    settings: FitSettings,
     columns: ForecastColumns,
     overrides: tuple[str, ...],
     split: str | None,

@@ -80,7 +80,7 @@ COLUMN_OPTIONS = (
 
 
 @dataclass(frozen=True)
-class ForecastSettings:
+class FitSettings:
     """Parameters of the forecaster that have an option."""
 
     horizon: int

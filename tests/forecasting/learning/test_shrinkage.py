@@ -78,20 +78,20 @@ def _by_hand(network: ForecastNetwork, panel: Panel, batches: WindowBatches) -> 
 
 
 @pytest.mark.parametrize("per_epoch", [1_000, 50])
-def test_is_what_windows_one_by_one_say(panel: Panel, per_epoch: int) -> None:
+def test_is_what_windows_one_by_one_give(panel: Panel, per_epoch: int) -> None:
     network, batches = _network(), _batches(panel, per_epoch)
     network.share.fill_(1.0)
-    told = _by_hand(network, panel, batches)
+    expected = _by_hand(network, panel, batches)
     shrink_backbone(network, batches)
-    assert float(network.share) == pytest.approx(told, abs=1e-5)
+    assert float(network.share) == pytest.approx(expected, abs=1e-5)
 
 
-class Told(WindowBatches):
+class KnownFactor(WindowBatches):
     """Windows of which came what the network forecasts with a share, and noise."""
 
     def __init__(self, batches: WindowBatches, network: ForecastNetwork, share: float) -> None:
         vars(self).update(vars(batches))
-        self.network, self.told = network, share
+        self.network, self.factor = network, share
 
     @torch.no_grad()
     def __iter__(self) -> Iterator[WindowBatch]:
@@ -100,17 +100,17 @@ class Told(WindowBatches):
             without = self.network.baseline(batch.windows).expected()
             part = self.network.complete(batch.windows, self.network.baseline(batch.windows)).point
             noise = 0.3 * torch.randn(without.shape, generator=rng)
-            yield batch._replace(target=without + self.told * (part - without) + noise)
+            yield batch._replace(target=without + self.factor * (part - without) + noise)
 
 
-@pytest.mark.parametrize(("told", "low", "high"), [
+@pytest.mark.parametrize(("factor", "low", "high"), [
     (0.0, 0.0, 0.03), (0.6, 0.5, 0.6), (1.0, 0.9, 1.0), (-1.0, 0.0, 0.0), (3.0, 1.0, 1.0),
 ])  # fmt: skip
-def test_finds_the_share_that_was_told_or_somewhat_less(
-    panel: Panel, told: float, low: float, high: float
+def test_finds_the_share_that_was_drawn_or_less(
+    panel: Panel, factor: float, low: float, high: float
 ) -> None:
     network = _network()
-    shrink_backbone(network, Told(_batches(panel), network, told))
+    shrink_backbone(network, KnownFactor(_batches(panel), network, factor))
     assert low <= float(network.share) <= high
 
 

@@ -123,12 +123,12 @@ def test_a_scaled_profile_grows_with_the_look_back(windows: Windows, kind: str) 
     )  # fmt: skip
     before = network(clock)
     after = network(clock._replace(history=3 * clock.history + 7))
-    told = Forecast(3 * before.point + 7, 3 * before.quantiles + 7, before.extra)
+    expected = Forecast(3 * before.point + 7, 3 * before.quantiles + 7, before.extra)
     if kind == "scaled":
-        torch.testing.assert_close(after.point, told.point, atol=1e-3, rtol=1e-3)
-        torch.testing.assert_close(after.quantiles, told.quantiles, atol=1e-3, rtol=1e-3)
+        torch.testing.assert_close(after.point, expected.point, atol=1e-3, rtol=1e-3)
+        torch.testing.assert_close(after.quantiles, expected.quantiles, atol=1e-3, rtol=1e-3)
     else:
-        assert (after.point - told.point).abs().max() > 0.1
+        assert (after.point - expected.point).abs().max() > 0.1
 
 
 def test_a_series_that_was_never_seen_still_has_a_forecast(windows: Windows) -> None:

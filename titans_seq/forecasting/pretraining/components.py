@@ -11,8 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.signal import lfilter
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
+from titans_seq.forecasting.tables.arrays import FloatArray
 
 CALENDAR_PERIODS: tuple[tuple[int, ...], ...] = (
     (4,), (5,), (7,), (12,), (12,), (13,), (24,), (24, 168), (48, 336), (52,), (60,), (96, 672),

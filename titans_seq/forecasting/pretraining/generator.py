@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from titans_seq.exceptions import ConfigError
 from titans_seq.forecasting.pretraining import components as parts
-from titans_seq.forecasting.pretraining.components import FloatArray, log_uniform, pick
+from titans_seq.forecasting.pretraining.components import log_uniform, pick
+from titans_seq.forecasting.tables.arrays import FloatArray
 
 Kind = Callable[[np.random.Generator, int, int], FloatArray]
 """``kind(rng, series, steps)``: values, (series, steps)."""

@@ -30,7 +30,7 @@ _PENALTY = 0.01
 _MOST_NUMBERS = 20_000_000
 """Numbers of normal equations that are held at once."""
 
-KINDS: tuple[list[int], ...] = ([], [1], [0], [0, 1])
+_KINDS: tuple[list[int], ...] = ([], [1], [0], [0, 1])
 """Units of a series' profile: none, deviations of the look-back, its own, or a sum of both.
 
 In order of preference: what scales with the look-back holds in any season.
@@ -51,7 +51,7 @@ class ProfileSums(NamedTuple):
 def solve_profiles(network: ForecastNetwork, folds: FoldedBatches) -> None:
     """Give each series of a network the profile that cross-validation chooses.
 
-    Each fold is forecast with the profile of the others, for every kind in :data:`KINDS`. The
+    Each fold is forecast with the profile of the others, for every kind in :data:`_KINDS`. The
     first kind that does no worse than the best, up to one standard error over the folds, is
     taken.
 
@@ -70,9 +70,9 @@ def solve_profiles(network: ForecastNetwork, folds: FoldedBatches) -> None:
         scored = scored_folds(sums.rows).double()
         whole, others = sums.total(), sums.leave_one_out()
         changes = [torch.zeros_like(scored)]
-        changes += [scored * _change(others, sums, units) for units in KINDS[1:]]
+        changes += [scored * _change(others, sums, units) for units in _KINDS[1:]]
         chosen = _preferred(torch.stack(changes), scored)
-        for kind, units in enumerate(KINDS[1:], start=1):
+        for kind, units in enumerate(_KINDS[1:], start=1):
             own = chosen == kind
             profiles = _solve(whole, units)[own].unflatten(-2, (len(units), -1)).squeeze(-1)
             cycle.put(series[own], units, profiles)
