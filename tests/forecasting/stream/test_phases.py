@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
 
@@ -73,7 +75,7 @@ def test_a_missing_row_changes_nothing() -> None:
     state = memory.initial_state(2)
     values = np.array([1.0, 2.0], np.float32)
     memory.learn(state, np.array([[1], [2]]), values, np.array([True, True]))
-    before = state.copy()
+    before = deepcopy(state)
     memory.learn(state, np.array([[1], [2]]), values + 5, np.array([False, True]))
     for name, held in state.arrays().items():
         np.testing.assert_array_equal(held[0], before.arrays()[name][0], err_msg=name)

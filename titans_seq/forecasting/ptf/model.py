@@ -126,10 +126,8 @@ x_categoricals
         loss = QuantileLoss() if loss is None else loss
         if logging_metrics is None:
             logging_metrics = nn.ModuleList([SMAPE(), MAE(), RMSE()])
-        categorical_groups = categorical_groups or {}
-        embedding_sizes = embedding_sizes or {}
-        embedding_paddings = embedding_paddings or []
-        embedding_labels = embedding_labels or {}
+        categorical_groups, embedding_sizes = categorical_groups or {}, embedding_sizes or {}
+        embedding_paddings, embedding_labels = embedding_paddings or [], embedding_labels or {}
         static_categoricals, static_reals = static_categoricals or [], static_reals or []
         time_varying_categoricals_encoder = time_varying_categoricals_encoder or []
         time_varying_categoricals_decoder = time_varying_categoricals_decoder or []

@@ -7,7 +7,6 @@ many at once first, and the updates of the bias are computed from snapshots afte
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -23,7 +22,7 @@ from titans_seq.forecasting.stream.mixture import Snapshot
 from titans_seq.forecasting.stream.model import Reading, StreamModel
 from titans_seq.forecasting.stream.network_expert import network_forecasts
 from titans_seq.forecasting.stream.rows import StreamRows
-from titans_seq.forecasting.stream.state import StreamState
+from titans_seq.forecasting.stream.state import StreamState, hash_tensors
 from titans_seq.forecasting.tables.arrays import BoolArray, IntArray
 from titans_seq.forecasting.tables.frames import ColumnRoles
 from titans_seq.forecasting.tables.panel import Preprocess
@@ -81,21 +80,21 @@ class FrozenForecaster:
             Slots of the ``horizon`` rows after the last one; needed for adaptation, too.
         """
         schedule = None
-        wanted = list(snapshot_rows)
+        all_snapshot_rows = list(snapshot_rows)
         if state.adapted is not None:
             schedule = _Schedule.of(state, new, self.model.config.horizon)
-            wanted = sorted({*snapshot_rows, *_any_series(schedule.store)})
+            all_snapshot_rows = sorted({*snapshot_rows, *_any_series(schedule.store)})
         reading = self.model.read(
             self.network,
             state,
             new,
-            snapshot_rows=wanted,
+            snapshot_rows=all_snapshot_rows,
             following=following,
             measure_surprise=measure_surprise,
         )
         if schedule is None:
             return AdaptedReading(reading, None)
-        snapshots = _Snapshots(reading.snapshot, wanted, len(state.count))
+        snapshots = _Snapshots(reading.snapshot, all_snapshot_rows, len(state.count))
         adapted, biases = self._adapt(state, new, schedule, snapshots, snapshot_rows)
         reading = reading._replace(
             state=replace(reading.state, adapted=adapted),
@@ -105,12 +104,7 @@ class FrozenForecaster:
 
     def fingerprint(self) -> str:
         """Return a hash of all weights, by which a saved stream identifies its forecaster."""
-        total = hashlib.sha256()
-        for module in (self.network, self.model):
-            for name, tensor in sorted(module.state_dict().items()):
-                total.update(name.encode())
-                total.update(tensor.cpu().contiguous().numpy().tobytes())
-        return total.hexdigest()[:16]
+        return hash_tensors(self.network.state_dict(), self.model.state_dict())[:16]
 
     @torch.no_grad()
     def _adapt(

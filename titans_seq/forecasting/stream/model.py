@@ -26,9 +26,9 @@ from titans_seq.forecasting.stream.association import (
 )
 from titans_seq.forecasting.stream.mixture import Mixture, Snapshot
 from titans_seq.forecasting.stream.network_expert import (
-    masked_mean,
     network_errors,
     network_forecasts,
+    observed_mean,
 )
 from titans_seq.forecasting.stream.periods import counted_slots
 from titans_seq.forecasting.stream.phases import PhaseMemory
@@ -117,20 +117,23 @@ class StreamModel(nn.Module):
         BundleError
             If the calibration is incomplete.
         """
-        own = {
+        tensors = {
             name.removeprefix(STREAM_PREFIX): tensor
             for name, tensor in tensors.items()
             if name.startswith(STREAM_PREFIX)
         }
-        if not own:
+        if not tensors:
             return None
-        periods = own.setdefault("periods", torch.zeros(0, dtype=torch.int64))
+        # The first folders had no `periods`: their slots come from the calendar.
+        periods = tensors.setdefault("periods", torch.zeros(0, dtype=torch.int64))
         if len(periods):
             config = replace(config, slots=tuple(periods.tolist()), counted=True)
         model = cls(config)
-        model.calibration = Calibration.from_tensors(own, config.horizon)
+        model.calibration = Calibration.from_tensors(tensors, config.horizon)
         weights = {
-            name: tensor for name, tensor in own.items() if not name.startswith(CALIBRATION_PREFIX)
+            name: tensor
+            for name, tensor in tensors.items()
+            if not name.startswith(CALIBRATION_PREFIX)
         }
         model.load_state_dict(weights)
         return model.eval()
@@ -210,7 +213,7 @@ class StreamModel(nn.Module):
         seen, _ = rows.horizons(count, horizon)
         # all_reads[:, :count] were made `horizon` rows before each new row.
         recall_error = (self.association.shrunk(all_reads[:, :count]) - pairs.values) * scale
-        association_error = masked_mean(recall_error.square(), seen)
+        association_error = observed_mean(recall_error.square(), seen)
         network_error, due = network_errors(network, state, rows, count)
         errors = torch.stack([network_error, association_error], dim=-1)
         error_known = torch.stack([due & known, known], dim=-1)

@@ -36,10 +36,11 @@ def network_errors(
     errors = torch.zeros(due.shape)
     due_rows = torch.nonzero(due.any(0)).flatten()
     if len(due_rows):
+        # The window that ends with new row r begins at r + 1: look-back, then horizon.
         index = 1 + due_rows[:, None] + torch.arange(rows.value.shape[1] - count)
         seen, target = (field[:, due_rows] for field in rows.horizons(count, horizon))
         error = network_forecasts(network, state, rows, index) - target
-        errors[:, due_rows] = masked_mean(error.square(), seen)
+        errors[:, due_rows] = observed_mean(error.square(), seen)
     return errors, due
 
 
@@ -53,6 +54,7 @@ def network_forecasts(
     series = len(state.static)
     forecasts = []
     for batch in index.split(max(1, NETWORK_BATCH // series)):
+        # (series, windows, window rows, ...) to (series * windows, window rows, ...)
         windows = StreamRows(*(field[:, batch].flatten(0, 1) for field in rows))
         static, codes = (
             field.repeat_interleave(len(batch), 0) for field in (state.static, state.static_codes)
@@ -82,7 +84,7 @@ def window_forecasts(
     return point
 
 
-def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Return the mean over the last axis of the values where ``mask``; 0 if there are none."""
-    mean: Tensor = (values * mask).sum(-1) / mask.sum(-1).clamp(min=1)
+def observed_mean(values: Tensor, seen: Tensor) -> Tensor:
+    """Return the mean over the last axis of the observed values; 0 if there are none."""
+    mean: Tensor = (values * seen).sum(-1) / seen.sum(-1).clamp(min=1)
     return mean

@@ -72,7 +72,7 @@ def find_periods(
     }
     gain = max(gains.values(), default=0.0)
     if gain >= MIN_GAIN:
-        return period, min(lag for lag, own in gains.items() if own >= NEAR_BEST * gain)
+        return period, min(lag for lag, value in gains.items() if value >= NEAR_BEST * gain)
     divisors = [
         lag
         for lag, r in periods.items()

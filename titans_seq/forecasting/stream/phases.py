@@ -73,10 +73,6 @@ class PhaseState:
     visits: Float32Array
     """Rows that the noise was estimated from."""
 
-    def copy(self) -> Self:
-        """Return an independent copy."""
-        return type(self)(**{name: array.copy() for name, array in self.arrays().items()})
-
     def arrays(self) -> dict[str, Float32Array]:
         """Return every array by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}

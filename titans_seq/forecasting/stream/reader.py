@@ -89,7 +89,7 @@ class RowReader:
         """
         series, count = known.shape[:2]
         surprise = np.full((series, count), np.nan, np.float32)
-        wanted = set(snapshot_rows)
+        taken_after = set(snapshot_rows)
         for new_row in range(count):
             row = self.first_new + new_row
             write = self.seen[:, row] & self.real[:, row]
@@ -109,7 +109,7 @@ class RowReader:
             chosen[:, :OTHER_EXPERTS] = known[:, new_row]
             self.state.errors.add(squares, self.rates, chosen)
             self.state.count += self.real[:, row]
-            if new_row in wanted:
+            if new_row in taken_after:
                 self.take_snapshot(row)
         return torch.from_numpy(surprise)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
@@ -58,10 +58,6 @@ class RunningErrors:
         rate = np.maximum(rates, plain_mean[..., None]) * chosen[..., None]
         self.recent += (rate * (squares[..., None] - self.recent)).astype(np.float32)
 
-    def copy(self) -> RunningErrors:
-        """Return an independent copy."""
-        return RunningErrors(self.recent.copy(), self.known.copy())
-
 
 @dataclass(slots=True)
 class StreamState:
@@ -96,19 +92,8 @@ class StreamState:
 
     def copy(self) -> Self:
         """Return an independent copy."""
-        return replace(
-            self,
-            rows=StreamRows(*(field.clone() for field in self.rows)),
-            static=self.static.clone(),
-            static_codes=self.static_codes.clone(),
-            phases=self.phases.copy(),
-            weights=self.weights.clone(),
-            reads=self.reads.clone(),
-            errors=self.errors.copy(),
-            step_errors=self.step_errors.copy(),
-            residual=self.residual.copy(),
-            count=self.count.copy(),
-            adapted=None if self.adapted is None else self.adapted.copy(),
+        return type(self).from_tensors(
+            {name: tensor.clone() for name, tensor in self.to_tensors().items()}
         )
 
     def select(self, series: IntArray) -> Self:
@@ -191,11 +176,17 @@ class StreamState:
 
     def digest(self) -> str:
         """Return a hash of every number in the state."""
-        total = hashlib.sha256()
-        for name, tensor in sorted(self.to_tensors().items()):
+        return hash_tensors(self.to_tensors())
+
+
+def hash_tensors(*groups: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of the names and values of tensors, by name in each group."""
+    total = hashlib.sha256()
+    for tensors in groups:
+        for name, tensor in sorted(tensors.items()):
             total.update(name.encode())
-            total.update(tensor.contiguous().numpy().tobytes())
-        return total.hexdigest()
+            total.update(tensor.cpu().contiguous().numpy().tobytes())
+    return total.hexdigest()
 
 
 _TENSORS = ("static", "static_codes", "weights", "reads")

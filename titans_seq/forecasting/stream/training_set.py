@@ -150,20 +150,20 @@ def young_stream_examples(
         series = long_enough[torch.randint(len(long_enough), (streams,), generator=generator)]
         positions = trained[series] - age - horizon + 1
         begin = (torch.rand(streams, generator=generator) * positions).long()
-        own = rows.series(series).gather(begin[:, None] + torch.arange(age + horizon))
-        state = model.initial_state(static[0][series], static[1][series], own)
+        young = rows.series(series).gather(begin[:, None] + torch.arange(age + horizon))
+        state = model.initial_state(static[0][series], static[1][series], young)
         reading = model.read(
             network,
             state,
-            own.span(0, age),
+            young.span(0, age),
             snapshot_rows=[age - 1],
-            following=own.slots[:, age:],
+            following=young.slots[:, age:],
             measure_surprise=False,
         )
         assert reading.snapshot is not None
         code = torch.arange(len(series))
         last_row = torch.full_like(code, age - 1)
-        examples.append(_examples(model, network, state, own, reading.snapshot, code, last_row))
+        examples.append(_examples(model, network, state, young, reading.snapshot, code, last_row))
     return examples
 
 
