@@ -28,9 +28,9 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from titans_seq.nn.memory import NeuralMemory
-from titans_seq.ops.general.chunked import memory_chunked
-from titans_seq.ops.general.exact import memory_exact
-from titans_seq.ops.gpu.memory import memory_chunked_triton, memory_exact_triton
+from titans_seq.ops.call import MemoryCall
+from titans_seq.ops.general.memory import TORCH
+from titans_seq.ops.gpu.memory import TRITON
 from titans_seq.ops.rules.rule import Rates, UpdateRule
 from titans_seq.ops.state import first_carry
 
@@ -83,12 +83,9 @@ def operator(
     def run() -> Tensor:
         rates = Rates(gates[0], gates[1], step, torch.ones_like(step))
         carry = first_carry(start, rule, batch, chunk)
-        given = (*tokens, rates, start, carry, rule)
-        if kind == "exact":
-            call: Any = memory_exact_triton if form == "kernels" else memory_exact
-            return call(*given, block_size=chunk)[0]
-        call = memory_chunked_triton if form == "kernels" else memory_chunked
-        return call(*given, chunk_size=chunk)[0]
+        back_end = TRITON if form == "kernels" else TORCH
+        q, k, v = tokens
+        return back_end.run(MemoryCall(q, k, v, rates, start, carry, rule, chunk)).outputs
 
     return run, leaves
 

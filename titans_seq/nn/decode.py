@@ -88,7 +88,7 @@ def _fits(tokens: Tensor, state: MemoryState | None) -> bool:
 
 def _learned(memory: NeuralMemory, tokens: Tensor) -> Learned | None:
     """Return the layer's parameters; ``None`` if some are not as the compiled code takes them."""
-    if not memory_cpu.supports(memory.rule.update, tokens):
+    if not memory_cpu.runs_here(memory.rule.update, tokens.device):
         return None
     convolve, gates = memory.convolve, memory.gates
     if _changed(convolve, CausalConvolution) or _changed(gates, MemoryGates):

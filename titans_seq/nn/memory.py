@@ -27,9 +27,9 @@ from titans_seq.nn.packing import (
 from titans_seq.nn.rules import LearningRule, check_depth, find_rule
 from titans_seq.nn.state import MemoryState
 from titans_seq.nn.state_checks import check_kind, check_memory, in_chunks_of
+from titans_seq.ops.call import SlotRange
 from titans_seq.ops.features import leave, normalise, unit
 from titans_seq.ops.general.chunk_network import read_at
-from titans_seq.ops.general.chunks import Rows
 from titans_seq.ops.memory import learn_and_read
 from titans_seq.ops.rules.rule import OutputNorm, Rates
 from titans_seq.ops.state import Carry, Layout, split_start
@@ -192,14 +192,14 @@ class NeuralMemory(nn.Module):
 
         period = 1 if self.rule.update.gradient_point == "token" else self.chunk_size
         places = grid(position, lengths, time, period)
-        rows = None
+        slots = None
         if places.first is not None or (lengths is not None and keep_state):
-            rows = Rows(*slots_of(position, lengths, time, period, batch))
+            slots = SlotRange(*slots_of(position, lengths, time, period, batch))
         q, k, v, *rates = (to_grid(one, places, 2) for one in parts)
         out, loss, carry = learn_and_read(
             q, k, v, Rates(*rates), tuple(self.start), None if state is None else state.carry,
             self.rule.update, chunk_size=self.chunk_size, norm=self._output_norm(),
-            slot=places.slot, rows=rows, keep_state=keep_state,
+            slot=places.slot, slots=slots, keep_state=keep_state,
         )  # fmt: skip
         out, loss = from_grid(out, places, time, 2), from_grid(loss, places, time, 2)
         y = self._leave(out, tokens)

@@ -44,13 +44,13 @@ class LearningRule:
         """
         update, where = self.update, f"rule {self.name!r}"
         linear = update.gradient_point == "token"
-        if linear and not (update.plain and update.schedule == "momentum"):
+        if linear and update.residual_norm:
+            raise ConfigError(f"{where}: the gradient at every token excludes residual_norm")
+        if linear and update.torch_only_feature() is not None:
             raise ConfigError(
                 f"{where}: the gradient at every token needs the squared error, the momentum "
                 "schedule, and no window, boundary or retention"
             )
-        if linear and update.residual_norm:
-            raise ConfigError(f"{where}: the gradient at every token excludes residual_norm")
         if update.schedule == "mean" and (
             update.window > 1 or update.boundary is not None or update.retention is not None
         ):

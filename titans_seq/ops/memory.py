@@ -1,19 +1,20 @@
-"""One call for every rule: picks the form that computes it."""
+"""One call for every rule: the first back end that can run it does."""
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from titans_seq.ops.cpu import memory as memory_cpu
-from titans_seq.ops.cpu import memory_operator
-from titans_seq.ops.cpu.memory_pieces import Part, between_chunks, read_in_pieces
-from titans_seq.ops.general.chunks import Rows
-from titans_seq.ops.general.memory import memory_general
-from titans_seq.ops.gpu import memory as memory_triton
+from titans_seq.ops.call import BackEnd, MemoryCall, MemoryResult, SlotRange
+from titans_seq.ops.cpu.memory import COMPILED
+from titans_seq.ops.cpu.memory_operator import OPERATOR
+from titans_seq.ops.general.memory import TORCH
+from titans_seq.ops.gpu.memory import TRITON
 from titans_seq.ops.rules.rule import OutputNorm, Rates, UpdateRule
-from titans_seq.ops.state import Carry, first_carry
+from titans_seq.ops.state import Carry
+
+BACK_ENDS = (COMPILED, OPERATOR, TRITON, TORCH)
+"""Ways to compute a call, the fastest first; the last can compute every call."""
 
 
 def learn_and_read(
@@ -28,52 +29,38 @@ def learn_and_read(
     chunk_size: int,
     norm: OutputNorm | None = None,
     slot: int = 0,
-    rows: Rows | None = None,
+    slots: SlotRange | None = None,
     keep_state: bool = True,
-) -> tuple[Tensor, Tensor, Carry | None]:
-    """Write and read every token by the form that fits ``rule``.
+) -> MemoryResult:
+    """Write and read every token, read after write.
 
-    See :func:`titans_seq.ops.general.chunked.memory_chunked` for the arguments and what is
-    returned.
+    The arguments are the fields of :class:`titans_seq.ops.call.MemoryCall`. The state is
+    trusted here: layers check what users hand in before they call this.
     """
-    part = Part(queries, keys, values, rates, start, carry, rule)
-    if rows is None and norm is None and queries.shape == values.shape:
-        if memory_cpu.supports(rule, queries):
-            return read_in_pieces(part, chunk_size=chunk_size, slot=slot, keep_state=keep_state)
-        if memory_operator.supports(rule, queries):
-            return memory_operator.read(
-                part, chunk_size=chunk_size, slot=slot, keep_state=keep_state
-            )
-    out, loss, after = _on_device(part, chunk_size, norm, slot, rows, keep_state)
-    if rows is None and norm is None:
-        after = between_chunks(after, rule, chunk_size, slot + queries.shape[2])
-    return out, loss, after
+    call = MemoryCall(
+        queries, keys, values, rates, start, carry, rule, chunk_size, norm, slot, slots, keep_state
+    )
+    return choose_back_end(call).run(call)
 
 
-def _on_device(
-    part: Part,
-    chunk_size: int,
-    norm: OutputNorm | None,
-    slot: int,
-    rows: Rows | None,
-    keep_state: bool,
-) -> tuple[Tensor, Tensor, Carry | None]:
-    """Read and write by kernels where there are some, else in torch."""
-    q, k, v, rates, start, carry, rule = part
-    on_gpu = q.is_cuda and not torch.compiler.is_compiling()
-    if not on_gpu or not memory_triton.supports(
-        rule, len(start), q, chunk_size=chunk_size, norm=norm, rows=rows
-    ):
-        return memory_general(
-            *part,
-            chunk_size=chunk_size, norm=norm, slot=slot, rows=rows, keep_state=keep_state,
-        )  # fmt: skip
-    if rule.gradient_point == "token":
-        carry = carry or first_carry(start, rule, len(q), chunk_size)
-        return memory_triton.memory_exact_triton(
-            q, k, v, rates, (start[0],), carry, rule, block_size=chunk_size
-        )
-    return memory_triton.memory_chunked_triton(
-        q, k, v, rates, start, carry, rule,
-        chunk_size=chunk_size, norm=norm, slot=slot, keep_state=keep_state,
-    )  # fmt: skip
+def choose_back_end(call: MemoryCall) -> BackEnd:
+    """Return the fastest back end that can run a call."""
+    for back_end in BACK_ENDS:
+        if back_end.reason_against(call) is None:
+            return back_end
+    raise AssertionError("the torch form runs every call")
+
+
+def reasons_against_faster(call: MemoryCall) -> dict[str, str]:
+    """Return why each back end before the chosen one cannot run a call, by its name.
+
+    Back ends for other devices than the call's are left out.
+    """
+    reasons: dict[str, str] = {}
+    for back_end in BACK_ENDS:
+        reason = back_end.reason_against(call)
+        if reason is None:
+            break
+        if back_end.device in (None, call.queries.device.type):
+            reasons[back_end.name] = reason
+    return reasons

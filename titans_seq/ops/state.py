@@ -168,6 +168,39 @@ def with_chunk_size(carry: Carry, chunk_size: int) -> Carry:
     )
 
 
+def close_chunk(carry: Carry | None, rule: UpdateRule, chunk_size: int, end: int) -> Carry | None:
+    """Close the chunk of a state that stands at a chunk's end, whichever back end left it there.
+
+    Rules that only torch computes keep what they need to open the next chunk.
+
+    Parameters
+    ----------
+    end
+        Slot after the last token.
+    """
+    at_end = rule.gradient_point == "token" or not end % chunk_size
+    if carry is None or not at_end or rule.torch_only_feature() is not None:
+        return carry
+    return closed(carry, rule, chunk_size)
+
+
+def closed(carry: Carry, rule: UpdateRule, chunk_size: int) -> Carry:
+    """Return the one form of a state between two chunks.
+
+    What the last chunk remembered of its keys no longer matters, and is zero.
+    """
+    if rule.gradient_point == "token":
+        return carry._replace(anchor=(), keys=(), spent=())
+    keys: tuple[Tensor, ...] = ()
+    spent: tuple[Tensor, ...] = ()
+    if rule.step == "triangular":
+        shapes = [(*weight.shape[:2], chunk_size) for weight in carry.weights]
+        pairs = list(zip(carry.weights, shapes, strict=True))
+        keys = tuple(weight.new_zeros(*shape, weight.shape[-2]) for weight, shape in pairs)
+        spent = tuple(weight.new_zeros(shape) for weight, shape in pairs)
+    return carry._replace(anchor=carry.weights, keys=keys, spent=spent)
+
+
 def choose(rows: Tensor, ours: Carry, theirs: Carry) -> Carry:
     """Return ``ours`` for the sequences where ``rows`` (batch) is true, else ``theirs``."""
 

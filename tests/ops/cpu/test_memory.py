@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from titans_seq.ops.call import MemoryCall
 from titans_seq.ops.cpu import library as kernels
 from titans_seq.ops.general.exact import memory_exact
 from titans_seq.ops.memory import learn_and_read
@@ -284,6 +285,5 @@ def test_values_of_another_width_than_keys_are_read(outer: int) -> None:
     v = torch.linspace(-1, 1, v[..., 0].numel() * outer, dtype=v.dtype).reshape(*v.shape[:3], outer)
     given = (q, k, v, problem.rates, problem.start)
     out, _, _ = learn_and_read(*given, None, problem.rule, chunk_size=4)
-    first = first_carry(problem.start, problem.rule, len(q), 4)
-    truth, _, _ = memory_exact(*given, first, problem.rule, block_size=4)
+    truth, _, _ = memory_exact(MemoryCall(*given, None, problem.rule, chunk_size=4))
     torch.testing.assert_close(out, truth)

@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from titans_seq.ops.call import MemoryCall, MemoryResult
 from titans_seq.ops.cpu import library as kernels
-from titans_seq.ops.cpu import memory_operator
-from titans_seq.ops.cpu.memory_pieces import Part, read_in_pieces
+from titans_seq.ops.cpu.memory import read_in_pieces
+from titans_seq.ops.cpu.memory_operator import operator_arguments, run_operator
 from titans_seq.ops.cpu.operators import apart
 from titans_seq.ops.rules.rule import Rates, UpdateRule
 from titans_seq.ops.state import Carry
@@ -27,7 +28,7 @@ RULES = {
 }
 
 
-def _part(rule: UpdateRule, time: int, slot: int) -> Part:
+def _call(rule: UpdateRule, time: int, slot: int, keep_state: bool = True) -> MemoryCall:
     """Return the tokens of a call that goes on from ``slot``; 0 begins anew."""
     source = torch.Generator().manual_seed(time)
 
@@ -44,18 +45,19 @@ def _part(rule: UpdateRule, time: int, slot: int) -> Part:
 
     carry: Carry | None = None
     if slot:
-        begun = Part(*tokens(slot), start, None, rule)
-        _, _, carry = read_in_pieces(begun, chunk_size=4, slot=0, keep_state=True)
-    return Part(*tokens(time), start, carry, rule)
+        carry = read_in_pieces(MemoryCall(*tokens(slot), start, None, rule, 4)).carry
+    return MemoryCall(
+        *tokens(time), start, carry, rule, chunk_size=4, slot=slot, keep_state=keep_state
+    )
 
 
-def _flat(part: Part) -> list[Tensor]:
-    carried = () if part.carry is None else tuple(one for kind in part.carry for one in kind)
-    return [*part[:3], *part.rates, *part.start, *carried]
+def _flat(call: MemoryCall) -> list[Tensor]:
+    carried = () if call.carry is None else tuple(one for kind in call.carry for one in kind)
+    return [*call[:3], *call.rates, *call.start, *carried]
 
 
-def _results(given: tuple[Tensor, Tensor, Carry | None]) -> list[Tensor]:
-    out, loss, carry = given
+def _results(result: MemoryResult) -> list[Tensor]:
+    out, loss, carry = result
     return [out, loss, *(() if carry is None else (one for kind in carry for one in kind))]
 
 
@@ -63,12 +65,11 @@ def _results(given: tuple[Tensor, Tensor, Carry | None]) -> list[Tensor]:
 @pytest.mark.parametrize(("slot", "time"), [(0, 8), (0, 11), (0, 3), (3, 1), (3, 10), (1, 2)])
 @pytest.mark.parametrize("case", RULES)
 def test_values_and_gradients_are_eagers(case: str, slot: int, time: int, keep_state: bool) -> None:
-    part = _part(RULES[case], time, slot)
-    how: dict[str, Any] = {"chunk_size": 4, "slot": slot, "keep_state": keep_state}
-    leaves = [one.requires_grad_() for one in _flat(part) if one is not part.rates.write]
+    call = _call(RULES[case], time, slot, keep_state)
+    leaves = [one.requires_grad_() for one in _flat(call) if one is not call.rates.write]
     found = []
-    for form in (memory_operator.read, read_in_pieces):
-        results = _results(form(part, **how))
+    for form in (run_operator, read_in_pieces):
+        results = _results(form(call))
         total = sum((one * torch.linspace(-1, 1, one.numel()).reshape(one.shape)).sum()
                     for one in results)  # fmt: skip
         assert isinstance(total, Tensor)
@@ -80,10 +81,10 @@ def test_values_and_gradients_are_eagers(case: str, slot: int, time: int, keep_s
 @pytest.mark.parametrize(("slot", "time"), [(0, 8), (3, 6)])
 @pytest.mark.parametrize("case", ["titans", "exact"])
 def test_operators_keep_their_contract(case: str, slot: int, time: int) -> None:
-    part = _part(RULES[case], time, slot)
-    for one in part[:3]:
+    call = _call(RULES[case], time, slot)
+    for one in call[:3]:
         one.requires_grad_()
-    given = memory_operator.arguments(part, chunk_size=4, slot=slot, keep_state=True)
+    given = operator_arguments(call)
     forward = torch.ops.titans_seq.learn_and_read.default
     # two runs' tapes differ in places that nobody reads, so runs are not compared here
     how: dict[str, Any] = {

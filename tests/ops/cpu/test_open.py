@@ -83,7 +83,7 @@ def _generally(
     """Read tokens by the form that is not compiled."""
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
         patch.setattr(layer, "read_one", lambda *_: None)
-        patch.setattr("titans_seq.ops.cpu.memory.supports", lambda *_: False)
+        patch.setattr("titans_seq.ops.cpu.library.library", lambda: None)
         return memory(tokens, state, return_surprise=True)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from titans_seq.nn.rules import RULES
+from titans_seq.ops.call import MemoryCall
 from titans_seq.ops.general.chunked import memory_chunked
 from titans_seq.ops.memory import learn_and_read
 from titans_seq.ops.reference.memory import memory_reference
@@ -169,7 +170,7 @@ def test_recomputing_chunks_changes_no_gradient(monkeypatch: pytest.MonkeyPatch)
 
     def gradients() -> tuple[Tensor, ...]:
         out, _, _ = memory_chunked(
-            *problem.tokens, problem.rates, problem.start, None, TITANS, chunk_size=4
+            MemoryCall(*problem.tokens, problem.rates, problem.start, None, TITANS, chunk_size=4)
         )
         return torch.autograd.grad(out.sum(), problem.leaves())
 

@@ -17,12 +17,12 @@ if importlib.util.find_spec("triton") is None:
 # Read by triton when it is imported, and by every launch after that.
 os.environ["TRITON_INTERPRET"] = "1"
 
-from titans_seq.ops.general.chunked import memory_chunked
-from titans_seq.ops.general.exact import memory_exact
-from titans_seq.ops.gpu.memory import memory_chunked_triton, memory_exact_triton
+from titans_seq.ops.call import MemoryCall
+from titans_seq.ops.general.memory import TORCH
+from titans_seq.ops.gpu.memory import run_kernels
 from titans_seq.ops.reference.memory import memory_reference
 from titans_seq.ops.rules.rule import Rates, UpdateRule
-from titans_seq.ops.state import Carry, first_carry, split_start
+from titans_seq.ops.state import Carry, split_start
 
 HEADS, DIM, HIDDEN = 2, 5, 18
 CLOSE = {"rtol": 1e-10, "atol": 1e-10}
@@ -121,29 +121,15 @@ def _problem(
 def _kernel(
     problem: Problem, rule: UpdateRule, chunk: int, carry: Carry | None = None, slot: int = 0
 ) -> tuple[Tensor, Tensor, Carry]:
-    batch = len(problem.tokens[0])
-    if rule.gradient_point == "token":
-        carry = carry or first_carry(problem.start, rule, batch, chunk)
-        return memory_exact_triton(
-            *problem.tokens, problem.rates, problem.start, carry, rule, block_size=chunk
-        )
-    return memory_chunked_triton(
-        *problem.tokens, problem.rates, problem.start, carry, rule, chunk_size=chunk, slot=slot
-    )
+    call = MemoryCall(*problem.tokens, problem.rates, problem.start, carry, rule, chunk, slot=slot)
+    return run_kernels(call)
 
 
 def _torch(
     problem: Problem, rule: UpdateRule, chunk: int, carry: Carry | None = None, slot: int = 0
 ) -> tuple[Tensor, Tensor, Carry]:
-    batch = len(problem.tokens[0])
-    if rule.gradient_point == "token":
-        carry = carry or first_carry(problem.start, rule, batch, chunk)
-        return memory_exact(
-            *problem.tokens, problem.rates, problem.start, carry, rule, block_size=chunk
-        )
-    return memory_chunked(
-        *problem.tokens, problem.rates, problem.start, carry, rule, chunk_size=chunk, slot=slot
-    )
+    call = MemoryCall(*problem.tokens, problem.rates, problem.start, carry, rule, chunk, slot=slot)
+    return TORCH.run(call)
 
 
 def _flat(result: tuple[Tensor, Tensor, Carry]) -> list[Tensor]:
@@ -286,6 +272,6 @@ def test_what_does_not_fit_on_the_chip_is_computed_by_torch(
 def test_leaves_out_the_state_on_request() -> None:
     problem = _problem(TITANS, 1, 5)
     given = (*problem.tokens, problem.rates, problem.start, None, TITANS)
-    output, _, carry = memory_chunked_triton(*given, chunk_size=4, keep_state=False)
+    output, _, carry = run_kernels(MemoryCall(*given, chunk_size=4, keep_state=False))
     assert carry is None
     torch.testing.assert_close(output, _torch(problem, TITANS, 4)[0], **CLOSE)

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -16,10 +17,10 @@ if importlib.util.find_spec("triton") is None:
 # Read by triton when it is imported, and by every launch after that.
 os.environ["TRITON_INTERPRET"] = "1"
 
+from titans_seq.ops.call import MemoryCall
 from titans_seq.ops.general.exact import memory_exact
-from titans_seq.ops.gpu.memory import available, memory_exact_triton, supports
+from titans_seq.ops.gpu.memory import available, reason_against_kernels, run_kernels
 from titans_seq.ops.rules.rule import OutputNorm, Rates, UpdateRule
-from titans_seq.ops.state import first_carry
 
 EXACT = UpdateRule(gradient_point="token")
 TITANS = UpdateRule()
@@ -32,11 +33,8 @@ def test_a_key_repeated_through_a_long_block_does_not_overflow() -> None:
     value = torch.linspace(-1, 1, time).reshape(1, 1, time, 1)
     rates = Rates(*(torch.full((1, 1, time), one) for one in (0.0, float("-inf"), 1.9, 1.0)))
     start = (torch.zeros(1, 1, 1),)
-    carry = first_carry(start, EXACT, 1, time)
-    given = (key, key, value, rates, start, carry, EXACT)
-    mine, theirs = (
-        form(*given, block_size=time)[0] for form in (memory_exact_triton, memory_exact)
-    )
+    call = MemoryCall(key, key, value, rates, start, None, EXACT, chunk_size=time)
+    mine, theirs = (form(call).outputs for form in (run_kernels, memory_exact))
     assert mine.isfinite().all()
     torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
 
@@ -54,7 +52,7 @@ def test_backward_kernels_save_room_in_float32_alone() -> None:
         assert (backward.block_hidden, backward.precision) == (hidden, precision)
 
 
-def test_a_launch_that_does_not_fit_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_launch_that_does_not_fit_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     from triton.runtime.errors import OutOfResources
 
     from titans_seq.ops.gpu.host import fits
@@ -78,16 +76,31 @@ assert not available()
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_says_what_it_supports() -> None:
-    queries = torch.zeros(1, 2, 8, 4)
-    norm = OutputNorm(torch.ones(2, 4), torch.zeros(2, 4))
+@pytest.mark.parametrize(
+    ("rule", "depth", "change", "reason"),
+    [
+        (EXACT, 1, {}, None),
+        (TITANS, 2, {"chunk_size": 8}, None),
+        (TITANS, 3, {}, "1 or 2 layers, and this one has 3"),
+        (TITANS, 2, {"chunk_size": 16}, "at least one chunk of 16 tokens, and the call has 8"),
+        (TITANS, 2, {"norm": OutputNorm(torch.ones(2, 4), torch.zeros(2, 4))}, "LayerNorm"),
+        (UpdateRule(schedule="mean"), 2, {}, "the mean schedule"),
+        (UpdateRule(window=2), 2, {}, "windows of several tokens"),
+        (TITANS, 2, {"queries": torch.zeros(1, 2, 8, 256)}, "up to 128 wide, and these are 256"),
+        (TITANS, 2, {"queries": torch.zeros(1, 2, 8, 4).long()}, "int64"),
+    ],
+)
+def test_says_why_it_cannot_run_a_call(
+    rule: UpdateRule, depth: int, change: dict[str, Any], reason: str | None
+) -> None:
     assert available()
-    assert supports(EXACT, 1, queries, chunk_size=4)
-    assert supports(TITANS, 2, queries, chunk_size=8)
-    assert not supports(TITANS, 3, queries, chunk_size=4)
-    assert not supports(TITANS, 2, queries, chunk_size=16), "less than a chunk"
-    assert not supports(TITANS, 2, queries, chunk_size=4, norm=norm)
-    assert not supports(UpdateRule(schedule="mean"), 2, queries, chunk_size=4)
-    assert not supports(UpdateRule(window=2), 2, queries, chunk_size=4)
-    assert not supports(TITANS, 2, torch.zeros(1, 2, 8, 256), chunk_size=4), "too wide"
-    assert not supports(TITANS, 2, queries.long(), chunk_size=4)
+    tokens = torch.zeros(1, 2, 8, 4)
+    start = (torch.zeros(2, 4, 4),) * depth
+    rates = Rates(*(torch.zeros(1, 2, 8),) * 4)
+    call = MemoryCall(tokens, tokens, tokens, rates, start, None, rule, chunk_size=4)
+    found = reason_against_kernels(call._replace(**change))
+    if reason is None:
+        assert found is None
+    else:
+        assert found is not None
+        assert reason in found

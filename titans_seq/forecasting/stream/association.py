@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from titans_seq.forecasting.stream.rows import StreamRows
+from titans_seq.ops.call import MemoryCall
 from titans_seq.ops.general.exact import memory_exact
 from titans_seq.ops.rules.rule import Rates, UpdateRule
 from titans_seq.ops.state import Carry
@@ -153,7 +154,7 @@ class DelayedAssociation(nn.Module):
                 torch.zeros_like(step), torch.full_like(step, -torch.inf), WRITE_STEP * step, step
             )
             carry = weights.unsqueeze(0)
-            read, _, after = memory_exact(
+            call = MemoryCall(
                 self.features(queries)[:, None],
                 self.features(keys)[:, None],
                 targets[:, None],
@@ -161,8 +162,10 @@ class DelayedAssociation(nn.Module):
                 (torch.zeros_like(weights[:1]),),
                 Carry((carry,), (torch.zeros_like(carry),), (), (), ()),
                 _RULE,
-                block_size=self.horizon,
+                chunk_size=self.horizon,
             )
+            read, _, after = memory_exact(call)
+            assert after is not None
             weights = after.weights[0].squeeze(0)
             reads.append(read.squeeze(1))
             recent = torch.cat([recent, reads[-1]], dim=1)[:, rows:]

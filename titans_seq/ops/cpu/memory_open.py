@@ -24,8 +24,7 @@ from titans_seq.ops.cpu.journal import (
     chunk_start,
     sizes_for,
 )
-from titans_seq.ops.cpu.memory import closed
-from titans_seq.ops.state import Carry, Layout, first_carry
+from titans_seq.ops.state import Carry, Layout, closed, first_carry
 
 
 class States(NamedTuple):

@@ -14,21 +14,21 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from titans_seq.ops.cpu import memory as memory_cpu
-from titans_seq.ops.cpu.memory_pieces import Part, learns, read_in_pieces
+from titans_seq.ops.call import BackEnd, MemoryCall, MemoryResult
+from titans_seq.ops.cpu.memory import read_in_pieces, reason_against_inputs, reason_against_rule
 from titans_seq.ops.cpu.operators import apart, at_hand, define, recording
 from titans_seq.ops.cpu.pages import ask_for_large_pages
 from titans_seq.ops.cpu.tape import Tape, numbers_of_tape
 from titans_seq.ops.rules.rule import Rates, UpdateRule
 from titans_seq.ops.state import Carry
 
-RULE = "str point, str step, float? bound, str forget_to, bool decay_first, str activation"
-CALL = f"{RULE}, SymInt chunk_size, SymInt slot, bool keep_state"
-GIVEN = "Tensor[] tokens, Tensor[] start, Tensor[] carried"
+_RULE = "str point, str step, float? bound, str forget_to, bool decay_first, str activation"
+_OPTIONS = f"{_RULE}, SymInt chunk_size, SymInt slot, bool keep_state"
+_TENSORS = "Tensor[] tokens, Tensor[] start, Tensor[] carried"
 
 
-class Call(NamedTuple):
-    """What is not a tensor, as operators take it: fields of the rule, then of the call."""
+class _Options(NamedTuple):
+    """All but the tensors, as operators take it: fields of the rule, then of the call."""
 
     gradient_point: Any
     step: Any
@@ -41,44 +41,45 @@ class Call(NamedTuple):
     keep_state: bool
 
     def rule(self) -> UpdateRule:
-        """Return the rule that the fields are of."""
+        """Return the rule with these fields."""
         named = dict(zip(self._fields[:6], self[:6], strict=True))
         return UpdateRule(schedule="momentum", **named)
 
 
-def supports(rule: UpdateRule, queries: Tensor) -> bool:
-    """Return whether the operator computes the rule, here and now: while something compiles."""
-    return (
-        torch.compiler.is_compiling()
-        and queries.device.type == "cpu"
-        and memory_cpu.has_form(rule)
-        and at_hand()
-    )
+def _reason_against(call: MemoryCall) -> str | None:
+    device = call.queries.device.type
+    if device != "cpu":
+        return f"it runs on the CPU, and the tensors are on {device}"
+    if not at_hand():
+        return "it was not built: install titans-seq again where there is a C compiler"
+    reason = reason_against_rule(call.rule) or reason_against_inputs(call)
+    if reason is None and not torch.compiler.is_compiling():
+        return "it serves models under torch.compile"
+    return reason
 
 
-def read(
-    part: Part, *, chunk_size: int, slot: int, keep_state: bool
-) -> tuple[Tensor, Tensor, Carry | None]:
-    """Do what :func:`titans_seq.ops.cpu.memory_pieces.read_in_pieces` does, as one operator."""
-    given = arguments(part, chunk_size=chunk_size, slot=slot, keep_state=keep_state)
-    out, loss, *after = torch.ops.titans_seq.learn_and_read(*given)
-    if not keep_state:
-        return out, loss, None
-    layers = len(part.start)
-    return out, loss, _carry(after[: layers * _parts(part.rule)], layers)
+def run_operator(call: MemoryCall) -> MemoryResult:
+    """Do what :func:`titans_seq.ops.cpu.memory.read_in_pieces` does, as one operator."""
+    out, loss, *after = torch.ops.titans_seq.learn_and_read(*operator_arguments(call))
+    if not call.keep_state:
+        return MemoryResult(out, loss, None)
+    layers = len(call.start)
+    # behind the state follows the tape, which is the backward operator's
+    return MemoryResult(out, loss, _carry(after[: layers * _tensors_a_layer(call.rule)], layers))
 
 
-def arguments(part: Part, *, chunk_size: int, slot: int, keep_state: bool) -> tuple[Any, ...]:
-    """Return what the operator takes."""
-    rule = part.rule
-    dtype = torch.promote_types(part.queries.dtype, part.rates.step.dtype)
-    tokens = [one.to(dtype) for one in (*part[:3], *part.rates)]
-    start = [one.to(dtype) for one in part.start]
-    carried = [] if part.carry is None else [one.to(dtype) for one in _flat(part.carry)]
+def operator_arguments(call: MemoryCall) -> tuple[Any, ...]:
+    """Return a call as the operator takes it."""
+    rule = call.rule
+    dtype = torch.promote_types(call.queries.dtype, call.rates.step.dtype)
+    inputs = (call.queries, call.keys, call.values, *call.rates)
+    tokens = [tensor.to(dtype) for tensor in inputs]
+    start = [weight.to(dtype) for weight in call.start]
+    carried = [] if call.carry is None else [state.to(dtype) for state in _flat(call.carry)]
     return (
         tokens, start, carried, rule.gradient_point, rule.step, rule.gradient_bound,
-        rule.forget_to, rule.decay_first, rule.activation, chunk_size, slot, keep_state,
-        learns(part),
+        rule.forget_to, rule.decay_first, rule.activation, call.chunk_size, call.slot,
+        call.keep_state, call.needs_gradient(),
     )  # fmt: skip
 
 
@@ -87,15 +88,15 @@ def _flat(carry: Carry) -> tuple[Tensor, ...]:
 
 
 def _carry(flat: Sequence[Tensor], layers: int) -> Carry | None:
-    """Undo :func:`_flat`; nothing carried is ``None``."""
+    """Undo :func:`_flat`; ``None`` where nothing is carried."""
     if not flat:
         return None
-    parts = [tuple(flat[first : first + layers]) for first in range(0, len(flat), layers)]
-    return Carry(*parts, *((),) * (5 - len(parts)))
+    fields = [tuple(flat[first : first + layers]) for first in range(0, len(flat), layers)]
+    return Carry(*fields, *((),) * (5 - len(fields)))
 
 
-def _parts(rule: UpdateRule) -> int:
-    """Return how many tensors a layer a rule's state has."""
+def _tensors_a_layer(rule: UpdateRule) -> int:
+    """Return how many tensors of a rule's state belong to each layer."""
     if rule.gradient_point == "token":
         return 2
     return 5 if rule.step == "triangular" else 3
@@ -105,32 +106,32 @@ def _forward(
     tokens: list[Tensor], start: list[Tensor], carried: list[Tensor], *rest: Any
 ) -> list[Tensor]:
     *fields, wants_tape = rest
-    call, given = Call(*fields), [*tokens, *start, *carried]
+    options, inputs = _Options(*fields), [*tokens, *start, *carried]
     if not wants_tape:
         with torch.no_grad():
-            return apart(_results(tokens, start, carried, call, None), given)
-    room = tokens[0].new_empty(_tape_size(tokens[0], start, call.chunk_size))
-    ask_for_large_pages(room)
+            return apart(_results(tokens, start, carried, options, None), inputs)
+    numbers = tokens[0].new_empty(_tape_size(tokens[0], start, options.chunk_size))
+    ask_for_large_pages(numbers)
     with torch.no_grad():
-        results = _results(tokens, start, carried, call, Tape(room, False))
-    return apart([*results, room], given)
+        results = _results(tokens, start, carried, options, Tape(numbers, False))
+    return apart([*results, numbers], inputs)
 
 
 def _results(
     tokens: list[Tensor],
     start: list[Tensor],
     carried: list[Tensor],
-    call: Call,
+    options: _Options,
     tape: Tape | None,
 ) -> list[Tensor]:
-    """Return outputs, losses and, where it is wanted, all that is carried on."""
+    """Return outputs, losses and, where it is wanted, the state."""
     q, k, v, *rates = tokens
-    rule, layers = call.rule(), len(start)
-    part = Part(q, k, v, Rates(*rates), tuple(start), _carry(carried, layers), rule)
-    out, loss, carry = read_in_pieces(
-        part, chunk_size=call.chunk_size, slot=call.slot, keep_state=call.keep_state, tape=tape
-    )
-    return [out, loss, *(() if carry is None or not call.keep_state else _flat(carry))]
+    call = MemoryCall(
+        q, k, v, Rates(*rates), tuple(start), _carry(carried, len(start)), options.rule(),
+        options.chunk_size, slot=options.slot, keep_state=options.keep_state,
+    )  # fmt: skip
+    out, loss, carry = read_in_pieces(call, tape)
+    return [out, loss, *(() if carry is None or not options.keep_state else _flat(carry))]
 
 
 def _tape_size(queries: Tensor, start: list[Tensor], chunk_size: int) -> int:
@@ -142,19 +143,19 @@ def _forward_shapes(
     tokens: list[Tensor], start: list[Tensor], carried: list[Tensor], *rest: Any
 ) -> list[Tensor]:
     *fields, wants_tape = rest
-    call, queries = Call(*fields), tokens[0]
+    options, queries = _Options(*fields), tokens[0]
     batch = queries.shape[0]
     shapes: list[tuple[int, ...]] = [queries.shape, queries.shape[:3]]
-    if call.keep_state:
-        parts = _parts(call.rule())
-        weights = [(one.shape[0], batch, *one.shape[1:]) for one in start]
-        shapes += weights * min(parts, 3)
-        if parts == 5:
-            shapes += [(*one[:2], call.chunk_size, one[2]) for one in weights]
-            shapes += [(*one[:2], call.chunk_size) for one in weights]
+    if options.keep_state:
+        kinds = _tensors_a_layer(options.rule())
+        matrices = [(weight.shape[0], batch, *weight.shape[1:]) for weight in start]
+        shapes += matrices * min(kinds, 3)  # weights, momentum, anchor
+        if kinds == 5:
+            shapes += [(*shape[:2], options.chunk_size, shape[2]) for shape in matrices]  # keys
+            shapes += [(*shape[:2], options.chunk_size) for shape in matrices]  # spent
     if wants_tape:
-        shapes.append((_tape_size(queries, start, call.chunk_size),))
-    return [queries.new_empty(one) for one in shapes]
+        shapes.append((_tape_size(queries, start, options.chunk_size),))
+    return [queries.new_empty(shape) for shape in shapes]
 
 
 def _backward(
@@ -165,26 +166,30 @@ def _backward(
     tape: Tensor,
     *fields: Any,
 ) -> list[Tensor]:
-    leaves = [one.detach().requires_grad_() for one in (*tokens, *start, *carried)]
-    ends = (7, 7 + len(start))
-    call, again = Call(*fields), Tape(tape.detach(), True)
+    leaves = [tensor.detach().requires_grad_() for tensor in (*tokens, *start, *carried)]
     with recording():
         results = _results(
-            leaves[: ends[0]], leaves[ends[0] : ends[1]], leaves[ends[1] :], call, again
+            *_split(leaves, len(start)), _Options(*fields), Tape(tape.detach(), True)
         )
         used = [
-            (one, by)
-            for one, by in zip(results, grads, strict=True)
-            if by is not None and one.requires_grad
+            (result, grad)
+            for result, grad in zip(results, grads, strict=True)
+            if grad is not None and result.requires_grad
         ]
-        found = torch.autograd.grad(
-            [one for one, _ in used],
+        gradients = torch.autograd.grad(
+            [result for result, _ in used],
             leaves,
-            [by for _, by in used],
+            [grad for _, grad in used],
             allow_unused=True,
             materialize_grads=True,
         )
-    return apart([one.contiguous() for one in found], [*(by for _, by in used), tape, *leaves])
+    inputs = [*(grad for _, grad in used), tape, *leaves]
+    return apart([gradient.contiguous() for gradient in gradients], inputs)
+
+
+def _split(tensors: list[Tensor], layers: int) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+    """Part a flat list into tokens (three vectors, four rates), first weights, and the state."""
+    return tensors[:7], tensors[7 : 7 + layers], tensors[7 + layers :]
 
 
 def _backward_shapes(
@@ -195,7 +200,7 @@ def _backward_shapes(
     tape: Tensor,
     *fields: Any,
 ) -> list[Tensor]:
-    return [one.new_empty(one.shape) for one in (*tokens, *start, *carried)]
+    return [tensor.new_empty(tensor.shape) for tensor in (*tokens, *start, *carried)]
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
@@ -206,20 +211,22 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
 
 
 def _differentiate(ctx: Any, grads: list[Tensor | None]) -> tuple[Any, ...]:
-    *given, tape = ctx.saved_tensors
-    ends = (7, 7 + ctx.layers)
-    lists = (given[: ends[0]], given[ends[0] : ends[1]], given[ends[1] :])
-    found = torch.ops.titans_seq.learn_and_read_backward(grads[:-1], *lists, tape, *ctx.fields)
-    by = (found[: ends[0]], found[ends[0] : ends[1]], found[ends[1] :])
-    return *by, *[None] * len(ctx.fields), None
+    *inputs, tape = ctx.saved_tensors
+    gradients = torch.ops.titans_seq.learn_and_read_backward(
+        grads[:-1], *_split(inputs, ctx.layers), tape, *ctx.fields
+    )
+    return *_split(gradients, ctx.layers), *[None] * len(ctx.fields), None
 
 
 define(
-    "learn_and_read", f"({GIVEN}, {CALL}, bool learns) -> Tensor[]", _forward, _forward_shapes,
+    "learn_and_read", f"({_TENSORS}, {_OPTIONS}, bool learns) -> Tensor[]",
+    _forward, _forward_shapes,
     keep=_keep, differentiate=_differentiate,
 )  # fmt: skip
 define(
     "learn_and_read_backward",
-    f"(Tensor?[] grads, {GIVEN}, Tensor tape, {CALL}) -> Tensor[]",
+    f"(Tensor?[] grads, {_TENSORS}, Tensor tape, {_OPTIONS}) -> Tensor[]",
     _backward, _backward_shapes,
 )  # fmt: skip
+
+OPERATOR = BackEnd("operator", "cpu", _reason_against, run_operator)

@@ -33,8 +33,8 @@ class Fixed(NamedTuple):
     chunk_size: int
 
 
-class Part(NamedTuple):
-    """Which part of a chunk is read, and what must be known after it."""
+class ChunkSpan(NamedTuple):
+    """Which tokens of a chunk a call reads, and what must be kept after them."""
 
     slot: int
     """Place of the first token in the chunk."""
@@ -72,7 +72,7 @@ class Writes(NamedTuple):
 
 
 def read_and_write(
-    chunk: Chunk, carry: Carry | None, fixed: Fixed, part: Part
+    chunk: Chunk, carry: Carry | None, fixed: Fixed, span: ChunkSpan
 ) -> tuple[Tensor, Tensor, Carry | None]:
     """Write one chunk's keys and values, and read with its queries."""
     rule = fixed.rule
@@ -82,22 +82,22 @@ def read_and_write(
     after: list[tuple[Tensor, Tensor]] = []
     layers: list[Writes] = []
     for layer in range(len(anchored)):
-        writes = _writes(chunk, written, layer, carry if part.resumes else None, fixed, part)
+        writes = _writes(chunk, written, layer, carry if span.resumes else None, fixed, span)
         layers.append(writes)
-        if part.leaves:
+        if span.leaves:
             after.append(_last_state(writes, begin[layer]))
         h = _read(writes, h, fixed.base[layer], begin[layer])
         if layer + 1 < len(anchored):
             h = activate(h, rule.activation)
     output = finish(h, chunk.queries, fixed.norm)
-    if not part.leaves:
+    if not span.leaves:
         return output, written.loss, None
     state = _carry(after, begin, fixed, carry)
     if rule.boundary is not None:
         kept = chunk.scalars.keep_product[..., -1]
         state = state._replace(kept=(kept if carry is None else carry.kept[0] * kept,))
-    if part.remembers:
-        state = _remember(state, layers, carry if part.resumes else None, fixed, part)
+    if span.remembers:
+        state = _remember(state, layers, carry if span.resumes else None, fixed, span)
     return output, written.loss, state
 
 
@@ -126,7 +126,7 @@ def _writes(
     layer: int,
     carry: Carry | None,
     fixed: Fixed,
-    part: Part,
+    span: ChunkSpan,
 ) -> Writes:
     """Return what one layer's keys write; ``carry`` if earlier tokens of the chunk stand there."""
     rule, scalars = fixed.rule, chunk.scalars
@@ -135,7 +135,7 @@ def _writes(
     # each gradient is written so many times, and may be longer than its error
     times = written.steepness
     if rule.window > 1:
-        often = times_written(part.slot, z.shape[2], rule.window, fixed.chunk_size, chunk.step)
+        often = times_written(span.slot, z.shape[2], rule.window, fixed.chunk_size, chunk.step)
         times = often if times is None else times * often
     step, wrote = _step(chunk, times, z, fixed, before)
     change = bound_gradient(z, d, rule.gradient_bound) * step.unsqueeze(-1)
@@ -148,7 +148,7 @@ def _writes(
         mine = Earlier(inputs, changes)
     slots = 0 if earlier is None else fixed.chunk_size
     assert chunk.write is not None
-    scalars = windowed(scalars, chunk.write, part.slot, rule.window, slots)
+    scalars = windowed(scalars, chunk.write, span.slot, rule.window, slots)
     return Writes(scalars, *mine, wrote, earlier)
 
 
@@ -188,16 +188,16 @@ def _step(
 
 
 def _remember(
-    state: Carry, layers: list[Writes], before: Carry | None, fixed: Fixed, part: Part
+    state: Carry, layers: list[Writes], before: Carry | None, fixed: Fixed, span: ChunkSpan
 ) -> Carry:
     """Add what later tokens of the chunk must know of its tokens so far, each in its slot."""
     if layers[0].wrote is not None:
         keys, spent = [], []
         for layer, writes in enumerate(layers):
             assert writes.wrote is not None
-            behind = fixed.chunk_size - part.slot - writes.wrote.spent.shape[2]
-            keys.append(F.pad(writes.wrote.keys, (0, 0, part.slot, behind)))
-            spent.append(F.pad(writes.wrote.spent, (part.slot, behind)))
+            behind = fixed.chunk_size - span.slot - writes.wrote.spent.shape[2]
+            keys.append(F.pad(writes.wrote.keys, (0, 0, span.slot, behind)))
+            spent.append(F.pad(writes.wrote.spent, (span.slot, behind)))
             if before is not None and before.keys:
                 keys[-1] = before.keys[layer] + keys[-1]
                 spent[-1] = before.spent[layer] + spent[-1]
@@ -207,7 +207,7 @@ def _remember(
         joined = [
             remember(
                 one.inputs[..., -tokens:, :], one.changes[..., -tokens:, :],
-                part.slot, fixed.chunk_size, one.earlier,
+                span.slot, fixed.chunk_size, one.earlier,
             )
             for one in layers
         ]  # fmt: skip

@@ -12,21 +12,6 @@ from titans_seq.ops.rules.rates import ChunkScalars, chunk_scalars, mean_scalars
 from titans_seq.ops.rules.rule import Rates
 
 
-class Rows(NamedTuple):
-    """Where each sequence's tokens stand in the chunks' common grid of slots.
-
-    Shapes
-    ------
-    each (batch,), on the CPU
-    """
-
-    first: Tensor
-    """Slot of the sequence's first token; the slots before it are empty or read before."""
-
-    last: Tensor
-    """Slot after its last token."""
-
-
 class Chunk(NamedTuple):
     """One chunk's tokens, rates and scalars; heads first."""
 

@@ -13,48 +13,23 @@ from __future__ import annotations
 
 import torch
 from einops import rearrange
-from jaxtyping import Float
 from torch import Tensor
 
+from titans_seq.ops.call import MemoryCall, MemoryResult
 from titans_seq.ops.rules.rates import BeforeToken, ChunkScalars, before_token, chunk_scalars
-from titans_seq.ops.rules.rule import Rates, UpdateRule
-from titans_seq.ops.state import Carry, split_start
+from titans_seq.ops.state import first_carry, split_start
 
 
 def memory_exact(
-    queries: Float[Tensor, "batch heads time dim"],
-    keys: Float[Tensor, "batch heads time dim"],
-    values: Float[Tensor, "batch heads time dim"],
-    rates: Rates,
-    start: tuple[Float[Tensor, "heads dim dim"]],
-    carry: Carry,
-    rule: UpdateRule,
-    *,
-    block_size: int,
-) -> tuple[Tensor, Tensor, Carry]:
-    """Write and read every token, read after write.
-
-    Parameters
-    ----------
-    start
-        Learned first weights, a single layer.
-    carry
-        State before the first token.
-    block_size
-        Tokens computed at once; it changes the speed, not the result.
-
-    Returns
-    -------
-    outputs
-        (batch, heads, time, dim)
-    losses
-        (batch, heads, time): half the squared error before the token is written.
-    carry
-        State after the last token.
-    """
+    call: MemoryCall,
+) -> MemoryResult:
+    """Write and read every token, read after write, ``call.chunk_size`` tokens at once."""
+    rule, start = call.rule, call.start[:1]
+    carry = call.carry or first_carry(start, rule, len(call.queries), call.chunk_size)
     (base,) = split_start(start, rule)[0]
-    head_first = [rearrange(one, "b h ... -> h b ...") for one in (queries, keys, values, *rates)]
-    blocks = zip(*(one.split(block_size, dim=2) for one in head_first), strict=True)
+    inputs = (call.queries, call.keys, call.values, *call.rates)
+    head_first = [rearrange(tensor, "b h ... -> h b ...") for tensor in inputs]
+    blocks = zip(*(tensor.split(call.chunk_size, dim=2) for tensor in head_first), strict=True)
     (weights,), (momentum,) = carry.weights, carry.momentum
     outputs, losses = [], []
     for q, k, v, log_keep, log_momentum, step, write in blocks:
@@ -67,7 +42,8 @@ def memory_exact(
         weights, momentum = _last_state(k, change, state, scalars)
     joined = rearrange(torch.cat(outputs, dim=2), "h b t d -> b h t d")
     loss = rearrange(torch.cat(losses, dim=2), "h b t -> b h t")
-    return joined, loss, carry._replace(weights=(weights,), momentum=(momentum,))
+    after = carry._replace(weights=(weights,), momentum=(momentum,))
+    return MemoryResult(joined, loss, after)
 
 
 def _through(

@@ -1,4 +1,4 @@
-"""The memory by GPU kernels: what they can compute, and calls that mean what the torch forms do.
+"""The memory by GPU kernels: which calls they compute, and how a call is laid out for them.
 
 Importing this needs no triton; the kernels are imported where they are first called. They run
 on CUDA devices, and, for tests, on the CPU where ``TRITON_INTERPRET=1`` was set before triton
@@ -12,11 +12,10 @@ import os
 
 import torch
 from einops import rearrange
-from jaxtyping import Float
 from torch import Tensor
 
+from titans_seq.ops.call import BackEnd, MemoryCall, MemoryResult, with_chunk_closed
 from titans_seq.ops.general.chunked import memory_chunked
-from titans_seq.ops.general.chunks import Rows
 from titans_seq.ops.gpu.scalars import (
     chunk_inputs,
     exact_inputs,
@@ -25,7 +24,7 @@ from titans_seq.ops.gpu.scalars import (
     to_rows,
 )
 from titans_seq.ops.gpu.twins import DeepInputs, LinearInputs
-from titans_seq.ops.rules.rule import OutputNorm, Rates, UpdateRule
+from titans_seq.ops.rules.rule import UpdateRule
 from titans_seq.ops.state import Carry, first_carry, split_start
 
 WIDEST_HEAD = 128
@@ -42,88 +41,83 @@ def available() -> bool:
     return torch.cuda.is_available() or _interpreted()
 
 
-def supports(
-    rule: UpdateRule,
-    depth: int,
-    queries: Float[Tensor, "batch heads time dim"],
-    *,
-    chunk_size: int,
-    norm: OutputNorm | None = None,
-    rows: Rows | None = None,
-) -> bool:
-    """Return whether the kernels compute this call.
-
-    They read sequences that stand at the same place of their chunks, of at least one chunk,
-    with a linear memory or, with the gradient at the chunk's start, one of two layers.
-    """
-    types = [torch.float32, torch.float16, torch.bfloat16]
-    if _interpreted():
-        types.append(torch.float64)
-    place = queries.is_cuda or _interpreted()
-    sizes = queries.shape[-1] <= WIDEST_HEAD and chunk_size <= LONGEST_CHUNK
-    enough = len(queries) > 0 and queries.shape[2] >= chunk_size
-    plain = norm is None and rows is None and rule.plain and not rule.residual_norm
-    layers = depth == 1 if rule.gradient_point == "token" else depth in (1, 2)
-    momentum = rule.schedule == "momentum"
-    fits = place and sizes and enough and plain and layers and momentum
-    return fits and queries.dtype in types and available()
+def _reason_against(call: MemoryCall) -> str | None:
+    # by triton's interpreter, which tests use, the kernels run on the CPU too, but slowly
+    if not call.queries.is_cuda:
+        return f"it runs on CUDA devices, and the tensors are on {call.queries.device.type}"
+    if torch.compiler.is_compiling():
+        return "torch.compile cannot trace it"
+    return reason_against_kernels(call)
 
 
-def memory_chunked_triton(
-    queries: Float[Tensor, "batch heads time dim"],
-    keys: Float[Tensor, "batch heads time dim"],
-    values: Float[Tensor, "batch heads time dim"],
-    rates: Rates,
-    start: tuple[Float[Tensor, "heads inner outer"], ...],
-    carry: Carry | None,
-    rule: UpdateRule,
-    *,
-    chunk_size: int,
-    norm: OutputNorm | None = None,
-    slot: int = 0,
-    keep_state: bool = True,
-) -> tuple[Tensor, Tensor, Carry | None]:
-    """Do what :func:`titans_seq.ops.general.chunked.memory_chunked` does.
+def reason_against_kernels(call: MemoryCall) -> str | None:
+    """Return why the kernels cannot compute a call, whatever its device; ``None`` if they can."""
+    return _reason_against_rule(call.rule, len(call.start)) or _reason_against_inputs(call)
+
+
+def _reason_against_rule(rule: UpdateRule, depth: int) -> str | None:
+    feature = rule.torch_only_feature()
+    if feature is not None:
+        return f"it does not compute {feature}"
+    if rule.gradient_point == "chunk" and depth not in (1, 2):
+        return f"it computes memories of 1 or 2 layers, and this one has {depth}"
+    return None
+
+
+def _reason_against_inputs(call: MemoryCall) -> str | None:
+    queries = call.queries
+    batch, _, time, width = queries.shape
+    if call.norm is not None:
+        return "it does not compute the residual LayerNorm"
+    if call.slots is not None:
+        return "it reads sequences that stand at the same position only"
+    if width > WIDEST_HEAD:
+        return f"its heads are up to {WIDEST_HEAD} wide, and these are {width}"
+    if call.chunk_size > LONGEST_CHUNK:
+        return f"its chunks have up to {LONGEST_CHUNK} tokens, and these {call.chunk_size}"
+    if not batch or time < call.chunk_size:
+        return f"it reads at least one chunk of {call.chunk_size} tokens, and the call has {time}"
+    types = (torch.float32, torch.float16, torch.bfloat16)
+    if queries.dtype not in types and not (_interpreted() and queries.dtype == torch.float64):
+        return f"it does not compute in {str(queries.dtype).removeprefix('torch.')}"
+    if not available():
+        return "triton is not installed"
+    return None
+
+
+def run_kernels(call: MemoryCall) -> MemoryResult:
+    """Write and read every token by the kernels, as the torch form would.
 
     What is left of an open chunk goes through the torch form; the last chunk is filled up
     with tokens that leave no trace.
     """
-    head = min(-slot % chunk_size, queries.shape[2])
-    rest = queries.shape[2] - head
-    parts = [one.split([head, rest], dim=2) for one in (queries, keys, values, *rates)]
-    before, after = zip(*parts, strict=True)
+    if call.rule.gradient_point == "token":
+        return _run_exact(call)
+    time, keep_state, carry = call.queries.shape[2], call.keep_state, call.carry
+    head = min(-call.slot % call.chunk_size, time)
     outputs, losses = [], []
     if head:
-        q, k, v, *some = before
-        output, loss, carry = memory_chunked(
-            q, k, v, Rates(*some), start, carry, rule, chunk_size=chunk_size,
-            norm=norm, slot=slot, keep_state=keep_state or rest > 0,
-        )  # fmt: skip
-        outputs.append(output.to(queries.dtype))
-        losses.append(loss)
-    if rest:
+        opened = memory_chunked(call.span(0, head, carry, keep_state=keep_state or head < time))
+        outputs.append(opened.outputs.to(call.queries.dtype))
+        losses.append(opened.losses)
+        carry = opened.carry
+    if head < time:
         if carry is None:
-            carry = first_carry(start, rule, len(queries), chunk_size)
-        given = (after[:3], Rates(*after[3:]), start, carry, rule, chunk_size, keep_state)
-        with torch.autocast(queries.device.type, enabled=False):
-            output, loss, carry = _whole_chunks(*given)
+            carry = first_carry(call.start, call.rule, len(call.queries), call.chunk_size)
+        with torch.autocast(call.queries.device.type, enabled=False):
+            rest = call.span(head, time, carry, keep_state=keep_state)
+            output, loss, carry = _whole_chunks(rest, carry)
         outputs.append(output)
         losses.append(loss)
-    return torch.cat(outputs, 2), torch.cat(losses, 2), carry
+    return with_chunk_closed(call, MemoryResult(torch.cat(outputs, 2), torch.cat(losses, 2), carry))
 
 
-def _whole_chunks(
-    tokens: tuple[Tensor, ...],
-    rates: Rates,
-    start: tuple[Tensor, ...],
-    carry: Carry,
-    rule: UpdateRule,
-    chunk_size: int,
-    keep_state: bool,
-) -> tuple[Tensor, Tensor, Carry | None]:
-    """Read from the start of a chunk on."""
-    batch, heads, time, _ = tokens[0].shape
-    filled, wide = pad_to_chunks(tokens, rates, chunk_size)
+def _whole_chunks(call: MemoryCall, carry: Carry) -> MemoryResult:
+    """Write and read tokens from the start of a chunk on, from the state ``carry``."""
+    rule, start, chunk_size = call.rule, call.start, call.chunk_size
+    tokens = (call.queries, call.keys, call.values)
+    batch, heads, time, _ = call.queries.shape
+    filled, wide = pad_to_chunks(tokens, call.rates, chunk_size)
     base = tuple(one.to(wide.step.dtype) for one in split_start(start, rule)[0])
     vectors, mix = chunk_inputs(filled[1], wide, rule, chunk_size, len(start))
     rows = tuple(one.flatten(0, 1) for one in filled)
@@ -134,8 +128,8 @@ def _whole_chunks(
     ]
     found = _through_layers(rows, vectors, mix, base, state, rule)
     outputs, losses = (one.unflatten(0, (batch, heads))[:, :, :time] for one in found[:2])
-    if not keep_state:
-        return outputs, losses, None
+    if not call.keep_state:
+        return MemoryResult(outputs, losses, None)
     after = [rearrange(one, "(b h) i o -> h b i o", b=batch) for one in found[2:]]
     layers = len(start)
     anchor = tuple(after[2 * layers :])
@@ -143,9 +137,9 @@ def _whole_chunks(
     spent: tuple[Tensor, ...] = ()
     if rule.step == "triangular":
         anchored = tuple(one.unsqueeze(1) + two for one, two in zip(base, anchor, strict=True))
-        units, spent = remember_last_chunk(tokens[1], rates, anchored, rule, chunk_size)
+        units, spent = remember_last_chunk(call.keys, call.rates, anchored, rule, chunk_size)
     weights, momentum = tuple(after[0 : 2 * layers : 2]), tuple(after[1 : 2 * layers : 2])
-    return outputs, losses, Carry(weights, momentum, anchor, units, spent)
+    return MemoryResult(outputs, losses, Carry(weights, momentum, anchor, units, spent))
 
 
 def _through_layers(
@@ -178,27 +172,20 @@ def _through_layers(
     return deep_memory(DeepInputs(q, k, v, vectors, mix, *base, *state), plan)
 
 
-def memory_exact_triton(
-    queries: Float[Tensor, "batch heads time dim"],
-    keys: Float[Tensor, "batch heads time dim"],
-    values: Float[Tensor, "batch heads time dim"],
-    rates: Rates,
-    start: tuple[Float[Tensor, "heads dim dim"]],
-    carry: Carry,
-    rule: UpdateRule,
-    *,
-    block_size: int,
-) -> tuple[Tensor, Tensor, Carry]:
-    """Do what :func:`titans_seq.ops.general.exact.memory_exact` does.
+def _run_exact(call: MemoryCall) -> MemoryResult:
+    """Write and read with the gradient at every token.
 
     The last block is filled up with tokens that leave no trace.
     """
     from titans_seq.ops.gpu.exact import linear_memory
     from titans_seq.ops.gpu.host import make_plan
 
-    batch, heads, time, _ = queries.shape
-    with torch.autocast(queries.device.type, enabled=False):
-        tokens, rates = pad_to_chunks((queries, keys, values), rates, block_size)
+    rule, block_size, start = call.rule, call.chunk_size, call.start[:1]
+    batch, heads, time, _ = call.queries.shape
+    carry = call.carry or first_carry(start, rule, batch, block_size)
+    with torch.autocast(call.queries.device.type, enabled=False):
+        given = (call.queries, call.keys, call.values)
+        tokens, rates = pad_to_chunks(given, call.rates, block_size)
         vectors, mix, before = exact_inputs(rates, rule, block_size, tokens[0])
         (base,) = split_start(start, rule)[0]
         (weights,), (momentum,) = carry.weights, carry.momentum
@@ -211,9 +198,13 @@ def memory_exact_triton(
         state = [rearrange(one, "(b h) i o -> h b i o", b=batch) for one in found[2:4]]
     outputs = found.outputs.unflatten(0, (batch, heads))[:, :, :time]
     losses = found.losses.unflatten(0, (batch, heads))[:, :, :time]
-    return outputs, losses, carry._replace(weights=(state[0],), momentum=(state[1],))
+    after = carry._replace(weights=(state[0],), momentum=(state[1],))
+    return with_chunk_closed(call, MemoryResult(outputs, losses, after))
 
 
 def _interpreted() -> bool:
     """Return whether triton's interpreter stands in for a device."""
     return os.environ.get("TRITON_INTERPRET") == "1"
+
+
+TRITON = BackEnd("triton", "cuda", _reason_against, run_kernels)

@@ -65,11 +65,21 @@ class UpdateRule:
     """Size of the weights that are read, from the sum of what was written; ``None``: they are
     the sum. Only without momentum."""
 
-    @property
-    def plain(self) -> bool:
-        """Whether the rule needs nothing but the fields above ``bias``."""
-        extra = (self.boundary, self.retention)
-        return self.bias == SQUARED_ERROR and self.window == 1 and extra == (None, None)
+    def torch_only_feature(self) -> str | None:
+        """Name a feature that only the torch form computes; ``None`` if the rule has none."""
+        if self.schedule == "mean":
+            return "the mean schedule"
+        if self.residual_norm:
+            return "the residual LayerNorm"
+        if self.bias != SQUARED_ERROR:
+            return "a loss other than the squared error"
+        if self.window > 1:
+            return "windows of several tokens"
+        if self.boundary is not None:
+            return "a change of the weights between two chunks"
+        if self.retention is not None:
+            return "a retention"
+        return None
 
 
 class Rates(NamedTuple):
