@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -30,3 +32,28 @@ def shared_data() -> Path:
 def root() -> Path:
     """Folder of the checkout."""
     return ROOT
+
+
+@contextmanager
+def short_regressions() -> Iterator[None]:
+    """Fit the regressions that a DNA model starts from in a tenth of the steps."""
+    from titans_seq.dna.learning import fitting
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fitting, "_REGRESSION_STEPS", 40)
+        patch.setattr(fitting, "_REGRESSION_EPOCHS", (1, 4))
+        yield
+
+
+@pytest.fixture
+def brief_start() -> Iterator[None]:
+    """Let DNA models start from regressions that are hardly fitted, where that does not matter."""
+    with short_regressions():
+        yield
+
+
+@pytest.fixture(scope="module")
+def brief_start_of_module() -> Iterator[None]:
+    """The same for what the fixtures of a module train."""
+    with short_regressions():
+        yield

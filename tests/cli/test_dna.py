@@ -17,6 +17,8 @@ from click.testing import Result
 from titans_seq.dna import TitansDNAClassifier
 from titans_seq.dna.learning import fitting, pretraining
 
+pytestmark = pytest.mark.usefixtures("brief_start_of_module")
+
 Run = Callable[..., Result]
 Sequences = dict[str, tuple[str, str]]
 

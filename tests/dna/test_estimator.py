@@ -26,6 +26,8 @@ from titans_seq.dna.alphabet import decode, encode, reverse_complement
 from titans_seq.dna.learning.batches import pad
 from titans_seq.exceptions import BundleError, ConfigError, DataError
 
+pytestmark = pytest.mark.usefixtures("brief_start_of_module")
+
 TINY: dict[str, Any] = {"dim": 8, "layers": 1, "max_epochs": 1, "batch_size": 16, "random_state": 0}
 
 

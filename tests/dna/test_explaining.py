@@ -15,6 +15,8 @@ from titans_seq.dna.learning.network import BRANCHES
 from titans_seq.dna.plots import plot_logo
 from titans_seq.exceptions import ConfigError, DataError
 
+pytestmark = pytest.mark.usefixtures("brief_start_of_module")
+
 TINY: dict[str, Any] = {"dim": 8, "layers": 1, "max_epochs": 3, "batch_size": 16, "random_state": 0}
 
 

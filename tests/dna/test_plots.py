@@ -10,6 +10,8 @@ import pytest
 from titans_seq.dna.plots import plot_scores
 from titans_seq.exceptions import DataError
 
+pytestmark = pytest.mark.usefixtures("brief_start_of_module")
+
 
 @pytest.mark.parametrize("classes", [["a", "b"], [0, 1, 2], list("abcdefgh")])
 def test_it_shows_counts_and_names(tmp_path: Path, classes: list[object]) -> None:

@@ -94,14 +94,19 @@ def test_checks_for_strings_pass(kind: type[TitansDNAEstimator], name: str) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("kind", "epochs", "batch_size"), [(QuantisedClassifier, 2, 8), (QuantisedRegressor, 5, 16)]
-)
-def test_all_checks_pass_on_tables_of_numbers(
-    kind: type[TitansDNAEstimator], epochs: int, batch_size: int
-) -> None:
+@pytest.mark.usefixtures("brief_start")
+def test_all_checks_pass_for_the_classifier_on_tables_of_numbers() -> None:
+    _assert_all_checks_pass(QuantisedClassifier(**TINY))
+
+
+@pytest.mark.slow
+def test_all_checks_pass_for_the_regressor_on_tables_of_numbers() -> None:
+    _assert_all_checks_pass(QuantisedRegressor(**TINY | {"max_epochs": 5, "batch_size": 16}))
+
+
+def _assert_all_checks_pass(estimator: TitansDNAEstimator) -> None:
     found = estimator_checks.check_estimator(
-        kind(**TINY | {"max_epochs": epochs, "batch_size": batch_size}),
+        estimator,
         expected_failed_checks=NOT_MET,
         on_fail=None,
         on_skip=None,

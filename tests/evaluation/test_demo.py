@@ -19,6 +19,7 @@ def quick_recipe(name):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("brief_start")
 def test_both_heads_are_trained_scored_plotted_and_saved(tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "read_recipe", quick_recipe)
     found = demo.run_demo(tmp_path / "demo", workers=1)

@@ -18,6 +18,8 @@ from titans_seq.dna.streaming.carry import carrying
 from titans_seq.dna.streaming.stream import WindowGrid, predict_pieces
 from titans_seq.exceptions import ConfigError, DataError
 
+pytestmark = pytest.mark.usefixtures("brief_start_of_module")
+
 WINDOW = 30
 RECORDS = {"chr1": 1000, "short": 7, "chr2": 301}
 

@@ -11,19 +11,19 @@ import pytest
 
 from titans_seq.exceptions import ConfigError
 from titans_seq.forecasting.pretraining import components as parts
-from titans_seq.forecasting.pretraining.generator import KINDS, SeriesGenerator
+from titans_seq.forecasting.pretraining.generator import SERIES_KINDS, SeriesGenerator
 
 
 @pytest.mark.parametrize("steps", [16, 33, 400])
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", SERIES_KINDS)
 def test_every_kind_gives_finite_series_that_differ(name: str, steps: int) -> None:
-    values = KINDS[name][0](np.random.default_rng(0), 30, steps)
+    values = SERIES_KINDS[name][0](np.random.default_rng(0), 30, steps)
     assert values.shape == (30, steps)
     assert np.isfinite(values).all()
     assert len(np.unique(values.round(9), axis=0)) > 20
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", SERIES_KINDS)
 def test_one_series_can_be_drawn(name: str) -> None:
     assert SeriesGenerator(40, kinds=(name,)).draw(1).values.shape == (1, 40)
 
@@ -45,9 +45,9 @@ def test_batches_go_on_without_repeating() -> None:
 
 def test_kinds_come_in_their_shares() -> None:
     drawn = SeriesGenerator(16).draw(4000).kinds
-    total = sum(share for _, share in KINDS.values())
+    total = sum(share for _, share in SERIES_KINDS.values())
     assert total == pytest.approx(1.0)
-    for name, (_, share) in KINDS.items():
+    for name, (_, share) in SERIES_KINDS.items():
         assert drawn.count(name) / len(drawn) == pytest.approx(share, abs=0.025)
 
 
@@ -97,7 +97,7 @@ def test_a_season_repeats_with_its_period() -> None:
 
 def test_counts_and_intermittent_demand_are_whole_numbers() -> None:
     for name in ("counts", "intermittent"):
-        values = KINDS[name][0](np.random.default_rng(0), 40, 100)
+        values = SERIES_KINDS[name][0](np.random.default_rng(0), 40, 100)
         assert (values >= 0).all()
         np.testing.assert_array_equal(values, values.round())
     assert (values == 0).mean() > 0.4

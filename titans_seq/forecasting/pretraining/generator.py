@@ -18,7 +18,7 @@ from titans_seq.forecasting.pretraining import components as parts
 from titans_seq.forecasting.pretraining.components import log_uniform, pick
 from titans_seq.forecasting.tables.arrays import FloatArray
 
-Kind = Callable[[np.random.Generator, int, int], FloatArray]
+SeriesKind = Callable[[np.random.Generator, int, int], FloatArray]
 """``kind(rng, series, steps)``: values, (series, steps)."""
 
 
@@ -121,7 +121,7 @@ def bounded(rng: np.random.Generator, count: int, steps: int) -> FloatArray:
     return np.clip(base, floor, ceiling)
 
 
-KINDS: Mapping[str, tuple[Kind, float]] = {
+SERIES_KINDS: Mapping[str, tuple[SeriesKind, float]] = {
     "additive": (additive, 0.30),
     "multiplicative": (multiplicative, 0.20),
     "counts": (counts, 0.07),
@@ -158,7 +158,7 @@ class SeriesGenerator:
     seed
         The same seed gives the same batches, in the same order.
     kinds
-        Names of the kinds to draw, with their shares as in :data:`KINDS`; all if left out.
+        Names of the kinds to draw, with their shares as in :data:`SERIES_KINDS`; all if left out.
     short
         Share of the series that begin late, up to three quarters into the batch.
     gaps
@@ -179,28 +179,30 @@ class SeriesGenerator:
         short: float = 0.3,
         gaps: float = 0.15,
     ) -> None:
-        unknown = set(kinds or ()) - set(KINDS)
+        unknown = set(kinds or ()) - set(SERIES_KINDS)
         if unknown:
-            raise ConfigError(f"unknown kinds {sorted(unknown)}; there are {', '.join(KINDS)}")
+            raise ConfigError(
+                f"unknown kinds {sorted(unknown)}; there are {', '.join(SERIES_KINDS)}"
+            )
         if steps < 16:
             raise ConfigError(f"steps must be at least 16, got {steps}")
         for name, share in (("short", short), ("gaps", gaps)):
             if not 0 <= share <= 1:
                 raise ConfigError(f"{name} must be between 0 and 1, got {share}")
         self.steps = steps
-        self.kinds = tuple(KINDS) if kinds is None else kinds
+        self.kinds = tuple(SERIES_KINDS) if kinds is None else kinds
         self.short, self.gaps = short, gaps
         self.rng = np.random.default_rng(seed)
 
     def draw(self, count: int) -> MadeSeries:
         """Return the next batch of ``count`` series."""
-        shares = np.array([KINDS[name][1] for name in self.kinds])
+        shares = np.array([SERIES_KINDS[name][1] for name in self.kinds])
         drawn = self.rng.choice(len(self.kinds), size=count, p=shares / shares.sum())
         values = np.zeros((count, self.steps))
         for number, name in enumerate(self.kinds):
             rows = np.flatnonzero(drawn == number)
             if len(rows):
-                values[rows] = KINDS[name][0](self.rng, len(rows), self.steps)
+                values[rows] = SERIES_KINDS[name][0](self.rng, len(rows), self.steps)
         values = np.nan_to_num(self._shown(values), posinf=1e9, neginf=-1e9)
         observed = self._observed(count)
         kept = np.where(observed, values, 0.0).astype(np.float32)
