@@ -138,6 +138,7 @@ def _run_heads(folder: Path, workers: int | None) -> list[DemoPart]:
     cores = _cores()
     if min(workers or cores, len(recipes)) == 1:
         return [_run_head(recipe, folder) for recipe in recipes]
+    # Spawned, not forked: torch's threads do not survive a fork.
     threads = max(1, cores // len(recipes))
     with ProcessPoolExecutor(len(recipes), get_context("spawn"), _set_threads, (threads,)) as pool:
         return list(pool.map(_run_head, recipes, (folder,) * len(recipes)))

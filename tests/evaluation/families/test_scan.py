@@ -79,8 +79,8 @@ def test_a_track_never_grows_beyond_what_a_picture_shows() -> None:
     for place in range(10 * POINTS):
         track.add(float(place), place + 1)
     assert POINTS <= len(track.values) < 2 * POINTS
-    assert track.values[0] == (track.each - 1) / 2
-    assert track.ends[0] == track.each
+    assert track.values[0] == (track.windows_per_point - 1) / 2
+    assert track.ends[0] == track.windows_per_point
 
 
 def test_windows_that_overlap_carry_nothing(model: str, genome: Path, tmp_path: Path) -> None:

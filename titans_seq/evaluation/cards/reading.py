@@ -100,6 +100,7 @@ def parse_dataset(table: Mapping[str, Any], where: str) -> DatasetCard:
     if "intervals" in values:
         values["intervals"] = _records(Intervals, values["intervals"], f"{where}, intervals")
     card = _check_name(record_from_table(DatasetCard, values, where), where)
+    # References between parts of the card, which no part can check by itself.
     if card.own is not None and card.own not in card.files:
         raise unknown_key_error(card.own, card.files, f"{where}, own")
     for name, described in card.files.items():

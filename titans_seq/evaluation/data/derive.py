@@ -64,6 +64,7 @@ def bike_sharing(raw: Path, derived: DerivedFile) -> bytes:
     """
     source = pd.read_csv(raw)
     times = pd.to_datetime(source["dteday"]) + pd.to_timedelta(source["hr"], unit="h")
+    # Factors and offsets of UCI's Readme, which scaled the columns to 0..1.
     known = pd.DataFrame({
         "casual": source["casual"], "registered": source["registered"],
         "temp_c": source["temp"] * 47 - 8, "humidity": (source["hum"] * 100).round(1),

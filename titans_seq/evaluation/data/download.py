@@ -124,6 +124,7 @@ class Downloader:
     def _get(self, url: str, part: Path) -> bool:
         """Download the rest of a partial file; return whether it was begun earlier."""
         have, etag = _read_part(part)
+        # Ranges count bytes of the file itself, not of a compressed transfer.
         headers = {"Accept-Encoding": "identity"}
         if have:
             headers["Range"] = f"bytes={have}-"
@@ -138,6 +139,7 @@ class Downloader:
                 raise DataError(f"expected {self.size} bytes, the server sent {body.total}")
             _etag_file(part).write_text(response.headers.get("ETag", ""), "utf-8")
             count = body.start
+            # A server that ignores the range sends the file from its start: overwrite the part.
             with part.open("ab" if body.start else "wb") as file:
                 for block in _blocks(response):
                     file.write(block)

@@ -92,6 +92,7 @@ def fetch_dataset(card: DatasetCard, folder: Path | None = None, **options: Any)
     for known in verify_dataset(card, folder):
         file = card.files[known.file]
         target = cache_folder() / file.path
+        # A damaged file in the cache is replaced, but never one of the user's.
         if known.state == "wrong" and known.path != target:
             raise DataError(known.message)
         if known.state == "ok" or (file.url is None and file.made_by is None):
@@ -176,6 +177,7 @@ def _retrieve(url: str, target: Path, file: DataFile, options: dict[str, Any]) -
     from titans_seq.evaluation.data.download import Downloader
 
     pooch.get_logger().setLevel(logging.WARNING)
+    # pooch would keep a file that exists and has no known hash.
     target.unlink(missing_ok=True)
     with _progress_bar(target.name) as progress:
         downloader = Downloader(

@@ -164,6 +164,7 @@ def assess_labels(
         for i in labels
     ]
     scores = {MODEL: _label_mean(by_label)}
+    # Controls are single-label classifiers: one set of them for each label.
     if train is not None:
         by_control: dict[str, list[Metrics]] = {}
         for i in labels:

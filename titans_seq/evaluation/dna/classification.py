@@ -70,6 +70,7 @@ def score_classifier(labels: Labels, probabilities: npt.ArrayLike, classes: Labe
     correct = int((predicted == actual).sum())
     table = metrics.confusion_matrix(actual, predicted, labels=np.arange(chances.shape[1]))
     auroc, auprc = _curve_areas(actual, chances)
+    # The clip bounds the loss of a certain but wrong answer.
     likelihood = np.clip(chances[np.arange(len(actual)), actual], 1e-12, 1)
     scores = {
         "accuracy": correct / len(actual),
@@ -130,6 +131,7 @@ def _curve_areas(
     present = np.unique(actual)
     if len(present) < 2:
         return float("nan"), float("nan")
+    # For two classes the areas are those of the second one; both would be the same for ROC.
     if classes == 2:
         is_class = actual[:, None] == np.array([1])
         scores = chances[:, 1:]
@@ -164,6 +166,7 @@ def _f1(table: npt.NDArray[np.int64]) -> float:
 
 def _mcc(table: npt.NDArray[np.int64]) -> float:
     """Return Matthews' correlation coefficient of a confusion table of any number of classes."""
+    # The multi-class form of Gorodkin (2004), from the marginals of the table.
     total, correct = table.sum(), np.trace(table)
     rows, columns = table.sum(axis=1), table.sum(axis=0)
     variances = float(total**2 - (rows**2).sum()) * float(total**2 - (columns**2).sum())

@@ -103,6 +103,7 @@ def _controls(
         DNAControl("6-letter words, both strands",
                    lambda s: kmer_features(s, 6, canonical=True), on_sparse),
     ]  # fmt: skip
+    # Positions are comparable only between sequences of the same length.
     lengths = {len(text) for text in sequences}
     if len(lengths) == 1:
         (length,) = lengths
@@ -152,6 +153,7 @@ class NearestRow(ClassifierMixin, BaseEstimator):
             in_common = (batch @ self.rows_).toarray()  # (batch, training rows)
             nearest = in_common.argmax(axis=1)
             share = in_common.max(axis=1) / np.maximum(batch.sum(axis=1), 1)
+            # From the class frequencies towards the copied label, by the share in common.
             copied = np.eye(len(self.classes_))[self.labels_[nearest]]
             prior = self.class_frequencies_
             batches.append(prior + share[:, None] * (copied - prior))

@@ -58,6 +58,7 @@ class KmerModel:
     def fit(self, sequences: Sequence[Codes]) -> KmerModel:
         """Count the k-mers of both strands of each sequence."""
         strands = [codes for row in sequences for codes in (row, reverse_complement(row))]
+        # A cell of a table, (contexts, 4), is a context and the base in its middle.
         for context, table in zip(self.contexts, self.counts, strict=True):
             cells = np.concatenate([_table_cells(codes, context) for codes in strands])
             table += np.bincount(cells, minlength=table.size).reshape(table.shape)
@@ -66,6 +67,7 @@ class KmerModel:
         self.probabilities = [unigrams / unigrams.sum(axis=1, keepdims=True)]
         for (shorter, context), table in zip(pairwise(self.contexts), self.counts[1:], strict=True):
             prior = self.probabilities[-1][_inner_contexts(context, shorter)]
+            # The prior weighs as SMOOTHING observations: rare contexts stay close to it.
             total = table.sum(axis=1, keepdims=True)
             self.probabilities.append((table + SMOOTHING * prior) / (total + SMOOTHING))
         return self

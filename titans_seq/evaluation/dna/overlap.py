@@ -73,6 +73,7 @@ def grouped_split(
             f"a grouped split needs at least {folds} groups of sequences without shared "
             f"{OVERLAP_K}-mers; these {len(sequences)} sequences form {len(np.unique(groups))}"
         )
+    # The test part is the first of about 1 / test_share folds.
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     train, test = next(splitter.split(groups, _strata(labels), groups))
     return train, test
@@ -92,6 +93,6 @@ def _distinct_kmers(
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return pairs (row, canonical k-mer) of all sequences, each pair once."""
     by_row = [np.unique(kmer_indices(lenient_codes(s), k, canonical=True)) for s in sequences]
-    by_row = [kmers[kmers >= 0] for kmers in by_row]
+    by_row = [kmers[kmers >= 0] for kmers in by_row]  # without ambiguous letters
     rows = np.repeat(np.arange(len(by_row)), [len(kmers) for kmers in by_row])
     return rows, np.concatenate(by_row) if by_row else np.zeros(0, dtype=np.int64)

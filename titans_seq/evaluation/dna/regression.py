@@ -45,6 +45,7 @@ def score_values(actual: npt.ArrayLike, predicted: npt.ArrayLike) -> Metrics:
         raise DataError(
             f"at least {_FEWEST_ROWS} rows with a prediction are required, got {len(truth)}"
         )
+    # The same samples for all metrics, so that their intervals are comparable.
     generator = np.random.default_rng(0)
     samples = [generator.integers(0, len(truth), len(truth)) for _ in range(_SAMPLES)]
     scores: Metrics = {}

@@ -106,6 +106,7 @@ def strand_verdict(model: StrandScores, controls: Sequence[StrandScores]) -> str
     controls
         Simple predictors whose features distinguish the strands; may be empty.
     """
+    # Only predictors that beat the majority class and see the strand are evidence.
     candidates = [s for s in (*controls, model) if s.informative and not s.symmetric]
     if not candidates:
         return None

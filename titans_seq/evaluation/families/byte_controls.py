@@ -101,6 +101,7 @@ def score_byte_controls(train: ByteArray, test: ByteArray) -> dict[str, Metrics]
     train_bytes = known.tobytes()
     both = train_bytes + np.asarray(test).tobytes()
     for name, compress in compressors.items():
+        # The cost of the test part is what it adds to the compressed train part.
         size = len(compress(both)) - len(compress(train_bytes))
         scores[f"{name}, after the train part"] = {"bits_per_byte": 8 * size / len(test)}
     return scores

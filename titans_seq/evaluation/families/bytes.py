@@ -130,6 +130,7 @@ def _block_means(bits: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[list[int]
 def _generate(model: TitansByteModel, prompt: bytes, seed: int) -> tuple[bytes, dict[str, float]]:
     """Continue a prompt; return the text, the speed, and the growth of memory."""
     stream = model.stream(prompt, seed=seed)
+    # The first bytes include the prompt, and allocate what is reused later.
     beginning = bytes(islice(stream, _WARM_UP_BYTES))
     before, start = resident_megabytes(), time.perf_counter()
     text = beginning + bytes(islice(stream, _GENERATED_BYTES - _WARM_UP_BYTES))

@@ -68,6 +68,7 @@ class ForecastExperiment:
         forecasts = model.forecast_windows(
             self.frame, stride=model.horizon, start=borders.test_start, end=borders.test_end
         )
+        # One row for each window and step.
         windows, horizon = forecasts.point.shape
         table = {
             "series": np.repeat(np.asarray(forecasts.ids).astype(str), horizon),

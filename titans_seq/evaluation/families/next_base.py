@@ -117,6 +117,7 @@ class NextBaseExperiment:
         pretrained = pretrain_on_corpus(self.corpus, self.config, settings, device)
         if self.fine_tuning is None:
             return LanguageRunModel(pretrained)
+        # Both classifiers have the architecture of the model, so that only the start differs.
         same: dict[str, Any] = {
             name: getattr(self.config, name) for name in ("tokens", "variant", "dim", "layers")
         }

@@ -52,24 +52,24 @@ class Track:
 
     values: list[float] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)
-    each: int = 1
-    """Windows of a point."""
+    windows_per_point: int = 1
     _sum: float = 0.0
     _count: int = 0
 
     def add(self, value: float, end: int) -> None:
         """Add the next window, which ends at position ``end``."""
         self._sum, self._count = self._sum + value, self._count + 1
-        if self._count < self.each:
+        if self._count < self.windows_per_point:
             return
         self.values.append(self._sum / self._count)
         self.ends.append(end)
         self._sum, self._count = 0.0, 0
         if len(self.values) >= 2 * POINTS:
+            # Halve the resolution: neighbouring points have the same number of windows.
             self.values = [(a + b) / 2 for a, b in
                            zip(self.values[::2], self.values[1::2], strict=True)]  # fmt: skip
             self.ends = self.ends[1::2]
-            self.each *= 2
+            self.windows_per_point *= 2
 
 
 class ScanResult(NamedTuple):
@@ -126,6 +126,7 @@ def run_scan(scan: Scan) -> ScanResult:
             track.add(float(window.values[-1]), letters)
             surprise += window.surprise or 0.0
             records.add(window.record)
+            # Buffers have reached their size by now: later growth would be a leak.
             if before < WARM_UP_LETTERS <= letters:
                 warm_mb = resident_megabytes()
     seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start

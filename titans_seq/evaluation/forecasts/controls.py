@@ -179,11 +179,13 @@ class LeastSquaresControl:
             for batch in np.array_split(starts, max(1, len(starts) // WINDOWS_AT_ONCE)):
                 inputs, shift = self._inputs(own, batch)
                 targets = _windows(own.values, batch, self.horizon)
+                # A window with a missing target would need sums of its own: it is left out.
                 complete = np.isfinite(targets).all(axis=1)
                 sums.add(
                     torch.from_numpy(inputs[complete]),
                     torch.from_numpy(targets[complete] - shift[complete]),
                 )
+        # The last input is the constant 1: its coefficient, the intercept, is not shrunk.
         ridge = torch.full((first_inputs.shape[1],), self.penalty, dtype=torch.double)
         ridge[-1] = _INTERCEPT_RIDGE
         self.weights = solve_ridge(sums.inner, sums.outer, ridge).numpy()

@@ -147,6 +147,7 @@ def seasonal_factors(past: FloatArray, season: int) -> FloatArray:
     weights = np.ones(season + 1 - season % 2)
     if season % 2 == 0:
         weights[[0, -1]] = 0.5  # a centred window of an even season has half weights at its ends
+    # A moving mean over a whole season removes it; it is undefined half a season at both ends.
     trend = np.convolve(past, weights / season, mode="valid")
     edge = len(weights) // 2
     ratios = np.full(len(past), np.nan)

@@ -135,6 +135,7 @@ def score_forecaster(
         for start, end in _blocks(borders, forecaster.horizon, stride, values_per_window):
             forecasts = forecaster.forecast_windows(subset, stride=stride, start=start, end=end)
             ids = np.asarray(forecasts.ids).astype(str)
+            # Each series has its own scale.
             for name in np.unique(ids):
                 own, scale = ids == name, scales[name]
                 actual = scale.apply(forecasts.actual[own])

@@ -161,6 +161,7 @@ def rows_before_test(
     DataError
         If a time is invalid, or a series is too short for the split.
     """
+    # Rank by time rather than by row: the table may be in any order.
     times = pd.Series(
         checked_times(frame, id_col=id_col, time_col=time_col, source=source), index=frame.index
     )

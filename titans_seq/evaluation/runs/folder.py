@@ -80,6 +80,7 @@ class RunFolder:
             raise ConfigError(
                 f"{self.path} holds a run already: --resume continues it, --force replaces it"
             )
+        # With both options an existing run is resumed, not replaced.
         if force and has_content and not resume:
             shutil.rmtree(self.path)
         self.path.mkdir(parents=True, exist_ok=True)
@@ -108,6 +109,7 @@ class RunFolder:
             yield
             return
         self.path.mkdir(parents=True, exist_ok=True)
+        # A lock on the folder itself leaves no lock file behind, and ends with the process.
         descriptor = os.open(self.path, os.O_RDONLY)
         try:
             try:
@@ -158,6 +160,7 @@ class RunFolder:
             If the run began with other data.
         """
         before = self.read(DATA)
+        # Through JSON, so that tuples compare equal to the lists that were read.
         now: dict[str, Any] = json.loads(json.dumps(value))
         for name, file in before.get("files", {}).items():
             if file["sha256"] != now["files"].get(name, {}).get("sha256"):
@@ -172,6 +175,7 @@ class RunFolder:
         """Write the epochs of one training, replacing its earlier lines."""
         path = self.path / EPOCHS
         lines = path.read_text("utf-8").splitlines() if path.is_file() else []
+        # A resumed training reports all its epochs again.
         lines = [line for line in lines if json.loads(line)["trial"] != trial]
         lines += [json.dumps({"trial": trial, **record}) for record in records]
         with write_whole(path) as temporary:
@@ -225,6 +229,7 @@ def read_recipe_file(path: Path) -> RecipeCard:
     ConfigError
         If it is not a valid recipe.
     """
+    # Parsed twice: errors name the file, but the card's name is that of the recipe.
     table = read_toml(path)
     name = str(table.get("name", path.stem))
     recipe = parse_recipe({**table, "name": path.stem}, str(path))

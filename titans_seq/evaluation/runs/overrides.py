@@ -45,6 +45,7 @@ def read_settings(overrides: Sequence[str], known: Mapping[str, Any]) -> dict[st
         if name not in known:
             raise unknown_key_error(name, known, f"-s {entry}")
         value, default = _parse_value(text), known[name]
+        # TOML has no tuples, and integers are valid where a float is expected.
         sequence = (list, tuple)
         types = {float: (int, float), list: sequence, tuple: sequence}.get(
             type(default), (type(default),)

@@ -33,11 +33,13 @@ def summarise(trials: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Spread
     for trial in trials:
         name = "all" if trial["horizon"] is None else str(trial["horizon"])
         if trial.get("split", "given") != "given":
+            # Another split is another task: not part of the overall mean.
             by_horizon[trial["split"]].append(trial["scores"])
             continue
         by_horizon[name].append(trial["scores"])
         by_seed[trial["seed"]].append(trial["scores"])
     summary = {name: _spread(scores) for name, scores in by_horizon.items()}
+    # Mean over horizons first, so that the range is one over seeds.
     summary["mean"] = _spread([_mean(scores) for scores in by_seed.values()])
     return summary
 
