@@ -52,7 +52,7 @@ def test_a_text_is_run_and_gone_on_with_after_a_kill(
 
 
 def test_a_text_that_is_not_there_is_asked_for(recipe, tmp_path: Path) -> None:
-    with pytest.raises(MissingDataError, match="name one of yours by --input FILE"):
+    with pytest.raises(MissingDataError, match="pass your own with --input FILE"):
         run_recipe(dataclasses.replace(recipe, input=None), tmp_path / "run")
     with pytest.raises(MissingDataError, match=r"there is no file .*gone\.txt"):
         run_recipe(with_input(recipe, tmp_path / "gone.txt"), tmp_path / "run")
