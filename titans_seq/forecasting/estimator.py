@@ -248,10 +248,10 @@ class TitansForecaster(BaseEstimator):
         """Draw paths of the rows that follow, each correlated along the horizon.
 
         Returns id, time, ``sample`` (from 0) and ``y_pred``, one row a path, series and step.
-        Every step is distributed as the calibrated quantiles say; between the steps the draws
-        are correlated as the errors on the calibration rows were (a Gaussian copula), so that
-        sums, extremes and first times over the horizon can be read off the paths. Series are
-        drawn independently of each other. The forecaster must be calibrated.
+        Every step has the distribution of the calibrated quantiles; between the steps the draws
+        are correlated like the errors on the calibration rows (a Gaussian copula), so that sums,
+        extremes and first times over the horizon can be read off the paths. Series are drawn
+        independently of each other. The forecaster must be calibrated.
 
         Parameters
         ----------
