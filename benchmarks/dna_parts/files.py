@@ -1,4 +1,4 @@
-"""FASTA files of every shape, made from a seed."""
+"""Generate FASTA files of several layouts from a seed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 LINE = 80
-"""Letters of a line, where lines are wrapped."""
+"""Letters of a wrapped line."""
 
 
 def letters(count: int, seed: int) -> bytes:
@@ -18,13 +18,13 @@ def letters(count: int, seed: int) -> bytes:
 
 
 def wrapped(sequence: bytes) -> bytes:
-    """Return a sequence in lines, each with its end."""
+    """Return a sequence in wrapped lines."""
     starts = range(0, len(sequence), LINE)
     return b"".join(sequence[start : start + LINE] + b"\n" for start in starts)
 
 
 def write_record(path: Path, length: int) -> None:
-    """Write one wrapped record, a part at a time."""
+    """Write one wrapped record, in parts."""
     part = 80 * LINE * 1000
     with path.open("wb") as file:
         file.write(b">record\n")
@@ -33,7 +33,7 @@ def write_record(path: Path, length: int) -> None:
 
 
 def write_shapes(folder: Path, megabases: int) -> dict[str, Path]:
-    """Write files of about as many letters each, and return them by shape."""
+    """Write files of about the same number of letters, and return them by layout."""
     count = megabases * 1_000_000
     base = letters(count // 16, 0)
     reads = count // 200

@@ -1,4 +1,4 @@
-"""Who reads FASTA how fast; ours also checks every letter and encodes it."""
+"""Speed of FASTA readers; ours also checks and encodes every letter."""
 
 from __future__ import annotations
 
@@ -71,9 +71,9 @@ READERS: dict[str, Callable[[Path], int]] = {
 
 
 def measure(path: Path, rounds: int) -> dict[str, dict[str, float]]:
-    """Return what each reader does on one file: MB of file a CPU second, beside ours.
+    """Return the speed of each reader on one file, in MB of file per CPU second, and beside ours.
 
-    Readers take turns, so that a slow moment of the machine hits all; the ratio is the median
+    Readers alternate, so that a slow moment of the machine affects all; the ratio is the median
     over the rounds.
     """
     seconds: dict[str, list[float]] = {name: [] for name in READERS}
@@ -94,7 +94,7 @@ def measure(path: Path, rounds: int) -> dict[str, dict[str, float]]:
         name: {
             "mb_per_cpu_second": size / min(taken),
             "ours_times_as_fast": statistics.median(
-                one / mine for one, mine in zip(taken, ours, strict=True)
+                theirs / own for theirs, own in zip(taken, ours, strict=True)
             ),
         }
         for name, taken in seconds.items()

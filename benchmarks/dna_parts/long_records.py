@@ -1,4 +1,4 @@
-"""What a record costs as it grows: one process a cell, so that its peak is its own."""
+"""Time and memory for records of growing length, one process per cell to measure its peak."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ Figures = dict[str, Any]
 
 
 def read_windows(path: Path, window: int) -> Figures:
-    """Read, check, encode and cut a file into windows, all of them, without a network."""
+    """Read, check, encode and cut a file into windows, without a network."""
     letters = windows = 0
-    begun, cpu = time.perf_counter(), time.process_time()
+    wall_start, cpu_start = time.perf_counter(), time.process_time()
     with checked_fasta(path) as source:
         surveyed = time.process_time()
-        for one in cut_windows(source.pieces(), WindowGrid.checked(window)):
-            letters += len(one.codes)
+        for record_window in cut_windows(source.pieces(), WindowGrid.checked(window)):
+            letters += len(record_window.codes)
             windows += 1
     used = time.process_time()
     return {
         "letters": letters,
         "windows": windows,
-        "seconds": time.perf_counter() - begun,
-        "survey_cpu_seconds": surveyed - cpu,
-        "cpu_seconds": used - cpu,
-        "bp_per_cpu_second": letters / (used - cpu),
+        "seconds": time.perf_counter() - wall_start,
+        "survey_cpu_seconds": surveyed - cpu_start,
+        "cpu_seconds": used - cpu_start,
+        "bp_per_cpu_second": letters / (used - cpu_start),
         "peak_mb": peak_megabytes(),
     }
 
@@ -48,16 +48,16 @@ def predict(path: Path, model: Path, window: int, stride: int, carry: bool) -> F
     start_mb = peak_megabytes()
     first_mb = None
     letters = rows = 0
-    begun, cpu = time.perf_counter(), time.process_time()
-    words = {"carry": True} if carry else {"stride": stride}
+    wall_start, cpu_start = time.perf_counter(), time.process_time()
+    windowing = {"carry": True} if carry else {"stride": stride}
     end = 0
-    for row in classifier.predict_stream(path, window=window, **words):
+    for row in classifier.predict_stream(path, window=window, **windowing):
         rows += 1
         letters += row.end - row.start
         end = row.end
         if first_mb is None and letters >= 100_000:
             first_mb = peak_megabytes()
-    used, taken = time.process_time() - cpu, time.perf_counter() - begun
+    used, taken = time.process_time() - cpu_start, time.perf_counter() - wall_start
     return {
         "rows": rows,
         "last_end": end,
@@ -73,8 +73,8 @@ def predict(path: Path, model: Path, window: int, stride: int, carry: bool) -> F
     }
 
 
-def apart(script: str, cell: Figures) -> Figures:
-    """Run a cell in a process of its own, and return it with its figures."""
+def run_in_process(script: str, cell: Figures) -> Figures:
+    """Run a cell in its own process, and return it with its results."""
     done = subprocess.run(
         [sys.executable, script, "--worker", json.dumps(cell)],
         capture_output=True, text=True, check=False,
@@ -85,7 +85,7 @@ def apart(script: str, cell: Figures) -> Figures:
     return {**{name: value for name, value in cell.items() if name != "model"}, **figures}
 
 
-def run(cell: Figures) -> Figures:
+def run_cell(cell: Figures) -> Figures:
     """Run a cell in this process."""
     path = Path(cell["path"])
     if cell["part"] == "windows":
