@@ -92,10 +92,10 @@ def surroundings(words: argparse.Namespace) -> dict[str, Any]:
         "have = {d.metadata['Name'].lower(): d.version for d in m.distributions()}\n"
         "print(json.dumps({one: have.get(one) for one in sys.argv[1:]}))"
     )
-    told = subprocess.run(
+    worker = subprocess.run(
         [words.peer_python, "-c", ask, *names], capture_output=True, text=True, check=True
     )
-    peers = {"peers": json.loads(told.stdout)}
+    peers = {"peers": json.loads(worker.stdout)}
     choices = {"threads": 1, "dtype": "float32", "clock": words.clock, "seed": words.seed}
     return environment() | peers | choices
 

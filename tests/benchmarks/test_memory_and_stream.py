@@ -120,7 +120,7 @@ def test_signs_go_on_alternating_from_piece_to_piece() -> None:
 
 def test_speed_is_told_for_each_tenth() -> None:
     marks = [(10 * step, 2.0 * step, 1.0 * step) for step in range(21)]
-    told = stream.speeds(marks)
-    assert told["tokens_per_second"] == [5.0] * 10
-    assert told["tokens_per_cpu_second"] == [10.0] * 10
-    assert told["fastest_over_slowest"] == 1.0
+    speeds = stream.speeds(marks)
+    assert speeds["tokens_per_second"] == [5.0] * 10
+    assert speeds["tokens_per_cpu_second"] == [10.0] * 10
+    assert speeds["fastest_over_slowest"] == 1.0

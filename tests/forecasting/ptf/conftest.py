@@ -70,7 +70,7 @@ def rows() -> pd.DataFrame:
 
 @pytest.fixture(scope="session")
 def make_dataset(rows: pd.DataFrame) -> MakeDataset:
-    """Return a data set of the rows, or of others, with every role filled unless told."""
+    """Return a data set of the rows, or of others, with every role filled by default."""
 
     def make(frame: pd.DataFrame = rows, **settings: Any) -> TimeSeriesDataSet:
         values = {

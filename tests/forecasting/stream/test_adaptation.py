@@ -82,7 +82,7 @@ def test_the_bias_moves_to_the_best_expert_and_back_when_another_is_best() -> No
     errors: dict[int, list[float]] = {0: [], 1: []}
     for number in range(1, 401):
         observed = float(source.standard_normal())
-        right = int(number <= 200)  # expert 1, and then expert 0 as training believed
+        right = int(number <= 200)  # expert 1, and then expert 0 as in training
         forecast = [
             observed + float(source.standard_normal()),
             observed + float(source.standard_normal()),

@@ -62,7 +62,7 @@ def test_rows_are_counted_from_the_first() -> None:
 
 @pytest.fixture(scope="module")
 def values() -> npt.NDArray[np.float64]:
-    """A cycle that no calendar tells, drawn anew for the rows to stream."""
+    """A cycle without a calendar, drawn anew for the rows to stream."""
     shapes = 3 * _noise(2 * PERIOD, 8).reshape(2, PERIOD)
     places = np.arange(2 * ROWS)
     return shapes[places // ROWS, places % PERIOD] + 0.2 * _noise(2 * ROWS, 9)

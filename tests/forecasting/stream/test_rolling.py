@@ -171,7 +171,7 @@ def test_samples_and_intervals_are_calibrated(
     assert fitted.calibration_ is not None
     paths = fitted.sample(frame, n=3000, random_state=1)
     wanted = fitted.predict(frame, quantiles=(0.1, 0.8))
-    both = paths.merge(wanted, on=KEYS, suffixes=("", "-told"))
+    both = paths.merge(wanted, on=KEYS, suffixes=("", "-predicted"))
     for level in (0.1, 0.8):
         below = both["y_pred"] < both[f"y_pred-q{level}"]
         assert (below.groupby([both[key] for key in KEYS]).mean() - level).abs().max() < 0.03
