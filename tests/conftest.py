@@ -16,6 +16,12 @@ os.environ.setdefault("TRITON_INTERPRET", "1")
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# A library built with sanitizers, in place of the installed one: see `make sanitize`.
+if "TITANS_SEQ_TEST_LIBRARY" in os.environ:
+    from titans_seq.ops.cpu import library
+
+    library.library_path = lambda: os.environ["TITANS_SEQ_TEST_LIBRARY"]
+
 ROOT = Path(__file__).parents[1]
 
 

@@ -10,7 +10,7 @@ from titans_seq.config import TitansConfig
 from titans_seq.exceptions import ConfigError, DataError
 from titans_seq.nn.blocks import TitansBlock
 from titans_seq.nn.norms import RMSNorm
-from titans_seq.nn.packing import pack, unpack
+from titans_seq.nn.packing import pack_finite, unpack
 from titans_seq.nn.state import StackState
 from titans_seq.nn.state_checks import check_stack, is_remembered, remember
 
@@ -63,7 +63,8 @@ class TitansBackbone(nn.Module):
             What the call before returned; ``None`` starts anew.
         mask
             (batch, time), True for a real token. Masked tokens are as if absent, and their
-            outputs are zero.
+            outputs are zero. Tokens that hold NaN or infinity are as if absent, too, and their
+            outputs are NaN.
         keep_state
             Whether the state after the last token is wanted; ``False`` saves computing it,
             in training most of all.
@@ -88,9 +89,9 @@ class TitansBackbone(nn.Module):
                 f"backbone got tokens of shape {tuple(x.shape)}: "
                 f"(batch, time, {self.config.dim}) is right"
             )
-        if not x.shape[1]:
+        if not x.shape[0] or not x.shape[1]:
             return x, state
-        packed = pack(x, mask)
+        packed = pack_finite(x, mask)
         if not self.config.bidirectional:
             if state is not None and not is_remembered(self, state, x):
                 mixers = [block.get_submodule("mixer") for block in self.blocks]

@@ -10,7 +10,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from titans_seq.exceptions import ConfigError
+from titans_seq.exceptions import ConfigError, DataError
 from titans_seq.nn.convolution import CausalConvolution
 from titans_seq.nn.decode import read_one
 from titans_seq.nn.gates import MemoryGates
@@ -19,7 +19,7 @@ from titans_seq.nn.packing import (
     advance,
     from_grid,
     grid,
-    pack,
+    pack_finite,
     slots_of,
     to_grid,
     unpack,
@@ -32,7 +32,7 @@ from titans_seq.ops.features import leave, normalise, unit
 from titans_seq.ops.general.chunk_network import read_at
 from titans_seq.ops.memory import learn_and_read
 from titans_seq.ops.rules.rule import OutputNorm, Rates
-from titans_seq.ops.state import Carry, Layout, split_start
+from titans_seq.ops.state import Carry, Layout, first_carry, split_start
 
 
 class NeuralMemory(nn.Module):
@@ -139,7 +139,8 @@ class NeuralMemory(nn.Module):
             What the call before returned; ``None`` starts anew.
         mask
             (batch, time), True for a real token. Masked tokens are as if absent: they write
-            nothing, age nothing, and their outputs are zero.
+            nothing, age nothing, and their outputs are zero. Tokens that hold NaN or infinity
+            are as if absent, too, and their outputs are NaN.
         return_surprise
             Return also the inner loss of each token before it was written, (batch, time), a
             mean over heads, at the weights where its gradient is taken.
@@ -151,7 +152,14 @@ class NeuralMemory(nn.Module):
         state
             To go on from; its size does not depend on ``time``.
         """
-        packed = pack(x, mask)
+        if x.dim() != 3 or x.shape[-1] != self.dim:
+            raise DataError(
+                f"memory got tokens of shape {tuple(x.shape)}, expected (batch, time, {self.dim})"
+            )
+        if not x.shape[0] or not x.shape[1]:
+            same = self._after_nothing(x, state)
+            return (x, same, x.new_zeros(x.shape[:2])) if return_surprise else (x, same)
+        packed = pack_finite(x, mask)
         y, after, loss = self.read_packed(packed.tokens, packed.lengths, state)
         assert after is not None
         y = unpack(y, packed, x.shape[1])
@@ -212,6 +220,17 @@ class NeuralMemory(nn.Module):
         if not torch.compiler.is_compiling():
             after.mark_layout(layout)
         return y, after, loss.mean(1)
+
+    def _after_nothing(self, x: Tensor, state: MemoryState | None) -> MemoryState:
+        """Return the state after no sequences, or no tokens."""
+        start = tuple(self.start)
+        layout = self.layout(start, len(x))
+        state = self.admit(state, layout)
+        if state is not None:
+            return state
+        carry = first_carry(start, self.rule.update, len(x), self.chunk_size)
+        tail = x.new_zeros(len(x), self.convolve.kernel - 1, 3 * self.dim)
+        return MemoryState(carry, tail, 0, self.chunk_size, self.rule.name)
 
     def layout(self, start: tuple[Tensor, ...], batch: int) -> Layout:
         """Return what the state of ``batch`` memories must match."""

@@ -6,6 +6,7 @@ amount of padding and the other rows of the batch cannot change a result.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -24,6 +25,31 @@ class Packed(NamedTuple):
 
     order: Int[Tensor, "batch time"] | None
     """Place that each packed token came from; ``None`` if nothing moved."""
+
+    not_finite: Bool[Tensor, "batch all_time"] | None = None
+    """Tokens left out because they are NaN or infinite; ``None`` if there are none."""
+
+
+def pack_finite(
+    tokens: Float[Tensor, "batch time dim"], mask: Bool[Tensor, "batch time"] | None
+) -> Packed:
+    """Pack the real tokens that are finite; see :func:`pack`.
+
+    In a chunk or a window, products with a later token's NaN would reach the tokens before it,
+    and a state would keep it for good. Nothing is searched while a compiler traces, nor in
+    training on other devices than CPUs, which would have to wait for the answer.
+    """
+    searched = tokens.device.type == "cpu" or not torch.is_grad_enabled()
+    if not searched or torch.compiler.is_compiling() or tokens.is_meta:
+        return pack(tokens, mask)
+    # the sum of finite numbers may overflow: only then is each of them looked at
+    if math.isfinite(tokens.detach().sum().item()):
+        return pack(tokens, mask)
+    finite = tokens.detach().isfinite().all(-1)
+    if bool(finite.all()):
+        return pack(tokens, mask)
+    packed = pack(tokens, finite if mask is None else mask.bool() & finite)
+    return packed._replace(not_finite=~finite if mask is None else mask.bool() & ~finite)
 
 
 def pack(
@@ -67,10 +93,21 @@ def pack(
 def unpack(
     outputs: Float[Tensor, "batch packed dim"], packed: Packed, time: int
 ) -> Float[Tensor, "batch time dim"]:
-    """Put packed outputs back where their tokens came from; zero where nothing was real."""
+    """Put packed outputs back where their tokens came from.
+
+    They are zero where a token was masked, and NaN where it was not finite.
+    """
     if packed.lengths is None:
         return outputs
-    outputs = outputs.masked_fill(~real(packed.lengths, outputs).unsqueeze(-1), 0.0)
+    outputs = _unpacked(outputs, packed, packed.lengths, time)
+    if packed.not_finite is None:
+        return outputs
+    return outputs.masked_fill(packed.not_finite.unsqueeze(-1), torch.nan)
+
+
+def _unpacked(outputs: Tensor, packed: Packed, lengths: Tensor, time: int) -> Tensor:
+    """Return packed outputs at their tokens' places, zero elsewhere."""
+    outputs = outputs.masked_fill(~real(lengths, outputs).unsqueeze(-1), 0.0)
     missing = time - outputs.shape[1]
     if missing:
         outputs = torch.nn.functional.pad(outputs, (0, 0, 0, missing))

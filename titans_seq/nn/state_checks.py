@@ -146,7 +146,8 @@ def check_position(position: Any, batch: int, name: str) -> Position:
                 f"{name}.position is {position.dtype} of shape {tuple(position.shape)} on "
                 f"{position.device}: int64 of shape ({batch},) on the CPU is expected"
             )
-        if not torch.compiler.is_compiling() and not 0 <= int(position.min()) <= _most(position):
+        valued = position.numel() and not torch.compiler.is_compiling()
+        if valued and not 0 <= int(position.min()) <= _most(position):
             raise DataError(f"{name}.position must count the tokens read, got {position.tolist()}")
         return position
     if isinstance(position, bool) or not isinstance(position, int):

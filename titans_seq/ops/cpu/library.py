@@ -104,17 +104,23 @@ def interface_of(loaded: ctypes.CDLL) -> int:
         return 1
 
 
+def library_path() -> str | None:
+    """Return the file of the compiled library, or ``None`` if it was not built."""
+    found = importlib.util.find_spec("titans_seq.ops.cpu._kernels")
+    return None if found is None else found.origin
+
+
 @cache
 def library() -> ctypes.CDLL | None:
     """Return the compiled library, or ``None`` if it was not built, or of another version."""
-    found = importlib.util.find_spec("titans_seq.ops.cpu._kernels")
-    if found is None or found.origin is None:
+    path = library_path()
+    if path is None:
         return None
-    loaded = ctypes.CDLL(found.origin)
+    loaded = ctypes.CDLL(path)
     if interface_of(loaded) != INTERFACE:
         _logger.warning(
             "%s was built from other sources than these: install titans-seq again; until then "
-            "the memory is slower", found.origin
+            "the memory is slower", path
         )  # fmt: skip
         return None
     for name in ("workspace", "journal_row", "token_workspace", "materialise_workspace"):
