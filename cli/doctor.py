@@ -38,6 +38,8 @@ def doctor() -> None:
     for device in _devices():
         _line(*device)
     _line("compiled memory", _compiled())
+    for rule in _rules():
+        _line(*rule)
     _line("data folder", _data_folder())
     _line("cache", str(cache_folder()))
     works = []
@@ -100,6 +102,28 @@ def _compiled() -> str:
             "the memory is slower"
         )
     return "built"
+
+
+def _rules() -> list[tuple[str, str]]:
+    """Return, for each rule and device, its back end and why faster ones do not run it."""
+    import torch
+
+    from titans_seq.nn.rules import RULES
+    from titans_seq.ops.memory import choose_back_end, example_call, reasons_against_faster
+
+    lines = []
+    for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
+        for name, rule in RULES.items():
+            depth = 1 if rule.update.gradient_point == "token" else 2
+            call = example_call(rule.update, depth, device)
+            text = f"runs on the {choose_back_end(call).name} back end"
+            names: dict[str, list[str]] = {}
+            for back_end, reason in reasons_against_faster(call).items():
+                names.setdefault(reason, []).append(back_end)
+            for reason, back_ends in names.items():
+                text += f"; not {' or '.join(back_ends)}: {reason}"
+            lines.append((f"{name} on {device}", text))
+    return lines
 
 
 def _data_folder() -> str:

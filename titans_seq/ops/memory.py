@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -41,6 +42,17 @@ def learn_and_read(
         queries, keys, values, rates, start, carry, rule, chunk_size, norm, slot, slots, keep_state
     )
     return choose_back_end(call).run(call)
+
+
+def example_call(rule: UpdateRule, depth: int, device: torch.device | str) -> MemoryCall:
+    """Return a small call of a rule, to find out which back end runs the rule on a device."""
+    tokens = torch.zeros(1, 2, 16, 8, device=device)
+    rates = Rates(*(torch.zeros(1, 2, 16, device=device) for _ in Rates._fields))
+    start = tuple(torch.zeros(2, 8, 8, device=device) for _ in range(depth))
+    norm = None
+    if rule.residual_norm:
+        norm = OutputNorm(torch.ones(2, 8, device=device), torch.zeros(2, 8, device=device))
+    return MemoryCall(tokens, tokens, tokens, rates, start, None, rule, 8, norm)
 
 
 def choose_back_end(call: MemoryCall) -> BackEnd:
