@@ -1,4 +1,4 @@
-"""Frozen records of settings, and a strict way from a table to a record and back."""
+"""Frozen records of settings, and their strict conversion from and to tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 
 from titans_seq.exceptions import ConfigError
 
-Record = TypeVar("Record")
+_Record = TypeVar("_Record")
 
 Variant = Literal["lmm", "mac", "mag", "mal", "attention"]
 VARIANTS: tuple[str, ...] = typing.get_args(Variant)
@@ -35,7 +35,7 @@ class TitansConfig:
     """Heads of the attention and of the memory, each on ``dim / heads`` of the width."""
 
     variant: Variant = "mac"
-    """How memory and attention are joined: ``mac`` (memory as context), ``mag`` (as gate),
+    """How memory and attention are combined: ``mac`` (memory as context), ``mag`` (as gate),
     ``mal`` (as layer), ``lmm`` (memory alone) or ``attention`` (no memory, the control)."""
 
     segment_len: int = 64
@@ -63,52 +63,56 @@ class TitansConfig:
     """Hidden width of the feed-forward layer over ``dim``; 0 leaves the layer out."""
 
     dropout: float = 0.0
-    """Share of each block's output that is dropped in training."""
+    """Dropout rate of each block's output."""
 
     bidirectional: bool = False
     """Read twice with the same weights, the second time backwards; not for streams."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be built.
+        """Check the ranges.
 
         Raises
         ------
         ConfigError
-            If a field is outside its range; the message says what would be right.
+            If a field is outside its range.
         """
         if self.variant not in VARIANTS:
             raise ConfigError(
-                f"TitansConfig.variant={self.variant!r}: choose one of {', '.join(VARIANTS)}"
+                f"TitansConfig.variant must be one of {', '.join(VARIANTS)}, got {self.variant!r}"
             )
         if self.dim < 1 or self.heads < 1 or self.dim % self.heads:
             raise ConfigError(
-                f"TitansConfig.dim={self.dim} cannot be shared among heads={self.heads}: "
-                f"choose a multiple of {max(self.heads, 1)}"
+                f"TitansConfig.dim must be a positive multiple of heads={self.heads}, "
+                f"got {self.dim}"
             )
-        at_least = {
+        minima = {
             "layers": 1, "segment_len": 1, "window": 1, "persistent_tokens": 0, "chunk_size": 1,
             "feed_forward_expansion": 0, "dropout": 0,
         }  # fmt: skip
-        for name, least in at_least.items():
-            if getattr(self, name) < least:
-                raise ConfigError(f"TitansConfig.{name}={getattr(self, name)}: at least {least}")
+        for name, minimum in minima.items():
+            if getattr(self, name) < minimum:
+                raise ConfigError(
+                    f"TitansConfig.{name} must be at least {minimum}, got {getattr(self, name)}"
+                )
         if self.dropout >= 1:
-            raise ConfigError(f"TitansConfig.dropout={self.dropout}: must be below 1")
+            raise ConfigError(f"TitansConfig.dropout must be below 1, got {self.dropout}")
         if not 1 <= self.memory_depth <= 4:
-            raise ConfigError(f"TitansConfig.memory_depth={self.memory_depth}: choose 1 to 4")
+            raise ConfigError(f"TitansConfig.memory_depth must be 1 to 4, got {self.memory_depth}")
         if self.memory_expansion <= 0:
-            raise ConfigError(f"TitansConfig.memory_expansion={self.memory_expansion}: above 0")
+            raise ConfigError(
+                f"TitansConfig.memory_expansion must be above 0, got {self.memory_expansion}"
+            )
 
 
 def unknown_key_error(key: str, known: typing.Iterable[str], where: str) -> ConfigError:
-    """Return the error for a key that nobody reads, naming the nearest known one."""
+    """Return the error for an unknown key, with the nearest known one."""
     known = sorted(known)
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
     return ConfigError(f"{where}: unknown key {key!r}; {hint}")
 
 
-def record_from_table(record: type[Record], table: Mapping[str, Any], where: str) -> Record:
+def record_from_table(record: type[_Record], table: Mapping[str, Any], where: str) -> _Record:
     """Build a frozen record from a table of settings, strictly.
 
     Parameters
@@ -118,7 +122,7 @@ def record_from_table(record: type[Record], table: Mapping[str, Any], where: str
     table
         Values by field name, as read from TOML or JSON; lists become tuples.
     where
-        What the table is called in an error: a file, and the place in it.
+        Name of the table in errors: a file, and the place in it.
 
     Raises
     ------
@@ -150,18 +154,18 @@ def record_from_table(record: type[Record], table: Mapping[str, Any], where: str
 
 
 def table_from_record(record: Any) -> dict[str, Any]:
-    """Return a record's fields as plain values that JSON and TOML can hold."""
+    """Return a record's fields as JSON and TOML types."""
     table: dict[str, Any] = dataclasses.asdict(record)
     return {key: list(v) if isinstance(v, tuple) else v for key, v in table.items()}
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Tell whether a value read from a table may stand in a field of type ``hint``."""
+    """Return whether a value from a table is valid for a field of type ``hint``."""
     origin = typing.get_origin(hint)
     if hint is Any:
         return True
     if origin in (typing.Union, types.UnionType):
-        return any(_fits(value, one) for one in typing.get_args(hint))
+        return any(_fits(value, choice) for choice in typing.get_args(hint))
     if origin is Literal:
         return value in typing.get_args(hint)
     if origin in (tuple, list):

@@ -1,19 +1,18 @@
-"""Every error this package raises on purpose, with the exit code of each.
+"""Errors of this package, and their exit codes.
 
 ::
 
     TitansSeqError                    1   failed
     ├── ConfigError (ValueError)      3   bad recipe, configuration or setting
-    │   └── BundleError               3   a model folder that is not one, or is damaged
+    │   └── BundleError               3   a damaged model folder, or none
     ├── DataError (ValueError)        4   bad data
     ├── MissingExtraError (ImportError)  5   a package of an optional extra is not installed
-    ├── DeviceError (RuntimeError)    5   a device that is not there
+    ├── DeviceError (RuntimeError)    5   a device that is not available
     ├── MissingDataError (FileNotFoundError)  5   a data set that must be fetched first
     └── DivergedError (ArithmeticError)  6   training became non-finite
 
-Each derives also from the builtin that a caller would expect, so ``except ValueError``
-goes on working. A message names the file, record, row or field, what was wrong, and what
-would be right.
+Each also derives from the builtin that callers expect, so ``except ValueError`` works. A message
+names the file, record, row or field, what was wrong, and what is expected.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from typing import ClassVar
 
 
 class TitansSeqError(Exception):
-    """Base of every error raised on purpose."""
+    """Base of every error of this package."""
 
     exit_code: ClassVar[int] = 1
 
@@ -34,7 +33,7 @@ class ConfigError(TitansSeqError, ValueError):
 
 
 class BundleError(ConfigError):
-    """A model folder that is not one, or is damaged."""
+    """A damaged model folder, or a folder that is not one."""
 
 
 class DataError(TitansSeqError, ValueError):
@@ -51,7 +50,7 @@ class MissingExtraError(TitansSeqError, ImportError):
     module
         Name of the module that could not be imported.
     extra
-        Extra of titans-seq that brings it.
+        Extra of titans-seq that installs it.
     """
 
     exit_code = 5
@@ -63,7 +62,7 @@ class MissingExtraError(TitansSeqError, ImportError):
 
 
 class DeviceError(TitansSeqError, RuntimeError):
-    """A device that was asked for and is not there."""
+    """A device that is not available."""
 
     exit_code = 5
 

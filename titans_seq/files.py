@@ -1,4 +1,4 @@
-"""Files and folders that are written whole or not at all."""
+"""Atomic writes of files and folders, JSON and digests."""
 
 from __future__ import annotations
 
@@ -13,32 +13,30 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from titans_seq.exceptions import ConfigError
-
-if TYPE_CHECKING:
-    pass
 
 _DISCARDED: ContextVar[bool] = ContextVar("discarded", default=False)
 
 
 @contextmanager
 def discarding(discard: bool = True) -> Iterator[None]:
-    """Let nothing that is written inside come to its place: another process writes the same."""
-    before = _DISCARDED.set(discard)
+    """Discard every file and folder written inside: another process writes the same."""
+    token = _DISCARDED.set(discard)
     try:
         yield
     finally:
-        _DISCARDED.reset(before)
+        _DISCARDED.reset(token)
 
 
 @contextmanager
 def write_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a temporary name to write to; move what was written to ``path`` at the end.
+    """Yield a temporary file name; move the file to ``path`` at the end.
 
-    If the body fails, ``path`` stays as it was. The temporary file lies beside ``path`` and
-    has the same suffix. What is no regular file (``/dev/stdout``, a pipe) is copied into.
+    If the block fails, ``path`` is unchanged. The temporary file is in the same folder and has
+    the same suffix. If ``path`` is not a regular file (``/dev/stdout``, a pipe), the content is
+    copied into it.
 
     Raises
     ------
@@ -48,7 +46,7 @@ def write_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
         If ``path`` is a folder.
     """
     if _DISCARDED.get():
-        with _nowhere() as folder:
+        with _discarded_folder() as folder:
             yield folder / Path(path).name
         return
     target = Path(path).resolve()
@@ -70,7 +68,7 @@ def write_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     except OSError as error:
         raise _named(error, path, temporary) from error
     finally:
-        with suppress(OSError):  # the failure above says more
+        with suppress(OSError):  # must not hide the error above
             temporary.unlink(missing_ok=True)
 
 
@@ -78,25 +76,25 @@ def write_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
 def write_whole_folder(
     path: str | os.PathLike[str], *, force: bool = False, marker: str | None = None
 ) -> Iterator[Path]:
-    """Give an empty temporary folder; move it to ``path`` once it is filled.
+    """Yield an empty temporary folder; move it to ``path`` at the end.
 
     Parameters
     ----------
     path
-        Where the folder shall be; missing parents are made. An empty folder may stand there.
+        New or empty folder; missing parents are made.
     force
-        Replace a folder that holds something.
+        Replace a folder that is not empty.
     marker
-        File that a folder must hold to be replaced: ``force`` alone may not take away what
-        someone else put there.
+        File that a folder must have to be replaced, so that ``force`` does not remove a folder of
+        another kind.
 
     Raises
     ------
     ConfigError
-        If something stands at ``path`` that may not be replaced.
+        If ``path`` exists and may not be replaced.
     """
     if _DISCARDED.get():
-        with _nowhere() as folder:
+        with _discarded_folder() as folder:
             yield folder
         return
     target = Path(path).resolve()
@@ -123,8 +121,8 @@ def write_whole_folder(
 
 
 @contextmanager
-def _nowhere() -> Iterator[Path]:
-    """Give a folder to write to that is gone at the end."""
+def _discarded_folder() -> Iterator[Path]:
+    """Yield a temporary folder that is removed at the end."""
     with tempfile.TemporaryDirectory(prefix="titans-seq-") as folder, discarding(False):
         yield Path(folder)
 
@@ -132,12 +130,12 @@ def _nowhere() -> Iterator[Path]:
 def check_new_folder(
     path: str | os.PathLike[str], *, force: bool = False, marker: str | None = None
 ) -> None:
-    """Refuse early what :func:`write_whole_folder` would refuse, before the long work.
+    """Check before long work that :func:`write_whole_folder` can write to ``path``.
 
     Raises
     ------
     ConfigError
-        If something stands at ``path`` that may not be replaced.
+        If ``path`` exists and may not be replaced.
     """
     target = Path(path)
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
@@ -157,14 +155,14 @@ def file_digest(path: str | os.PathLike[str]) -> str:
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Write plain values as JSON, whole or not at all; NaN and infinities become null."""
+    """Write plain values as JSON, atomically; NaN and infinities become null."""
     with write_whole(path) as temporary:
         text = json.dumps(plain_values(value), indent=2, allow_nan=False)
         temporary.write_text(text + "\n", "utf-8")
 
 
 def plain_values(value: Any) -> Any:
-    """Return ``value`` as JSON can hold it: tables, lists, texts, numbers, null."""
+    """Return ``value`` as JSON types: dicts, lists, strings, numbers, None."""
     if isinstance(value, Mapping):
         return {str(key): plain_values(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
@@ -179,14 +177,14 @@ def plain_values(value: Any) -> Any:
 
 
 def _named(error: OSError, path: str | os.PathLike[str], temporary: Path) -> OSError:
-    """Return a failure to write under the name that the user gave: a full disk has none."""
-    strange = error.filename is not None and not str(error.filename).startswith(str(temporary))
-    if error.errno is None or strange:
+    """Return a write error with the user's path; a full disk has none, or the temporary one."""
+    other_file = error.filename is not None and not str(error.filename).startswith(str(temporary))
+    if error.errno is None or other_file:
         return error
     return type(error)(error.errno, error.strerror, os.fspath(path))
 
 
 def _flush(path: Path) -> None:
-    """Have the file on the disk before its name is given to it."""
+    """Flush a file to the disk, so that a crash after the rename leaves no empty file."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())

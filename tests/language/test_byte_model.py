@@ -156,7 +156,7 @@ def test_whoever_remembers_retrieves_all(gap: int) -> None:
         ({"steps": 0}, TEXT, ConfigError, "steps must be at least 1, got 0"),
         ({"length": 1}, TEXT, ConfigError, "length must be at least 2, got 1"),
         ({"needles": 2.0}, TEXT, ConfigError, "needles must be from 0 to 1, got 2.0"),
-        ({"heads": 3}, TEXT, ConfigError, "cannot be shared among heads=3"),
+        ({"heads": 3}, TEXT, ConfigError, "dim must be a positive multiple of heads=3"),
     ],
 )
 def test_what_cannot_be_learnt_is_refused(settings, text, error, message) -> None:

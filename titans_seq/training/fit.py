@@ -102,9 +102,8 @@ def train(
         total_steps = min(total_steps, settings.max_steps)
     sharded = is_sharded()
     # FSDP cannot be undone on a module: a copy is sharded, and its weights are copied back.
-    task = Task(
-        copy.deepcopy(network) if sharded else network, loss, validation_loss, settings, total_steps
-    )
+    trained = copy.deepcopy(network) if sharded else network
+    task = Task(trained, loss, validation_loss, settings, total_steps)
     complete = not sharded  # full_tensor() is a collective call, so every process must get here
     try:
         run_task(task, batches, validation, device, seed)

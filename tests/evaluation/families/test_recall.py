@@ -61,7 +61,7 @@ def test_a_model_comes_back_from_its_folder(tmp_path: Path) -> None:
             "must satisfy 32 <= shortest <= longest, got 16 and 512",
         ),
         ({"steps": 0}, "steps must be at least 1, got 0"),
-        ({"heads": 3}, "cannot be shared among heads=3"),
+        ({"heads": 3}, "dim must be a positive multiple of heads=3"),
     ],
 )
 def test_what_cannot_be_trained_is_refused(settings, message) -> None:
