@@ -15,9 +15,9 @@ from triton.runtime.errors import OutOfResources
 
 from titans_seq.ops.gpu.blocks import Plan
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
-LEAST = 16
+_LEAST_SIDE = 16
 """Least side of a product on the tensor cores."""
 
 WIDEST = 64
@@ -38,7 +38,7 @@ def interpreted() -> bool:
 def padded(size: int) -> int:
     """Return the power of two, at least 16, that a side is padded to."""
     power: int = triton.next_power_of_2(size)
-    return max(LEAST, power)
+    return max(_LEAST_SIDE, power)
 
 
 def state_type(tokens: Tensor) -> torch.dtype:
@@ -118,7 +118,7 @@ def fits(launch: Callable[[], object]) -> bool:
     try:
         launch()
     except OutOfResources as problem:
-        logger.warning("a kernel of the memory does not fit, torch computes it: %s", problem)
+        _logger.warning("a kernel of the memory does not fit, torch computes it: %s", problem)
         return False
     return True
 

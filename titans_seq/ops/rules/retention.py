@@ -12,7 +12,7 @@ from typing import Protocol
 from jaxtyping import Float
 from torch import Tensor
 
-LEAST = 1e-24
+_LEAST_POWER_SUM = 1e-24
 """Added to a power sum that may be zero."""
 
 
@@ -62,4 +62,4 @@ class NormRetention:
 
     def _power_sum(self, weights: Tensor) -> Tensor:
         """Return the norm to its power."""
-        return (weights.abs() ** self.power).sum((-2, -1), keepdim=True) + LEAST
+        return (weights.abs() ** self.power).sum((-2, -1), keepdim=True) + _LEAST_POWER_SUM

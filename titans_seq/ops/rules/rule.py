@@ -1,4 +1,4 @@
-"""What an update of the memory consists of, as data for the operators of this floor."""
+"""The update rule of a memory, and the rates of its tokens, as plain data."""
 
 from __future__ import annotations
 
