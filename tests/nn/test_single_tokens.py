@@ -10,7 +10,7 @@ from torch import Tensor
 
 from titans_seq import TitansBackbone, TitansConfig
 from titans_seq.exceptions import DataError
-from titans_seq.nn import context_step
+from titans_seq.nn import context
 from titans_seq.nn.state import StackState
 from titans_seq.ops.attention import sliding as attention
 
@@ -82,7 +82,7 @@ def test_a_step_of_memory_as_context_is_taken_and_leaves_its_state_alone(
         _, state = _stream(backbone, x[:, :7])
         kept = state.clone()
         steps: list[int] = []
-        read = context_step.read_one
+        read = context.read_one
 
         def counted(*given: Any) -> Any:
             steps.append(1)

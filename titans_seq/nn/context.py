@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from titans_seq.config import TitansConfig
 from titans_seq.nn.attention import HeadProjections
-from titans_seq.nn.context_step import is_step, read_one
 from titans_seq.nn.mixers import PersistentTokens, memory_from
 from titans_seq.nn.norms import RMSNorm
 from titans_seq.nn.packing import (
@@ -298,3 +297,78 @@ def _put(slots: Tensor | None, new: Tensor, piece: Piece, length: int) -> Tensor
 def _filled_up(slots: Tensor, length: int) -> Tensor:
     """Return slots with zeros behind them up to ``length``."""
     return F.pad(slots, (0, 0, 0, length - slots.shape[3]))
+
+
+def is_step(tokens: Tensor, lengths: Tensor | None, state: SegmentState | None) -> bool:
+    """Return whether :func:`read_one` can answer a call."""
+    if torch.is_grad_enabled() or torch.compiler.is_compiling() or tokens.shape[1] != 1:
+        return False
+    return (
+        lengths is None
+        and state is not None
+        and isinstance(state.position, int)
+        and state.memory is not None
+        and len(state.recalled_from) > 0
+        and state.keys.dtype == tokens.dtype
+        and not torch.is_autocast_enabled(tokens.device.type)
+    )
+
+
+def read_one(
+    mixer: ContextMixer,
+    tokens: Tensor,
+    state: SegmentState,
+    prefix: tuple[Tensor, Tensor] | None,
+    table: Turns,
+) -> tuple[Tensor, SegmentState]:
+    """Read and write one token of every row, as the mixer's ``forward`` does in one segment.
+
+    Parameters
+    ----------
+    tokens
+        (batch, 1, dim)
+    prefix
+        Keys and values of the persistent tokens.
+    table
+        Rotations of every place of a segment.
+
+    Returns
+    -------
+    outputs, state
+        As the mixer returns them.
+    """
+    assert isinstance(state.position, int)
+    slot = state.position % mixer.segment_len
+    weights = state.recalled_from
+    if not slot:
+        assert state.memory is not None
+        weights = mixer.memory.weights(state.memory.carry, len(tokens))
+    asked = mixer.query(tokens).unflatten(-1, (mixer.attention.heads, -1)).transpose(1, 2)
+    context = mixer.norm(mixer.memory.read(asked, weights))
+    q, k, v = mixer.attention.split(tokens)
+    of_context = mixer.attention.keys_values(context)
+    here = Turns(*(one[slot : slot + 1] for one in table))
+    turned = turn(torch.cat([q, of_context[0], k], dim=2), here)
+    keys = _with_slot(state.keys, slot, turned[:, :, 1:])
+    values = _with_slot(state.values, slot, torch.cat([of_context[1], v], dim=2))
+    to = _seen(keys, slot + 1, prefix and prefix[0])
+    holding = _seen(values, slot + 1, prefix and prefix[1])
+    y = mixer.attention.join(F.scaled_dot_product_attention(turned[:, :, :1], to, holding))
+    recalled, memory, _ = mixer.memory.read_packed(mixer.write_norm(tokens + y), None, state.memory)
+    after = SegmentState(memory, weights, keys, values, state.position + 1)
+    return y + mixer.join(y, recalled), after
+
+
+def _with_slot(slots: Tensor, slot: int, new: Tensor) -> Tensor:
+    """Return a copy of a segment's slots, empty where it begins, with one more filled."""
+    slots = slots.clone() if slot else torch.zeros_like(slots)
+    slots[:, :, :, slot] = new
+    return slots
+
+
+def _seen(slots: Tensor, end: int, prefix: Tensor | None) -> Tensor:
+    """Return the keys, or values, of prefix, context and tokens so far."""
+    parts = [slots[:, :, 0, :end], slots[:, :, 1, :end]]
+    if prefix is not None:
+        parts.insert(0, prefix.to(slots.dtype).expand(len(slots), -1, -1, -1))
+    return torch.cat(parts, dim=2)
