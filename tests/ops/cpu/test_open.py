@@ -336,7 +336,7 @@ def test_every_projection_may_be_watched_or_have_a_bias(part: str) -> None:
 
 def test_tokens_of_another_width_are_refused() -> None:
     memory, state = _middle()
-    with torch.no_grad(), pytest.raises(RuntimeError, match="shapes"):
+    with torch.no_grad(), pytest.raises(DataError, match=r"expected \(batch, time, 24\)"):
         memory(torch.zeros(BATCH, 1, DIM - 1, dtype=torch.float64), state)
 
 
