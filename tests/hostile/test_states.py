@@ -96,7 +96,7 @@ def _read(
         mask[0, tokens.shape[1] // 2] = False
     with pytest.MonkeyPatch.context() as patch, torch.set_grad_enabled(form == "gradients"):
         if form == "general":
-            patch.setattr(layer, "read_one", lambda *_: None)
+            patch.setattr(layer, "read_token", lambda *_: None)
             patch.setattr("titans_seq.ops.cpu.library.library", lambda: None)
         out, after = module(tokens, state, mask)
         return out, after

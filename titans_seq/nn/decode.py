@@ -7,27 +7,47 @@ call, so they may be changed, replaced or moved between two tokens.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from titans_seq.nn.convolution import CausalConvolution
 from titans_seq.nn.gates import MemoryGates
+from titans_seq.nn.rules import LearningRule
 from titans_seq.nn.state import MemoryState
 from titans_seq.ops.cpu import memory as memory_cpu
 from titans_seq.ops.cpu.journal import Learned
 from titans_seq.ops.cpu.memory_open import OpenChunk, begin, read_exactly
 from titans_seq.ops.state import Layout
 
-if TYPE_CHECKING:
-    from titans_seq.nn.memory import NeuralMemory
-
 TYPES = (torch.float32, torch.float64)
 
 
-def read_one(
-    memory: NeuralMemory, tokens: Tensor, state: MemoryState | None
+class StreamedMemory(Protocol):
+    """What this module needs of :class:`titans_seq.NeuralMemory`, which imports it."""
+
+    rule: LearningRule
+    dim: int
+    heads: int
+    chunk_size: int
+    project: nn.Linear
+    convolve: CausalConvolution
+    gates: MemoryGates
+    norm: nn.Parameter
+    gate: nn.Linear
+    out: nn.Linear
+    start: nn.ParameterList
+
+    def layout(self, start: tuple[Tensor, ...], batch: int) -> Layout:
+        """Return the description of a state of this layer."""
+
+    def admit(self, state: MemoryState | None, layout: Layout) -> MemoryState | None:
+        """Return a state that fits the layer."""
+
+
+def read_token(
+    memory: StreamedMemory, tokens: Tensor, state: MemoryState | None
 ) -> tuple[Tensor, MemoryState, Tensor] | None:
     """Read and write one token of every row.
 
@@ -86,7 +106,7 @@ def _fits(tokens: Tensor, state: MemoryState | None) -> bool:
     )
 
 
-def _learned(memory: NeuralMemory, tokens: Tensor) -> Learned | None:
+def _learned(memory: StreamedMemory, tokens: Tensor) -> Learned | None:
     """Return the layer's parameters; ``None`` if some are not as the compiled code takes them."""
     if not memory_cpu.runs_here(memory.rule.update, tokens.device):
         return None
@@ -116,7 +136,7 @@ def _changed(module: nn.Module, kind: type[nn.Module]) -> bool:
 
 
 def _sized(
-    memory: NeuralMemory, parts: tuple[Tensor, ...], start: tuple[Tensor, ...], tokens: Tensor
+    memory: StreamedMemory, parts: tuple[Tensor, ...], start: tuple[Tensor, ...], tokens: Tensor
 ) -> bool:
     """Return whether parameters and tokens are as large as the compiled code takes them to be."""
     dim, heads = memory.dim, memory.heads

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from titans_seq.exceptions import ConfigError, DataError
 from titans_seq.nn.convolution import CausalConvolution
-from titans_seq.nn.decode import read_one
+from titans_seq.nn.decode import read_token
 from titans_seq.nn.gates import MemoryGates
 from titans_seq.nn.packing import (
     Position,
@@ -188,7 +188,7 @@ class NeuralMemory(nn.Module):
         """
         batch, time, _ = tokens.shape
         if time == 1 and lengths is None and keep_state:
-            answer = read_one(self, tokens, state)
+            answer = read_token(self, tokens, state)
             if answer is not None:
                 return answer
         layout = self.layout(tuple(self.start), batch)

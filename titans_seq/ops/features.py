@@ -24,7 +24,7 @@ from titans_seq.ops.cpu.operators import at_hand
 NEARLY_ZERO = 1e-12
 """Added to a squared length: a zero vector stays zero."""
 
-NORM_EPS = 1e-6
+_READ_EPS = 1e-6
 """Added to the mean square of what a head has read."""
 
 
@@ -65,7 +65,7 @@ def mix_features(
     x, taps = x.contiguous(), taps.contiguous()
     tail = None if tail is None else tail.contiguous()
     if torch.compiler.is_compiling():
-        return Features(*operator.mix(x, tail, taps, heads))
+        return Features(*operator.mix_operator(x, tail, taps, heads))
     if _learns(x, tail, taps):
         return Features(*_Mix.apply(heads, x, tail, taps))  # type: ignore[no-untyped-call]
     return Features(*compiled.mix(x, tail, taps, heads, None))
@@ -122,10 +122,10 @@ def leave(
         return leave_reference(reads, gate, gain)
     reads, gate, gain = reads.contiguous(), gate.contiguous(), gain.contiguous()
     if torch.compiler.is_compiling():
-        return operator.leave(reads, gate, gain, NORM_EPS)
+        return operator.leave_operator(reads, gate, gain, _READ_EPS)
     if _learns(reads, gate, gain):
         return _Leave.apply(reads, gate, gain)  # type: ignore[no-any-return, no-untyped-call]
-    return compiled.leave(reads, gate, gain, NORM_EPS)
+    return compiled.compiled_leave(reads, gate, gain, _READ_EPS)
 
 
 def leave_reference(
@@ -141,7 +141,7 @@ def normalise(
     reads: Float[Tensor, "batch heads time width"], gain: Float[Tensor, "dim"]
 ) -> Float[Tensor, "batch time dim"]:
     """Divide each head by the root of its mean square, and join them, times ``gain``."""
-    normed = F.rms_norm(reads, reads.shape[-1:], eps=NORM_EPS)
+    normed = F.rms_norm(reads, reads.shape[-1:], eps=_READ_EPS)
     return rearrange(normed, "batch heads time width -> batch time (heads width)") * gain
 
 
@@ -211,14 +211,14 @@ class _Leave(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, reads: Tensor, gate: Tensor, gain: Tensor) -> Tensor:
         ctx.save_for_backward(reads, gate, gain)
-        return compiled.leave(reads, gate, gain, NORM_EPS)
+        return compiled.compiled_leave(reads, gate, gain, _READ_EPS)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():
             return tuple(_differentiable(leave_reference, ctx.saved_tensors, (grad,)))
         reads, gate, gain = ctx.saved_tensors
-        return compiled.unleave(reads, gate, gain, grad.contiguous(), NORM_EPS)
+        return compiled.unleave(reads, gate, gain, grad.contiguous(), _READ_EPS)
 
 
 def _differentiable(

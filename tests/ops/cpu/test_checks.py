@@ -167,6 +167,6 @@ def test_features_refuse_tensors_of_other_sizes() -> None:
         features.unmix(x, None, taps, (*by, by[0][:1]), 2)
     reads, gate, gain = torch.randn(2, 2, 5, 4), torch.randn(2, 5, 8), torch.randn(8)
     with pytest.raises(DataError, match="got 'gain'"):
-        features.leave(reads, gate, gain[:7], 1e-6)
+        features.compiled_leave(reads, gate, gain[:7], 1e-6)
     with pytest.raises(DataError, match="got 'by_out'"):
         features.unleave(reads, gate, gain, gate[:1], 1e-6)

@@ -82,7 +82,7 @@ def _generally(
 ) -> tuple[Tensor, MemoryState, Tensor]:
     """Read tokens by the form that is not compiled."""
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
-        patch.setattr(layer, "read_one", lambda *_: None)
+        patch.setattr(layer, "read_token", lambda *_: None)
         patch.setattr("titans_seq.ops.cpu.library.library", lambda: None)
         return memory(tokens, state, return_surprise=True)
 

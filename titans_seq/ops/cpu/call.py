@@ -71,7 +71,7 @@ class Given:
                 one.unsqueeze(1).expand(-1, self.batch, -1, -1).contiguous() for one in first
             ]
 
-    def sizes(self) -> kernels.Call:
+    def sizes(self) -> kernels.CallSizes:
         """Return the sizes of the call."""
         widths = [self.dim, *(one.shape[-1] for one in self.start)]
         chunks = self.time // self.call.chunk
@@ -108,7 +108,7 @@ class Given:
 
 def sizes_of(
     call: Call, chunks: int, heads: int, batch: int, widths: Sequence[int]
-) -> kernels.Call:
+) -> kernels.CallSizes:
     """Return the sizes of a call as the compiled code takes them.
 
     Parameters
@@ -118,7 +118,7 @@ def sizes_of(
     """
     rule = call.rule
     shared = {"triangular": 0, "raw": 1, "mean": call.full_chunk}[rule.step]
-    return kernels.Call(
+    return kernels.CallSizes(
         call.layers, call.chunk, chunks, heads, batch,
         (ctypes.c_long * (kernels.MOST_LAYERS + 1))(*widths), rule.step == "triangular",
         rule.activation == "gelu", rule.gradient_point == "token", rule.decay_first,
@@ -126,7 +126,7 @@ def sizes_of(
     )  # fmt: skip
 
 
-def run(given: Given, forward: kernels.Forward, backward: kernels.Backward | None) -> None:
+def run(given: Given, forward: kernels.Forward, backward: kernels.BackwardBuffers | None) -> None:
     """Run the compiled pass over all rows, shared among threads."""
     library, sizes = kernels.library(), given.sizes()
     assert library is not None

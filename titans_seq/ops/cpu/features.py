@@ -78,7 +78,7 @@ def unmix(
     return by_x, by_tail, _sum(by_taps)
 
 
-def leave(reads: Tensor, gate: Tensor, gain: Tensor, tiny: float) -> Tensor:
+def compiled_leave(reads: Tensor, gate: Tensor, gain: Tensor, tiny: float) -> Tensor:
     """Return what was read, (batch, time, dim), normalised and gated."""
     out = torch.empty_like(gate)
     given = _Leave(*_reads_sizes(reads), *(_at(one) for one in (reads, gate, gain, out)), tiny)

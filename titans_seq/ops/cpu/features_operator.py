@@ -11,13 +11,15 @@ from titans_seq.ops.cpu import features as compiled
 from titans_seq.ops.cpu.operators import define
 
 
-def mix(x: Tensor, tail: Tensor | None, taps: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
+def mix_operator(
+    x: Tensor, tail: Tensor | None, taps: Tensor, heads: int
+) -> tuple[Tensor, Tensor, Tensor]:
     """Return queries, keys and values; see :func:`titans_seq.ops.features.mix_features`."""
     q, k, v = torch.ops.titans_seq.mix_features(x, tail, taps, heads)
     return q, k, v
 
 
-def leave(reads: Tensor, gate: Tensor, gain: Tensor, tiny: float) -> Tensor:
+def leave_operator(reads: Tensor, gate: Tensor, gain: Tensor, tiny: float) -> Tensor:
     """Return what was read, normalised and gated; see :func:`titans_seq.ops.features.leave`."""
     out: Tensor = torch.ops.titans_seq.leave(reads, gate, gain, tiny)
     return out
@@ -63,7 +65,7 @@ def _differentiate_mix(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
 
 def _leave(reads: Tensor, gate: Tensor, gain: Tensor, tiny: float) -> Tensor:
     reads, gate, gain = _dense(reads, gate, gain)
-    return compiled.leave(reads, gate, gain, tiny)
+    return compiled.compiled_leave(reads, gate, gain, tiny)
 
 
 def _leave_shape(reads: Tensor, gate: Tensor, gain: Tensor, tiny: float) -> Tensor:

@@ -35,7 +35,7 @@ Buffers = Buffer * MOST_LAYERS
 """A buffer a layer."""
 
 
-class Call(ctypes.Structure):
+class CallSizes(ctypes.Structure):
     """Sizes and choices of one call."""
 
     _fields_ = [
@@ -55,7 +55,7 @@ class Call(ctypes.Structure):
     ]
 
 
-class Tokens(ctypes.Structure):
+class TokenVectors(ctypes.Structure):
     """Vectors of all tokens: the bytes behind the first, and strides of batch, head and time."""
 
     _fields_ = [
@@ -71,7 +71,7 @@ class Forward(ctypes.Structure):
     """Buffers of the forward pass."""
 
     _fields_ = [
-        *((name, Tokens) for name in ("queries", "keys", "values")),
+        *((name, TokenVectors) for name in ("queries", "keys", "values")),
         *((name, Buffer) for name in ("keep", "decay", "headroom", "step", "write")),
         *((name, Buffers) for name in ("base", "weights", "momentum")),
         *((name, Buffer) for name in ("out", "loss")),
@@ -82,7 +82,7 @@ class Forward(ctypes.Structure):
     ]
 
 
-class Backward(ctypes.Structure):
+class BackwardBuffers(ctypes.Structure):
     """Further buffers of the backward pass."""
 
     _fields_ = [
@@ -168,12 +168,12 @@ def pointers(tensors: Sequence[Tensor | None]) -> ctypes.Array[Buffer]:
     return Buffers(*(pointer(tensor) for tensor in tensors))
 
 
-def vectors(tensor: Tensor) -> Tokens:
+def vectors(tensor: Tensor) -> TokenVectors:
     """Return (batch, heads, time, dim) with its strides; each vector must be contiguous."""
     assert tensor.stride(-1) == 1
     # what lies behind the first number belongs to the tensor's storage, whatever its strides
     behind = tensor.untyped_storage().nbytes() - tensor.storage_offset() * tensor.element_size()
-    return Tokens(tensor.data_ptr(), behind, *tensor.stride()[:3])
+    return TokenVectors(tensor.data_ptr(), behind, *tensor.stride()[:3])
 
 
 def number_of_threads(rows: int) -> int:

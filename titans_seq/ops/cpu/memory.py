@@ -219,7 +219,7 @@ class _WholeChunks(torch.autograd.Function):
         if not call.states:
             ends = [None for _ in range(2 * call.layers)]
         by_results = [None if grad is None else grad.contiguous() for grad in grads[:2]]
-        backward = kernels.Backward(
+        backward = kernels.BackwardBuffers(
             *(kernels.pointer(grad) for grad in by_results),
             kernels.pointers(ends[: call.layers]), kernels.pointers(ends[call.layers :]),
             *(kernels.pointer(grad) for grad in (*by_tokens, *by_rates)),

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from titans_seq.ops.rules.rule import TINY, OutputNorm, UpdateRule, activate, activate_slope
 
-NORM_EPS = 1e-6
+_LAYER_NORM_EPS = 1e-6
 """Epsilon of the LayerNorm of a memory with ``residual_norm``."""
 
 
@@ -51,7 +51,7 @@ def finish(
     """Return the memory's answer from its last layer's output."""
     if norm is None:
         return output
-    normed = F.layer_norm(output, output.shape[-1:], eps=NORM_EPS)
+    normed = F.layer_norm(output, output.shape[-1:], eps=_LAYER_NORM_EPS)
     return x + normed * norm.gain[:, None, None] + norm.bias[:, None, None]
 
 
@@ -95,7 +95,7 @@ def bound_gradient(
 def _norm_backward(error: Tensor, x: Tensor) -> Tensor:
     """Return the gradient of a LayerNorm without gain by its input ``x``."""
     centred = x - x.mean(-1, keepdim=True)
-    scale = torch.rsqrt(centred.square().mean(-1, keepdim=True) + NORM_EPS)
+    scale = torch.rsqrt(centred.square().mean(-1, keepdim=True) + _LAYER_NORM_EPS)
     normed = centred * scale
     along = (error * normed).mean(-1, keepdim=True)
     return scale * (error - error.mean(-1, keepdim=True) - normed * along)

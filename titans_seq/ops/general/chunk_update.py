@@ -19,7 +19,7 @@ from titans_seq.ops.general.chunks import Chunk
 from titans_seq.ops.rules.rates import ChunkScalars
 from titans_seq.ops.rules.rule import OutputNorm, UpdateRule, activate
 from titans_seq.ops.rules.triangular_step import TriangularStep, triangular_step
-from titans_seq.ops.rules.window import Earlier, remember, times_written, windowed
+from titans_seq.ops.rules.window import Earlier, record_written, times_written, windowed
 from titans_seq.ops.state import Carry
 
 
@@ -205,7 +205,7 @@ def _remember(
     if fixed.rule.window > 1:
         tokens = layers[0].scalars.mix.shape[-2]
         joined = [
-            remember(
+            record_written(
                 one.inputs[..., -tokens:, :], one.changes[..., -tokens:, :],
                 span.slot, fixed.chunk_size, one.earlier,
             )

@@ -17,8 +17,8 @@ import triton.language as tl
 BLOCK = tl.constexpr(16)
 """Rows of a diagonal block; also the least size of a side of ``tl.dot``."""
 
-TINY = tl.constexpr(1e-24)
-"""As :data:`titans_seq.ops.rules.rule.TINY`."""
+SMALLEST_DIVISOR = tl.constexpr(1e-24)
+"""As :data:`titans_seq.ops.rules.rule.SMALLEST_DIVISOR`."""
 
 # Where each vector of a chunk stands in ``Scalars.vectors``.
 KEEP = tl.constexpr(0)
@@ -272,14 +272,14 @@ def solve_vector_transposed(system, right, places, plan: tl.constexpr):
 @triton.jit
 def bound_share(inputs_square, errors_square, plan: tl.constexpr):
     """Return the share of an error that a smooth bound on its gradient lets through."""
-    size = tl.sqrt(inputs_square * errors_square + TINY)
+    size = tl.sqrt(inputs_square * errors_square + SMALLEST_DIVISOR)
     return plan.bound / (plan.bound + size)
 
 
 @triton.jit
 def bound_backward(grad, inputs_square, errors_square, plan: tl.constexpr):
     """Return the gradients of :func:`bound_share` by the two squares."""
-    size = tl.sqrt(inputs_square * errors_square + TINY)
+    size = tl.sqrt(inputs_square * errors_square + SMALLEST_DIVISOR)
     share = plan.bound / (plan.bound + size)
     by_square = -grad * share * share / plan.bound * 0.5 / size
     return by_square * errors_square, by_square * inputs_square

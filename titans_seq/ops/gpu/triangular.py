@@ -14,7 +14,7 @@ import triton.language as tl
 from titans_seq.ops.gpu.blocks import (
     ROOM,
     SECOND_STEP,
-    TINY,
+    SMALLEST_DIVISOR,
     load_vector,
     solve_vector,
     solve_vector_transposed,
@@ -29,7 +29,7 @@ LAYERS = tl.constexpr(2)
 @triton.jit
 def _units(alike, squares, c):
     """Return the cosines below the diagonal, and one over each length."""
-    scale = 1.0 / tl.sqrt(squares + TINY)
+    scale = 1.0 / tl.sqrt(squares + SMALLEST_DIVISOR)
     cosines = alike * scale[:, None] * scale[None, :]
     return tl.where(c[:, None] > c[None, :], cosines, 0.0), scale
 
@@ -40,7 +40,7 @@ def _demand(squares, vectors, c, plan: tl.constexpr):
     step = load_vector(vectors, SECOND_STEP, c, plan)
     room = load_vector(vectors, ROOM, c, plan)
     demand = step * squares
-    limit = tl.maximum(tl.maximum(demand, room), TINY)
+    limit = tl.maximum(tl.maximum(demand, room), SMALLEST_DIVISOR)
     return step, room, limit, demand / limit / LAYERS
 
 
@@ -78,7 +78,7 @@ def triangular_backward(grad, alike, squares, vectors, by_vectors, c, plan: tl.c
     by_limit = -(grad * step * room / (limit * LAYERS) * positive + by_wanted * wanted) / limit
     demand = step * squares
     larger = tl.where(demand > room, 1.0, tl.where(demand == room, 0.5, 0.0))
-    by_limit = tl.where(tl.maximum(demand, room) >= TINY, by_limit, 0.0)
+    by_limit = tl.where(tl.maximum(demand, room) >= SMALLEST_DIVISOR, by_limit, 0.0)
     by_demand = by_wanted / (limit * LAYERS) + by_limit * larger
     per_step = grad * positive / (limit * LAYERS)
     store_vector(by_vectors, SECOND_STEP, per_step * room + by_demand * squares, c, plan)

@@ -73,7 +73,7 @@ def windowed(
     )
 
 
-def remember(
+def record_written(
     inputs: Tensor, changes: Tensor, slot: int, chunk_size: int, before: Earlier | None
 ) -> Earlier:
     """Return the writes of the open chunk so far, each in its slot."""
