@@ -54,6 +54,7 @@ def test_any_split_equals_one_pass(variant: Variant, sizes: list[int], dtype: to
         torch.testing.assert_close(mine, theirs, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", [[30], [1] * 30, [11, 1, 18]])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_masked_tokens_and_neighbours_change_nothing(variant: Variant, sizes: list[int]) -> None:

@@ -73,6 +73,7 @@ def test_a_public_name_stands_in_one_file(root: Path) -> None:
     assert len(SHARED_NAMES) <= 5
 
 
+@pytest.mark.slow
 def test_no_file_and_no_function_is_too_long(root: Path) -> None:
     for path, module in _modules(root):
         assert len((root / path).read_text().splitlines()) <= LONGEST_FILE, path

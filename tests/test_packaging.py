@@ -49,6 +49,7 @@ def test_an_import_loads_nothing_heavy(statement: str) -> None:
     assert _loaded_by(statement) == set()
 
 
+@pytest.mark.slow
 def test_a_head_that_only_predicts_does_not_wait_for_lightning() -> None:
     for head in ("forecasting import TitansForecaster", "dna import TitansDNAClassifier"):
         assert not {"lightning", "matplotlib", "pytorch_forecasting"} & _loaded_by(
@@ -56,6 +57,7 @@ def test_a_head_that_only_predicts_does_not_wait_for_lightning() -> None:
         )
 
 
+@pytest.mark.slow
 def test_the_memory_does_not_bring_the_compiler() -> None:
     statement = (
         "import torch; from titans_seq import NeuralMemory; NeuralMemory(8)(torch.zeros(1, 3, 8)); "

@@ -12,6 +12,7 @@ from synthetic.streams import drift_stream
 SMALL = {"dim": 8, "max_epochs": 1, "quantiles": ()}
 
 
+@pytest.mark.slow
 def test_skill_is_measured_with_the_memory_carried_and_reset(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -23,6 +24,7 @@ def test_skill_is_measured_with_the_memory_carried_and_reset(
     assert all(value < 1.5 for value in found.values())
 
 
+@pytest.mark.slow
 def test_cost_is_measured_early_and_late() -> None:
     found = forecast_streams.measure_cost(300, turns=2)
     assert found["bytes_early"] == found["bytes_late"] > 0

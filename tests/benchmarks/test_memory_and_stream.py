@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import stream
 
+pytestmark = pytest.mark.slow
+
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 
 

@@ -131,6 +131,7 @@ def group(**changes: Any) -> Group:
     return Group(mode="forward", shape=Shape(**dict(TINY, **changes)), subjects=("ours-titans",))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clock", ["wall", "cpu"])
 def test_a_cell_tells_its_speed_its_peak_and_its_share_of_the_floor(clock: str) -> None:
     (record,) = run_group(group(), Settings(rounds=1, turn=0.0, clock=clock))
@@ -146,6 +147,7 @@ def test_a_cell_that_takes_too_long_is_noted() -> None:
     assert record["status"] == "too slow: over 0.01 s"
 
 
+@pytest.mark.slow
 def test_a_cell_that_needs_too_much_memory_is_noted() -> None:
     (record,) = run_group(group(time=10**9), Settings(memory_limit=4000))
     assert record["status"] == "out of memory"

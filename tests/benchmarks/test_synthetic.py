@@ -35,6 +35,7 @@ def streams() -> dict[str, KnownStream]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["recall", "drift", "jumps"])
 def test_the_optimal_forecast_beats_the_window_and_others(
     streams: dict[str, KnownStream], name: str

@@ -96,6 +96,7 @@ def test_fasta_comes_gzipped_or_by_standard_input(
     assert run(*words, input=fasta.read_bytes()).stdout == plain
 
 
+@pytest.mark.slow
 def test_labels_stand_in_headers_or_beside_or_in_one_table(
     run: Run, fasta: Path, sequences: Sequences, tmp_path: Path
 ) -> None:
@@ -114,6 +115,7 @@ def test_labels_stand_in_headers_or_beside_or_in_one_table(
     assert scores[0] == scores[1] == scores[2]
 
 
+@pytest.mark.slow
 def test_evaluate_shows_simple_classifiers_beside(
     run: Run, dna_model: Path, fasta: Path, tmp_path: Path
 ) -> None:
@@ -137,6 +139,7 @@ def test_evaluate_shows_simple_classifiers_beside(
     assert titles == ["95% intervals", "strands"]
 
 
+@pytest.mark.slow
 def test_evaluate_trains_anew_where_rows_that_overlap_stay_together(
     run: Run, fasta: Path, tmp_path: Path
 ) -> None:
@@ -151,6 +154,7 @@ def test_evaluate_trains_anew_where_rows_that_overlap_stay_together(
     assert "0 of " in answer.stderr
 
 
+@pytest.mark.slow
 def test_several_labels_and_values_go_from_table_to_scores(
     run: Run, fasta: Path, tmp_path: Path
 ) -> None:
@@ -249,6 +253,7 @@ def test_what_is_no_model_folder_is_refused(
         assert str(folder) in answer.stderr
 
 
+@pytest.mark.slow
 def test_a_model_is_replaced_only_by_force(run: Run, fasta: Path, tmp_path: Path) -> None:
     words = ("dna", "fit", fasta, "--max-epochs", "1", "--model", tmp_path / "model")
     assert run(*words).exit_code == 0

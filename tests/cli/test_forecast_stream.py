@@ -17,6 +17,8 @@ import pytest
 
 from titans_seq.forecasting import TitansForecaster
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., Any]
 PROGRAM = str(Path(sys.executable).with_name("titans-seq"))
 

@@ -19,6 +19,7 @@ def _run(*words: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_an_error_goes_to_standard_error_with_its_exit_code(fasta: Path, tmp_path: Path) -> None:
     answer = _run("dna", "predict", fasta, "--model", tmp_path)
     assert answer.returncode == 3
@@ -27,6 +28,7 @@ def test_an_error_goes_to_standard_error_with_its_exit_code(fasta: Path, tmp_pat
     assert answer.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_results_are_all_that_standard_output_holds(dna_model: Path, fasta: Path) -> None:
     answer = _run("dna", "predict", fasta, "--model", dna_model)
     assert answer.returncode == 0
@@ -34,6 +36,7 @@ def test_results_are_all_that_standard_output_holds(dna_model: Path, fasta: Path
     assert answer.stdout.count("\n") == 61
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_is_no_reason_to_complain(dna_model: Path, fasta: Path) -> None:
     answer = subprocess.run(
         f"'{PROGRAM}' dna predict '{fasta}' --model '{dna_model}' | head -n 1",
@@ -43,6 +46,7 @@ def test_a_closed_pipe_is_no_reason_to_complain(dna_model: Path, fasta: Path) ->
     assert "Traceback" not in answer.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_training_with_130_and_a_checkpoint(
     number: signal.Signals, sales: Path, tmp_path: Path

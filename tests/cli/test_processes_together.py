@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from click.testing import Result
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., Result]
 
 PROGRAM = str(Path(sys.executable).with_name("titans-seq"))
@@ -52,7 +54,6 @@ def one(run: Run, many: Path, small_model: Path, tmp_path_factory: pytest.TempPa
     return out.read_bytes()
 
 
-@pytest.mark.slow
 def test_devices_starts_processes_that_predict_every_record_once_and_in_order(
     many: Path, small_model: Path, one: bytes, tmp_path: Path
 ) -> None:
@@ -68,7 +69,6 @@ def test_devices_starts_processes_that_predict_every_record_once_and_in_order(
     assert list(tmp_path.iterdir()) == [out]
 
 
-@pytest.mark.slow
 def test_under_torchrun_every_command_speaks_and_writes_once(
     run: Run,
     many: Path,

@@ -59,6 +59,7 @@ def test_what_cannot_be_run_is_told_in_one_line(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_run_is_interrupted_gone_on_with_and_compared(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -56,6 +56,7 @@ def test_tags_say_that_inputs_are_strings() -> None:
     assert not tags.input_tags.two_d_array
 
 
+@pytest.mark.slow
 def test_it_learns_what_is_there_to_learn() -> None:
     sequences, labels = _sequences(240)
     classifier = TitansDNAClassifier(**TINY | {"max_epochs": 10, "dim": 16})
@@ -63,6 +64,7 @@ def test_it_learns_what_is_there_to_learn() -> None:
     assert classifier.score(sequences[160:], labels[160:]) > 0.9
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_classifier_and_no_global_one_moves() -> None:
     sequences, labels = _sequences(30)
     torch.manual_seed(1)
@@ -182,7 +184,7 @@ def test_labels_that_do_not_fit_are_refused(y: Any, message: str) -> None:
         ({"batch_size": 1.5}, "batch_size must be a positive integer, got 1.5"),
         ({"dropout": 1.0}, "dropout must be at least 0 and below 1, got 1.0"),
         ({"validation_fraction": -0.1}, "validation_fraction must be .*got -0.1"),
-        ({"dim": 9}, "dim=9 cannot be shared"),
+        ({"dim": 9}, "dim must be a positive multiple of heads"),
         ({"class_weight": "fair"}, "class_weight='fair'"),
         ({"learning_rate": 0.0}, "learning_rate"),
         ({"tokens": "codon"}, "tokens must be motif, base, or 2-mer to 6-mer, got 'codon'"),
@@ -245,6 +247,7 @@ def test_pickle_and_clone(fitted: TitansDNAClassifier) -> None:
     assert not hasattr(fresh, "classes_")
 
 
+@pytest.mark.slow
 def test_it_works_inside_scikit_learns_tools() -> None:
     sequences, labels = _sequences(24)
     pipeline = make_pipeline(
@@ -261,6 +264,7 @@ def test_it_works_inside_scikit_learns_tools() -> None:
     assert proba.shape == (24, 2)
 
 
+@pytest.mark.slow
 def test_both_strands_get_one_answer_if_averaged() -> None:
     sequences, labels = _sequences(20)
     others = [decode(reverse_complement(encode(sequence))) for sequence in sequences]
@@ -272,6 +276,7 @@ def test_both_strands_get_one_answer_if_averaged() -> None:
         assert (gap < 1e-6) == same
 
 
+@pytest.mark.slow
 def test_class_weights_move_the_answer_to_the_rare_class() -> None:
     sequences, labels = _sequences(120)
     keep = [i for i in range(120) if labels[i] == "other" or i % 10 == 1]
@@ -287,6 +292,7 @@ def test_class_weights_move_the_answer_to_the_rare_class() -> None:
         TitansDNAClassifier(**TINY).fit(X, y, sample_weight=given[:-1])
 
 
+@pytest.mark.slow
 def test_training_goes_on_where_it_stopped() -> None:
     sequences, labels = _sequences(60)
     plain = TitansDNAClassifier(**TINY)
@@ -301,6 +307,7 @@ def test_training_goes_on_where_it_stopped() -> None:
         warm.fit(sequences, ["third", *labels[1:]])
 
 
+@pytest.mark.slow
 def test_part_by_part_it_learns_every_class_it_was_told_of() -> None:
     sequences, labels = _sequences(120)
     classifier = TitansDNAClassifier(**TINY | {"dim": 16})
@@ -321,6 +328,7 @@ def test_part_by_part_it_learns_every_class_it_was_told_of() -> None:
         classifier.set_params(class_weight="balanced").partial_fit(sequences, labels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tokens", ["motif", "base", "3-mer"])
 @pytest.mark.parametrize("way", ["none", "equivariant"])
 def test_every_kind_of_token_learns(tokens: str, way: str) -> None:
@@ -333,6 +341,7 @@ def test_every_kind_of_token_learns(tokens: str, way: str) -> None:
     assert np.mean(called == labels) > 0.7
 
 
+@pytest.mark.slow
 def test_training_stops_when_held_out_rows_say_so() -> None:
     sequences, labels = _sequences(220)
     changes = {"max_epochs": 3, "n_iter_no_change": 1, "tol": 10.0}
@@ -343,6 +352,7 @@ def test_training_stops_when_held_out_rows_say_so() -> None:
     assert through.fit(sequences, labels).n_iter_ == 3
 
 
+@pytest.mark.slow
 def test_answers_are_calibrated_on_rows_that_were_held_out() -> None:
     sequences, labels = _sequences(240)
     classifier = TitansDNAClassifier(**TINY | {"max_epochs": 4}).fit(sequences, labels)
@@ -376,6 +386,7 @@ def test_numbers_get_a_number_for_what_is_unclassified(name: Any, kind: str) -> 
     assert set(found) == {name}
 
 
+@pytest.mark.slow
 def test_a_sequence_may_have_several_labels(tmp_path: Path) -> None:
     draw = random.Random(0)
     table = pd.DataFrame(
@@ -403,6 +414,7 @@ def test_a_sequence_may_have_several_labels(tmp_path: Path) -> None:
         classifier.set_params(class_weight=None).fit(sequences, table + 1)
 
 
+@pytest.mark.slow
 def test_joblib_and_searches_in_other_processes(
     fitted: TitansDNAClassifier, tmp_path: Path
 ) -> None:

@@ -81,6 +81,7 @@ def test_held_windows_say_which_letters_are_asked_for() -> None:
     assert int(batch["scored"].sum()) == sum(int(asked.sum()) for _, asked in scored_bases(windows))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", ["next", "masked"])
 def test_it_learns_what_is_there_to_learn(objective: str, tmp_path: Path) -> None:
     config = LanguageConfig(dim=16, layers=1, heads=2, motifs=16, objective=objective)
@@ -142,6 +143,7 @@ def test_a_damaged_checkpoint_is_refused_and_can_be_left(tmp_path: Path) -> None
     assert (tmp_path / "model" / "card.md").is_file()
 
 
+@pytest.mark.slow
 def test_estimators_begin_with_what_was_learnt(tmp_path: Path) -> None:
     config = LanguageConfig(dim=8, layers=1)
     pretrain([genome(6000)], tmp_path / "model", config=config, settings=SHORT)

@@ -24,6 +24,7 @@ def _sequences(count: int = 240) -> tuple[list[str], np.ndarray]:
     return sequences, np.array([1000.0 + 10 * (i % 5) for i in range(count)])
 
 
+@pytest.mark.slow
 def test_it_learns_values_in_their_own_units(tmp_path: Path) -> None:
     sequences, values = _sequences()
     regressor = TitansDNARegressor(**TINY, max_epochs=8).fit(sequences[:180], values[:180])
@@ -39,6 +40,7 @@ def test_it_learns_values_in_their_own_units(tmp_path: Path) -> None:
         TitansDNARegressor.load(tmp_path / "model")
 
 
+@pytest.mark.slow
 def test_several_values_keep_their_names_and_units(tmp_path: Path) -> None:
     sequences, values = _sequences(60)
     table = pd.DataFrame({"strength": values, "share": 1e-6 * (values - 1000)})
@@ -62,6 +64,7 @@ def test_parts_and_short_sequences() -> None:
     assert np.isnan(found[2])
 
 
+@pytest.mark.slow
 def test_it_works_inside_cross_validation() -> None:
     assert cross_val_score(TitansDNARegressor(**TINY, max_epochs=1), *_sequences(30), cv=2).shape
 

@@ -15,6 +15,8 @@ pytest.importorskip("pytorch_forecasting")
 from titans_seq.forecasting.ptf import TitansForecastModel
 from titans_seq.forecasting.ptf.attribution import Attribution
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def page(root: Path) -> str:

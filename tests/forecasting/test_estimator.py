@@ -71,6 +71,7 @@ def test_frame_in_frame_out_with_any_names_of_columns(frame: pd.DataFrame) -> No
     )
 
 
+@pytest.mark.slow
 def test_learns_a_rhythm(waves: np.ndarray) -> None:
     settings = SMALL | {"max_epochs": 6}
     forecaster = TitansForecaster(**settings).fit(waves[:, :-6], val_size=20)

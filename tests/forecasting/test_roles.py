@@ -89,6 +89,7 @@ def _days(rows: int, size: npt.NDArray[np.float64], rng: np.random.Generator) ->
     return pd.DataFrame({"ds": times, "y": day + 0.02 * rng.normal(size=rows)})
 
 
+@pytest.mark.slow
 def test_the_day_is_as_large_as_the_look_back_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trained on large days, asked about small ones; a look-back of 16 hours, no whole day."""
     rng = np.random.default_rng(0)

@@ -64,6 +64,7 @@ def test_the_state_of_every_rule_is_saved(rule: str, tmp_path: Path) -> None:
     torch.testing.assert_close(memory(_tokens(), again)[0], memory(_tokens(), state)[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
 def test_the_type_of_numbers_is_kept(dtype: torch.dtype, tmp_path: Path) -> None:
     _, state = _backbone()(_tokens())

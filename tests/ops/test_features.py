@@ -99,6 +99,7 @@ def test_what_leaves_is_what_the_formula_says() -> None:
     torch.testing.assert_close(leave(reads, gate, gain), joined * gain * gate * gate.sigmoid())
 
 
+@pytest.mark.slow
 def test_gradients_are_right_twice() -> None:
     def mix(x: Tensor, tail: Tensor, taps: Tensor) -> tuple[Tensor, ...]:
         return tuple(mix_features(x, tail, taps, 2))
@@ -175,6 +176,7 @@ def test_without_a_compiler_torch_computes_it(monkeypatch: pytest.MonkeyPatch) -
     torch.testing.assert_close(tuple(mix_features(*inputs, 2)), tuple(right))
 
 
+@pytest.mark.slow
 @needs_compiler
 @pytest.mark.parametrize("with_tail", [True, False])
 def test_operators_of_features_keep_their_contract(with_tail: bool) -> None:

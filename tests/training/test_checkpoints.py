@@ -103,6 +103,7 @@ def test_stopped_anywhere_it_comes_to_the_same_bits(
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fail_at", [20, 26])
 def test_patience_does_not_forget_what_it_waits_for(fail_at: int, tmp_path: Path) -> None:
     changes = {"max_epochs": 20, "patience": 3, "min_improvement": 0.1}

@@ -20,6 +20,8 @@ from titans_seq.training import distributed, pick_device, world
 from titans_seq.training.batches import shard_batch
 from titans_seq.training.ranks import World, in_world, single_process
 
+pytestmark = pytest.mark.slow
+
 WORKER = Path(__file__).with_name("several.py")
 
 TOLERANCE = {
@@ -55,7 +57,6 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Tensor], Pa
     return load_file(out / "0.safetensors"), out
 
 
-@pytest.mark.slow
 def test_two_processes_come_to_the_model_of_one_with_the_doubled_batch(
     several: Any, two: tuple[dict[str, Tensor], Path], tmp_path: Path
 ) -> None:
@@ -80,7 +81,6 @@ def _compare(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
         )  # fmt: skip
 
 
-@pytest.mark.slow
 def test_both_processes_hold_the_same_model(two: tuple[dict[str, Tensor], Path]) -> None:
     first, out = two
     second = load_file(out / "1.safetensors")
@@ -88,7 +88,6 @@ def test_both_processes_hold_the_same_model(two: tuple[dict[str, Tensor], Path])
         assert torch.equal(value.nan_to_num(), second[name].nan_to_num()), name
 
 
-@pytest.mark.slow
 def test_only_the_first_process_writes_files(two: tuple[dict[str, Tensor], Path]) -> None:
     names = {path.name for path in two[1].iterdir()}
     assert names == {"0.safetensors", "1.safetensors", "language", "checkpoints", "shares"}

@@ -19,6 +19,8 @@ from titans_seq.dna.learning.motifs import heaviest_motifs, initialize_motifs
 from titans_seq.dna.learning.network import DNANetworkConfig, TitansDNANetwork
 from titans_seq.training import TrainSettings
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = TrainSettings(max_epochs=1, learning_rate=2e-3, device="cpu")
 CONFIG = DNANetworkConfig(outputs=2, places=60, variant="lmm", dim=8, layers=1, motifs=16)
 MOTIF = "TGACTCAT"

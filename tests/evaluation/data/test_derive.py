@@ -19,6 +19,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_an_hour_that_is_missing_has_no_rentals_and_weather_from_beside(tmp_path: Path) -> None:
     head = "dteday,hr,holiday,workingday,weathersit,temp,hum,windspeed,casual,registered\n"
     rows = ["2011-01-01,22,1,0,1,0.24,0.81,0.0896,3,13", "2011-01-02,1,0,1,3,0.26,0.853,0.1,8,32"]

@@ -77,6 +77,7 @@ def _left(cache: Path) -> list[str]:
     return sorted(str(path.relative_to(cache)) for path in cache.rglob("*") if path.is_file())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sized", [False, True])
 @pytest.mark.parametrize(
     ("fault", "requests"),
@@ -99,6 +100,7 @@ def test_a_fault_that_passes_is_recovered(
     assert server.asked[fault] == requests
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sized", [False, True])
 @pytest.mark.parametrize(
     ("fault", "error", "words"),

@@ -33,6 +33,7 @@ def rows(count, seed=0):
     return texts, labels
 
 
+@pytest.mark.slow
 def test_averaging_over_strands_fails_on_labels_of_the_strand_and_that_is_said():
     train, test = rows(120), rows(80, seed=1)
     blind = TitansDNAClassifier(**TINY, reverse_complement="average").fit(*train)
@@ -78,6 +79,7 @@ def test_nothing_is_said_where_nobody_can_tell():
     assert strand_verdict(scores(0.5, 0.5), [scores(0.51, 0.5)]) is None
 
 
+@pytest.mark.slow
 def test_rows_that_overlap_training_rows_are_scored_apart():
     draw = random.Random(0)
     texts = ["".join(draw.choices("ACGT", k=50)) for _ in range(160)]
@@ -96,6 +98,7 @@ def test_rows_that_overlap_training_rows_are_scored_apart():
     assert again.apart == {}
 
 
+@pytest.mark.slow
 def test_without_training_rows_only_the_model_is_scored():
     test = rows(40)
     found = assess_classifier(TitansDNAClassifier(**TINY).fit(*test), test)
@@ -106,6 +109,7 @@ def test_without_training_rows_only_the_model_is_scored():
         assert own[f"{name}_low"] <= own[name] <= own[f"{name}_high"] + 1e-9
 
 
+@pytest.mark.slow
 def test_several_labels_are_scored_one_by_one():
     texts, labels = rows(100)
     table = np.stack([np.array(labels) == "forward", np.arange(100) % 3 == 0], axis=1).astype(int)
@@ -119,6 +123,7 @@ def test_several_labels_are_scored_one_by_one():
         assess_labels(classifier, (texts, table[:, :1]))
 
 
+@pytest.mark.slow
 def test_values_are_scored_beside_controls():
     draw = random.Random(0)
     texts = ["".join(draw.choices("ACGT", k=20) + ["G"] * draw.randrange(40)) for _ in range(120)]

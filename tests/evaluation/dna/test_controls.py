@@ -89,6 +89,7 @@ def embedded(part):
     return tuple(map(list, zip(*pairs, strict=True)))
 
 
+@pytest.mark.slow
 def test_ecoli_controls_are_those_of_its_card():
     scores = score_dna_controls(embedded("train"), embedded("test"))
     for result in read_card("ecoli_coding_vs_intergenic").results:

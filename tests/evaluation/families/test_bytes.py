@@ -25,6 +25,7 @@ def recipe(tmp_path: Path):
     return with_input(override(read_recipe("byte_language"), WORDS, "byte_language"), path)
 
 
+@pytest.mark.slow
 def test_a_text_is_run_and_gone_on_with_after_a_kill(
     recipe, tmp_path: Path, killed_at, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,6 +58,7 @@ def _head(folder: Path, recipe: RecipeCard = RECIPE) -> M4Experiment:
     return M4Experiment(recipe, _inputs(folder))
 
 
+@pytest.mark.slow
 def test_a_competition_is_run_and_gone_on_with(folder: Path, killed_at) -> None:
     whole = run_recipe(RECIPE, folder / "whole")
     scores = whole["trials"]["seed-0"]["scores"]

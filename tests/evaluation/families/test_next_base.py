@@ -60,6 +60,7 @@ def labelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "small"
 
 
+@pytest.mark.slow
 def test_bases_are_told_and_a_classifier_begins_from_them(
     genome: Path, labelled: str, tmp_path: Path, killed_at
 ) -> None:
@@ -82,6 +83,7 @@ def test_bases_are_told_and_a_classifier_begins_from_them(
     assert run_recipe(recipe, tmp_path / "killed", resume=True) == whole
 
 
+@pytest.mark.slow
 def test_a_masked_run_without_fine_tuning(genome: Path, tmp_path: Path) -> None:
     words = (*WORDS, "fine_tune=''", "objective=masked")
     recipe = with_input(override(read_recipe("next_base"), words, "next_base"), genome)

@@ -16,6 +16,7 @@ WORDS = ("dim=8", "steps=3", "tokens_a_step=96", "longest=64", "lengths=[32, 64]
          "test_tokens=256", "seeds=[0, 1]")  # fmt: skip
 
 
+@pytest.mark.slow
 def test_facts_are_asked_for_and_a_run_goes_on_after_a_kill(tmp_path: Path, killed_at) -> None:
     recipe = override(read_recipe("recall"), WORDS, "recall")
     whole = run_recipe(recipe, tmp_path / "whole")

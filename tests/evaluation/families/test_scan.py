@@ -64,6 +64,7 @@ def test_a_genome_is_read_whole(
     assert not list((tmp_path / "short-lived").iterdir())
 
 
+@pytest.mark.slow
 def test_a_process_of_its_own_finds_the_same(model: str, genome: Path, tmp_path: Path) -> None:
     words = {"model": model, "path": str(genome), "window": 100, "stride": 50, "carry": False,
              "threads": 1}  # fmt: skip

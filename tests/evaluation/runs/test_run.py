@@ -137,6 +137,7 @@ def _scores(folder: Path) -> str:
     return (folder / "metrics.json").read_text()
 
 
+@pytest.mark.slow
 def test_a_set_of_intervals_is_run_end_to_end_and_goes_on_after_a_kill(
     data: Path, tmp_path: Path
 ) -> None:
@@ -164,6 +165,7 @@ def test_a_set_of_intervals_is_run_end_to_end_and_goes_on_after_a_kill(
     assert _scores(tmp_path / "killed") == _scores(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_run_reads_its_card_once_and_hashes_each_file_once(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -195,6 +197,7 @@ def test_a_run_reads_its_card_once_and_hashes_each_file_once(
         assert file["sha256"] == hashlib.sha256(Path(file["path"]).read_bytes()).hexdigest()
 
 
+@pytest.mark.slow
 def test_a_forecast_is_run_again_from_its_folder_to_the_digit(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -229,6 +232,7 @@ def test_a_forecast_is_run_again_from_its_folder_to_the_digit(
     assert run_recipe(kept, tmp_path / "again", resume=True) == whole
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_with_another_form_of_the_memory_says_so(
     data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -377,6 +381,7 @@ def test_a_run_says_whether_it_met_what_its_recipe_expects() -> None:
             parse_recipe({**table, "expect": {"mse": wrong}}, "recipes/r.toml")
 
 
+@pytest.mark.slow
 def test_a_grouped_split_is_scored_beside_the_given_one(data: Path, tmp_path: Path) -> None:
     recipe = dataclasses.replace(DNA_RECIPE, seeds=(0,), splits=("given", "grouped"))
     recipe = dataclasses.replace(recipe, expect={"accuracy": {"at_least": 0.0}})

@@ -146,6 +146,7 @@ def _frame(names: str) -> pd.DataFrame:
     )
 
 
+@pytest.mark.slow
 def test_forecasters_of_several_series_have_maps(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -76,6 +76,7 @@ def test_calibration_changes_the_quantiles_and_not_the_expected_value(
     assert TitansForecaster(**SMALL).fit(noise[:, :100], val_size=0).calibration_ is None
 
 
+@pytest.mark.slow
 def test_samples_agree_with_the_quantiles(fitted: TitansForecaster) -> None:
     paths = fitted.sample(n=4000, random_state=1)
     assert list(paths.columns) == ["unique_id", "ds", "sample", "y_pred"]

@@ -115,6 +115,7 @@ def test_each_parameter_learns_from_every_shape(
     assert float(loss.detach()) < first
 
 
+@pytest.mark.slow
 def test_the_host_trains_and_predicts_on_every_shape(shaped: Shaped, quiet: dict[str, Any]) -> None:
     dataset = shaped.dataset
     model = TitansForecastModel.from_dataset(

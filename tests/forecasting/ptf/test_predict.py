@@ -165,6 +165,7 @@ def test_a_dependency_is_read_off_forecasts(
     assert found.nunique() == 3
 
 
+@pytest.mark.slow
 def test_forecasts_are_compared_with_actual_values_by_variable(
     model: TitansForecastModel, dataset: TimeSeriesDataSet
 ) -> None:

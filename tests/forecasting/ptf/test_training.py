@@ -53,6 +53,7 @@ def test_monotone_constraints_have_a_second_derivative(
     torch.testing.assert_close((found * way).sum(), change, rtol=1e-5, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sign", "epochs"), [(1, 3), (-1, 4)])
 def test_monotone_constraints_turn_a_forecast(
     make_dataset: Any, batch_of: Any, quiet: dict[str, Any], sign: int, epochs: int

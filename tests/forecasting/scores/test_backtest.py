@@ -126,6 +126,7 @@ def test_windows_that_were_trained_on_are_counted_and_told(
     assert "6 of 16 windows lie in rows that the forecaster was trained on" in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("refit", "times"), [("once", 1), (True, 3)])
 def test_refitting_trains_on_the_rows_before_the_origin_alone(
     frame: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, refit: bool | str, times: int
@@ -165,6 +166,7 @@ def test_a_short_series_has_fewer_windows_and_missing_values_are_not_scored(
     assert found.summary().notna().all(axis=None)
 
 
+@pytest.mark.slow
 def test_covariates_known_ahead_are_taken_from_the_rows(frame: pd.DataFrame) -> None:
     rng = np.random.default_rng(1)
     plan = rng.normal(size=len(frame))

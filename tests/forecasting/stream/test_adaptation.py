@@ -22,6 +22,8 @@ from titans_seq.forecasting.stream.adaptation import (
     biased_weights,
 )
 
+pytestmark = pytest.mark.slow
+
 HORIZON = 6
 CLOSE = {"rtol": 2e-3, "atol": 2e-3}
 

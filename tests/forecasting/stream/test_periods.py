@@ -13,6 +13,8 @@ import torch
 from titans_seq.forecasting import TitansForecaster
 from titans_seq.forecasting.stream.periods import counted_slots, find_periods
 
+pytestmark = pytest.mark.slow
+
 PERIOD = 17
 ROWS = 600
 

@@ -18,6 +18,8 @@ from titans_seq.exceptions import ConfigError, DataError
 from titans_seq.forecasting import TitansForecaster
 from titans_seq.forecasting.stream import rolling
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"horizon": 6, "context_length": None, "dim": 8, "max_epochs": 1, "random_state": 0}
 LEVELS = (50, 80)
 KEYS = ["unique_id", "ds"]

@@ -13,6 +13,8 @@ from titans_seq.exceptions import BundleError, ConfigError, DataError
 from titans_seq.forecasting import TitansForecaster
 from titans_seq.forecasting.stream import ForecastStream
 
+pytestmark = pytest.mark.slow
+
 
 def _in_parts(frame: pd.DataFrame, cuts: list[int]) -> list[pd.DataFrame]:
     """Cut the rows of every series at the same times."""

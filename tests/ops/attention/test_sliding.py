@@ -119,6 +119,7 @@ def test_rubbish_in_places_that_hold_no_token_changes_nothing() -> None:
     torch.testing.assert_close(results[0], results[1])
 
 
+@pytest.mark.slow
 def test_there_is_a_second_derivative_with_the_plain_kernel() -> None:
     heads = _heads(4, batch=1)
     with sdpa_kernel(SDPBackend.MATH):

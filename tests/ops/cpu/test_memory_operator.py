@@ -78,6 +78,7 @@ def test_values_and_gradients_are_eagers(case: str, slot: int, time: int, keep_s
     torch.testing.assert_close(found[0], found[1], rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("slot", "time"), [(0, 8), (3, 6)])
 @pytest.mark.parametrize("case", ["titans", "exact"])
 def test_operators_keep_their_contract(case: str, slot: int, time: int) -> None:

@@ -147,6 +147,7 @@ def _gradients(results: list[Tensor], leaves: list[Tensor]) -> list[Tensor]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_agrees_with_the_loop_in_values_states_and_gradients(case: str) -> None:
     rule, depth = CASES[case]
@@ -170,6 +171,7 @@ def test_agrees_with_the_loop_in_values_states_and_gradients(case: str) -> None:
     torch.testing.assert_close(mine, theirs, **CLOSE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("case", "chunk", "time", "batch"),
     [("exact", 20, 23, 1), ("titans, depth 2", 20, 23, 1), ("titans, depth 2", 16, 16, 2)],
@@ -187,6 +189,7 @@ def test_agrees_with_the_torch_form_in_every_part_of_the_state(
     torch.testing.assert_close(pair[0], pair[1], **CLOSE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["exact", "titans, depth 1", "titans, depth 2"])
 def test_two_calls_give_what_one_call_of_the_torch_form_gives(case: str) -> None:
     rule, depth = CASES[case]
@@ -215,6 +218,7 @@ def test_can_be_differentiated_twice(case: str) -> None:
     torch.testing.assert_close(seconds[0], seconds[1], rtol=1e-8, atol=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["exact", "titans, depth 2"])
 def test_float32_and_bfloat16_stay_near_the_exact_answer(case: str) -> None:
     rule, depth = CASES[case]

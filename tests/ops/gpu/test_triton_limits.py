@@ -64,6 +64,7 @@ def test_a_launch_that_does_not_fit_is_logged(caplog: pytest.LogCaptureFixture) 
     assert "torch computes it" in caplog.text
 
 
+@pytest.mark.slow
 def test_is_imported_without_triton_and_says_that_it_is_not_available() -> None:
     code = """
 import sys

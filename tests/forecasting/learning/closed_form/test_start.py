@@ -298,6 +298,7 @@ def test_a_cycle_that_tells_in_some_stretches_only_is_idle() -> None:
     assert start.idle_cycles(network, batches, held_out, 2) == [1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("telling", [True, False])
 def test_a_forecaster_goes_without_an_idle_cycle(telling: bool) -> None:
     rows = 16 * WEEK
