@@ -76,8 +76,12 @@ def read_and_write(
 ) -> tuple[Tensor, Tensor, Carry | None]:
     """Write one chunk's keys and values, and read with its queries."""
     rule = fixed.rule
+    # 1. Keys forward and errors backward through the weights at the chunk's start: one gradient
+    #    a token and layer, an outer product that is never formed.
     anchored, begin = _stand(carry, fixed)
     written = gradients_at(anchored, chunk.keys, chunk.values, rule, fixed.norm)
+    # 2. Layer by layer: bounded steps, then queries through start weights plus the writes before
+    #    them; what layer l reads is the input of layer l + 1, as in the memory itself.
     h = chunk.queries
     after: list[tuple[Tensor, Tensor]] = []
     layers: list[Writes] = []
@@ -103,11 +107,12 @@ def read_and_write(
 
 def _stand(carry: Carry | None, fixed: Fixed) -> tuple[tuple[Tensor, ...], list[Sum]]:
     """Return the weights where gradients are taken, and those that the chunk changes."""
-    base = tuple(one.unsqueeze(1) for one in fixed.base)
+    # (heads, 1, inner, outer): the learned base is shared by the batch, carried states are not.
+    base = tuple(weight.unsqueeze(1) for weight in fixed.base)
     if carry is None:
         return base, [Sum()] * len(base)
     rule = fixed.rule
-    anchored = tuple(one + two for one, two in zip(base, carry.anchor, strict=True))
+    anchored = tuple(learned + own for learned, own in zip(base, carry.anchor, strict=True))
     if rule.retention is not None:
         starts = [one.unsqueeze(1) for one in fixed.start]
         scales = [
@@ -180,9 +185,10 @@ def _step(
         return chunk.step, None
     if fixed.rule.step == "mean":
         return chunk.step / fixed.chunk_size, None
-    asked = chunk.step if times is None else chunk.step * times
+    # The bound is on what is written in all; the step itself is per time it is written.
+    demand = chunk.step if times is None else chunk.step * times
     result = triangular_step(
-        z, asked, chunk.log_momentum, len(fixed.base), *(before or (None, None))
+        z, demand, chunk.log_momentum, len(fixed.base), *(before or (None, None))
     )
     return result.step if times is None else result.step / times, result
 
@@ -195,6 +201,7 @@ def _remember(
         keys, spent = [], []
         for layer, writes in enumerate(layers):
             assert writes.wrote is not None
+            # Every token keeps the slot it has in its chunk, so that calls of any split add up.
             behind = fixed.chunk_size - span.slot - writes.wrote.spent.shape[2]
             keys.append(F.pad(writes.wrote.keys, (0, 0, span.slot, behind)))
             spent.append(F.pad(writes.wrote.spent, (span.slot, behind)))
@@ -219,10 +226,14 @@ def _remember(
 def _read(writes: Writes, h: Tensor, base: Tensor, begin: Sum) -> Tensor:
     """Return one layer's output for the queries, each through the weights after its token."""
     scalars = writes.scalars
-    flat = [one.flatten(0, 1) for one in (h, writes.inputs, writes.changes, scalars.mix)]
+    # Heads and sequences become one axis: baddbmm takes one batch axis, and adds in place of a
+    # further tensor of the size of the output.
+    flat = [tensor.flatten(0, 1) for tensor in (h, writes.inputs, writes.changes, scalars.mix)]
     out = through(h, base.unsqueeze(1)).flatten(0, 1)
     queries, keys, change, mix = flat
+    # - (mix * Q K^T) D: attention without softmax over the chunk's writes, causal by `mix`.
     out = torch.baddbmm(out, mix * (queries @ keys.mT), change, alpha=-1)
+    # + keep_product * Q W[0] + carry * Q S[0]; the scalars stand on the smaller factor.
     for share, weight in ((scalars.keep_product, begin.weights), (scalars.carry, begin.momentum)):
         if weight is not None:
             scaled = queries * share.flatten(0, 1).unsqueeze(-1)
@@ -235,8 +246,8 @@ def _last_state(writes: Writes, begin: Sum) -> tuple[Tensor, Tensor]:
     """Return one layer's weights and momentum after the chunk's last token."""
     scalars = writes.scalars
 
-    def last(one: Tensor) -> Tensor:
-        return one[..., -1, None, None]
+    def last(scalar: Tensor) -> Tensor:
+        return scalar[..., -1, None, None]
 
     def write(reaches: Tensor) -> Tensor:
         return writes.inputs.mT @ (reaches.unsqueeze(-1) * writes.changes)

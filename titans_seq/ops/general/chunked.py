@@ -72,6 +72,8 @@ def _every_chunk(call: MemoryCall, fixed: Fixed) -> MemoryResult:
     tokens = (call.queries, call.keys, call.values)
     chunks = cut_into_chunks(tokens, call.rates, rule.schedule, sizes, call.slot)
     run: Any = read_and_write
+    # Of many chunks only the states between them are kept for the backward pass; what happens
+    # inside a chunk is computed again, which costs a third more time and saves most memory.
     if torch.is_grad_enabled() and len(chunks) >= CHECKPOINT_FROM:
         run = partial(checkpoint, read_and_write, use_reentrant=False, preserve_rng_state=False)
     outputs, losses = [], []

@@ -32,11 +32,14 @@ def memory_exact(
     blocks = zip(*(tensor.split(call.chunk_size, dim=2) for tensor in head_first), strict=True)
     (weights,), (momentum,) = carry.weights, carry.momentum
     outputs, losses = [], []
+    # Each block is (heads, batch, block, ...); the rates lack the last axis.
     for q, k, v, log_keep, log_momentum, step, write in blocks:
         scalars = chunk_scalars(log_keep, log_momentum, write)
         state = (weights, momentum)
         errors = _errors(k, v, step, base, state, scalars, log_keep if rule.decay_first else None)
         losses.append(0.5 * errors.square().sum(-1))
+        # Token s writes the outer product of k[s] and change[s]; a query at t sees the writes of
+        # all s <= t, each scaled by mix[t, s].
         change = errors * step.unsqueeze(-1)
         outputs.append(_through(q, base, state, scalars) - (scalars.mix * (q @ k.mT)) @ change)
         weights, momentum = _last_state(k, change, state, scalars)
@@ -70,12 +73,15 @@ def _errors(
     """Solve for every token's error before it is written; ``decay``: log keep, applied first."""
     before = before_token(scalars)
     if decay is not None:
+        # Gated DeltaNet forgets before it predicts: every term of row t is kept once more.
         keep = decay.exp()
         before = before._replace(
             mix=before.mix * keep.unsqueeze(-1),
             keep_product=before.keep_product * keep,
             carry=before.carry * keep,
         )
+    # Strictly lower triangular: row t holds how far each earlier write s reaches the error at t.
+    # solve_triangular takes the unit diagonal for granted and reads nothing above it.
     system = before.mix * step.unsqueeze(-2) * (k @ k.mT)
     errors: Tensor = torch.linalg.solve_triangular(
         system, _through(k, base, state, before) - v, upper=False, unitriangular=True
@@ -89,9 +95,10 @@ def _last_state(
     """Return weights and momentum after the block's last token."""
     weights, momentum = state
 
-    def last(one: Tensor) -> Tensor:
-        return one[..., -1, None, None]
+    def last(scalar: Tensor) -> Tensor:
+        return scalar[..., -1, None, None]
 
+    # (inner, block) @ (block, outer): the sum over the block of outer products k[s] change[s].
     kept = last(scalars.keep_product) * weights + last(scalars.carry) * momentum
     return (
         kept - k.mT @ (scalars.mix_last.unsqueeze(-1) * change),

@@ -48,6 +48,8 @@ class _SegmentProducts(torch.autograd.Function):
     @staticmethod
     def forward(log_rates: Tensor) -> Tensor:
         chunk = log_rates.shape[-1]
+        # Column s keeps the logs of tokens t > s; a cumulative sum down each column gives the log
+        # of rate[s + 1] ... rate[t] without a difference of large sums, which would cancel.
         sums = log_rates.unsqueeze(-1).repeat(*(1,) * log_rates.dim(), chunk).tril_(-1)
         return sums.cumsum_(-2).exp_().tril_()
 
@@ -80,6 +82,7 @@ def segment_products(
 
 def products_to_end(log_rates: Float[Tensor, "*rows chunk"]) -> Float[Tensor, "*rows chunk"]:
     """Return ``rate[s + 1] * ... * rate[end]`` for each s; 1 for the last."""
+    # A sum from the end backwards; the last token has nothing after it, log 1 = 0.
     later = torch.nn.functional.pad(log_rates[..., 1:], (0, 1))
     return later.flip(-1).cumsum(-1).flip(-1).exp()
 
@@ -98,6 +101,8 @@ def chunk_scalars(
     write
         1 where the token's momentum enters the weights; all ones if left out.
     """
+    # decay[t, s] carries a write of s to the momentum at t, keep[t, s] the momentum of s, once in
+    # the weights, to the weights at t; their product runs over the token where it entered them.
     keep = segment_products(log_keep)
     decay = segment_products(log_momentum)
     keep_last = products_to_end(log_keep)
@@ -130,6 +135,7 @@ def mean_scalars(write: Float[Tensor, "*rows chunk"], first_slot: int) -> ChunkS
         in order.
     """
     chunk = write.shape[-1]
+    # The divisor of the mean: how many real tokens the chunk has so far, empty slots repeat it.
     slots = torch.arange(1, chunk + 1, dtype=write.dtype, device=write.device) + first_slot
     share = 1.0 / (write * slots).cummax(-1).values.clamp_min(1.0)
     ones = torch.ones_like(write)

@@ -54,20 +54,27 @@ def triangular_step(
     keys, spent
         Unit inputs of the chunk's earlier tokens and what they wrote; zero where none.
     """
+    # A step of theta corrects theta |z|^2 of the error along z; with momentum it goes on writing
+    # and comes to 1 / (1 - eta) times that. `room` is 1 - eta, from the logarithm without loss.
     square = inputs.square().sum(-1)
     unit = inputs * torch.rsqrt(square + TINY).unsqueeze(-1)
     demand = step * square
     room = -torch.expm1(log_momentum)
     limit = torch.maximum(demand, room).clamp_min(TINY)
+    # The correction this token would write alone, at most one, shared by the layers.
     wanted = demand / limit / layers
 
+    # `left` is the share of this direction that the chunk has not corrected yet: first what its
+    # earlier tokens of a call before left, then what the tokens of this call leave each other.
     left = torch.ones_like(wanted)
     if keys is not None and spent is not None:
         left = left - ((unit @ keys.mT).square() @ spent.unsqueeze(-1)).squeeze(-1)
-    # only what stands below the diagonal is read
+    # Row t: squared cosine with every token s times what s wanted. Only the part below the
+    # diagonal is read, so the solve runs through the tokens in their order.
     system = (unit @ unit.mT).square() * wanted.unsqueeze(-2)
     left = torch.linalg.solve_triangular(
         system, left.unsqueeze(-1), upper=False, unitriangular=True
     ).squeeze(-1)
+    # Cosines are squared, so what is left could fall below 0 by rounding or by many near keys.
     shrunk = step * (room / (limit * layers)) * left.clamp_min(0)
     return TriangularStep(shrunk, unit, wanted * left)
