@@ -60,7 +60,7 @@ class TitansBackbone(nn.Module):
         x
             Tokens, (batch, time, dim).
         state
-            What the call before returned; ``None`` starts anew.
+            State from the previous call; ``None`` starts a new sequence.
         mask
             (batch, time), True for a real token. Masked tokens are as if absent, and their
             outputs are zero. Tokens that hold NaN or infinity are as if absent, too, and their

@@ -155,7 +155,7 @@ def test_a_state_does_not_keep_the_sequence_alive(variant: str) -> None:
     ("settings", "match"),
     [
         ({"variant": "mag", "window": 9}, r"layers\.0\.layers\.0\.keys has shape \(2, 2, 8, 4\), "
-         r"\(2, 2, 4, 4\) is right"),
+         r"expected \(2, 2, 4, 4\)"),
         ({"variant": "mag", "memory_depth": 1}, r"layers\.0\.layers\.1\.carry\.weights\.0 has"),
         ({"variant": "mag", "memory_depth": 3}, "shape"),
         ({"variant": "mag", "layers": 1}, "state has 1 layers, this backbone 2"),

@@ -183,7 +183,7 @@ class _WrittenOut:
     """The field ``carry`` of a state, which an open chunk may still have to write out."""
 
     def __get__(self, state: MemoryState | None, owner: type[MemoryState]) -> Carry:
-        """Return the carry; it is computed when it is first asked for."""
+        """Return the carry, computed on first access."""
         if state is None:
             raise AttributeError("carry has no default")
         held = state.__dict__
@@ -208,8 +208,8 @@ class MemoryState(State):
         carry: Carry
     else:
         carry: Carry = _WrittenOut()
-    """Weights, momentum and open chunk, see :class:`titans_seq.ops.state.Carry`. Computed when
-    first asked for, where the last token was read by itself."""
+    """Weights, momentum and open chunk, see :class:`titans_seq.ops.state.Carry`. Computed on
+    first access if the last token was read by itself."""
 
     convolution: Tensor
     """(batch, kernel - 1, 3 * dim): last inputs of the convolution."""
@@ -254,9 +254,10 @@ class MemoryState(State):
 
     @property
     def chunk(self) -> OpenChunk | None:
-        """The open chunk to go on from; ``None`` once ``carry`` was asked for.
+        """The open chunk to continue from; ``None`` once ``carry`` was accessed.
 
-        What was looked at may have been changed or saved, and is what is gone on from.
+        The tensors of an accessed carry may have been changed or saved, so reading continues
+        from them.
         """
         found: OpenChunk | None = self.__dict__.get("_chunk")
         return found

@@ -125,8 +125,8 @@ def _check_tensor(name: str, value: Any, shape: tuple[int, ...], like: Tensor) -
         raise DataError(f"{name} is a {type(value).__name__}, not a tensor")
     if tuple(value.shape) != tuple(shape):
         raise DataError(
-            f"{name} has shape {tuple(value.shape)}, {tuple(shape)} is right here: the state "
-            "belongs to another backbone, or to a batch of another size"
+            f"{name} has shape {tuple(value.shape)}, expected {tuple(shape)}: the state belongs to "
+            "another layer, or to a batch of another size"
         )
     if not value.is_floating_point():
         raise DataError(f"{name} is {value.dtype}, a floating type is expected")

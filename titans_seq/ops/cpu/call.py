@@ -30,7 +30,7 @@ class Call(NamedTuple):
     states: bool
     """Whether the state after the last token is wanted."""
     learns: bool
-    """Whether gradients will be asked for."""
+    """Whether a backward pass will follow."""
 
 
 class Begun(NamedTuple):

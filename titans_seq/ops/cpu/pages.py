@@ -23,7 +23,7 @@ def ask_for_large_pages(tensor: Tensor) -> int:
     Returns
     -------
     int
-        Bytes that were asked for: none of a tensor that holds no whole large page.
+        Bytes that were advised: none of a tensor that holds no whole large page.
     """
     advise = _advise()
     first = -(-tensor.data_ptr() // LARGE) * LARGE
@@ -36,7 +36,7 @@ def ask_for_large_pages(tensor: Tensor) -> int:
 
 @cache
 def _advise() -> Any:
-    """Return libc's ``madvise``, or ``None`` where large pages cannot be asked for."""
+    """Return libc's ``madvise``, or ``None`` where large pages are not available."""
     if not hasattr(mmap, "MADV_HUGEPAGE"):
         return None
     advise = ctypes.CDLL(None).madvise
