@@ -97,8 +97,8 @@ def _norm_backward(error: Tensor, x: Tensor) -> Tensor:
     centred = x - x.mean(-1, keepdim=True)
     scale = torch.rsqrt(centred.square().mean(-1, keepdim=True) + _LAYER_NORM_EPS)
     normed = centred * scale
-    along = (error * normed).mean(-1, keepdim=True)
-    return scale * (error - error.mean(-1, keepdim=True) - normed * along)
+    projection = (error * normed).mean(-1, keepdim=True)
+    return scale * (error - error.mean(-1, keepdim=True) - normed * projection)
 
 
 def read_at(

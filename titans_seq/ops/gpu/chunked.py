@@ -58,8 +58,8 @@ class _DeepMemory(torch.autograd.Function):
             if found is not None:
                 return (None, None, *found)
 
-        def twin(*alone: Tensor) -> DeepResult:
-            return deep_twin(DeepInputs(*alone), _twin_rule(ctx.plan))
+        def twin(*tensors: Tensor) -> DeepResult:
+            return deep_twin(DeepInputs(*tensors), _twin_rule(ctx.plan))
 
         return (None, None, *twin_gradients(twin, inputs, grads))
 

@@ -132,7 +132,7 @@ def _chunk_backward(at, here, scratch, given, wanted, plan: tl.constexpr):
     by_errors += loss[:, None] * errors
     by_step, by_squares, by_lengths = _measure_backward(by_second, second, squares, plan)
     by_errors += 2.0 * by_lengths[:, None] * errors
-    by_keys, more = triangular_backward(by_step, alike, squares, vectors, by_vectors, c, plan)
+    by_keys, by_norms = triangular_backward(by_step, alike, squares, vectors, by_vectors, c, plan)
     tl.debug_barrier()
     read = (q, k, out, by_alike)
     found = reads_backward(read, layers, ends, vectors, scratch, plan)
@@ -141,7 +141,7 @@ def _chunk_backward(at, here, scratch, given, wanted, plan: tl.constexpr):
     pair = (k, by_errors, by_k)
     pair = changes_backward(pair, reach, first, by_slopes, here, vectors, scratch, plan)
     tl.debug_barrier()
-    by_hidden = (second[0] * second[1], by_squares + more, by_keys)
+    by_hidden = (second[0] * second[1], by_squares + by_norms, by_keys)
     by_k, one = first_weights_backward(read, errors, pair, by_hidden, here, vectors, scratch, plan)
     two = second_weights_backward(out, errors, pair[0], here, vectors, scratch, plan)
     _store_decays(found, one, two, by_vectors, plan)

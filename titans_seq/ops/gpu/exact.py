@@ -71,8 +71,8 @@ class _LinearMemory(torch.autograd.Function):
             if found is not None:
                 return (None, None, *found)
 
-        def twin(*alone: Tensor) -> LinearResult:
-            return linear_twin(LinearInputs(*alone), _twin_rule(ctx.plan))
+        def twin(*tensors: Tensor) -> LinearResult:
+            return linear_twin(LinearInputs(*tensors), _twin_rule(ctx.plan))
 
         return (None, None, *twin_gradients(twin, inputs, grads))
 

@@ -220,9 +220,9 @@ def _state_write(k, change, by_weights, by_momentum, v_at, g_at, plan: tl.conste
 
 
 @triton.jit
-def _solve_backward(k, errors, by_errors, by_k, v_at, more, plan: tl.constexpr):
+def _solve_backward(k, errors, by_errors, by_k, v_at, state_before, plan: tl.constexpr):
     """Go back through the exact memory's system; write the gradient by ``before``."""
-    before, by_before = more
+    before, by_before = state_before
     c = tl.arange(0, plan.block_chunk)
     factors, alike = exact_system(k, v_at, before, c, plan)
     x = solve_transposed(factors * alike, by_errors, c, plan)

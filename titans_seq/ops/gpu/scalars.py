@@ -39,7 +39,7 @@ def _by_chunk(one: Tensor, chunk_size: int) -> Tensor:
     return rearrange(one, "b h (n c) ... -> (b h) n c ...", c=chunk_size)
 
 
-def _vectors(scalars: ChunkScalars, *more: Tensor) -> Tensor:
+def _vectors(scalars: ChunkScalars, *further: Tensor) -> Tensor:
     """Stack the vectors of each chunk in the order the kernels know."""
     first = (
         scalars.keep_product,
@@ -48,7 +48,7 @@ def _vectors(scalars: ChunkScalars, *more: Tensor) -> Tensor:
         scalars.decay_last,
         scalars.momentum_product,
     )
-    return torch.stack([*first, *more], dim=2)
+    return torch.stack([*first, *further], dim=2)
 
 
 def exact_inputs(

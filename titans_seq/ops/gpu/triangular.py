@@ -84,6 +84,6 @@ def triangular_backward(grad, alike, squares, vectors, by_vectors, c, plan: tl.c
     store_vector(by_vectors, SECOND_STEP, per_step * room + by_demand * squares, c, plan)
     store_vector(by_vectors, ROOM, per_step * step + by_limit * (1.0 - larger), c, plan)
     turned = by_cosines * cosines
-    along = tl.sum(turned, axis=0) + tl.sum(turned, axis=1)
-    by_squares = by_demand * step - 0.5 * along * scale * scale
+    by_lengths = tl.sum(turned, axis=0) + tl.sum(turned, axis=1)
+    by_squares = by_demand * step - 0.5 * by_lengths * scale * scale
     return by_cosines * scale[:, None] * scale[None, :], by_squares

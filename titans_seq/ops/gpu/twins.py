@@ -71,14 +71,14 @@ def twin_gradients(
     """
     again = torch.is_grad_enabled()
     with torch.enable_grad(), torch.autocast(grads[0].device.type, enabled=False):
-        alone = [None if one is None else one.view_as(one) for one in inputs]
-        results = twin(*alone)
-        wanted = [one for one in alone if one is not None and one.requires_grad]
+        leaves = [None if x is None else x.view_as(x) for x in inputs]
+        results = twin(*leaves)
+        wanted = [x for x in leaves if x is not None and x.requires_grad]
         found = iter(
             torch.autograd.grad(results, wanted, grads, create_graph=again, allow_unused=True)
         )
         return [
-            next(found) if one is not None and one.requires_grad else None for one in alone
+            next(found) if x is not None and x.requires_grad else None for x in leaves
         ]  # fmt: skip
 
 

@@ -49,9 +49,9 @@ class Orthogonalise:
     def close(self, wrote: Float[Tensor, "*rows inner outer"]) -> Tensor:
         """Return the nearest multiple of the orthogonalised sum."""
         directions = newton_schulz(wrote, self.iterations)
-        along = (wrote * directions).sum((-2, -1), keepdim=True)
+        projection = (wrote * directions).sum((-2, -1), keepdim=True)
         square = directions.square().sum((-2, -1), keepdim=True)
-        nearest: Tensor = directions * (along / (square + LEAST_SQUARE**0.5))
+        nearest: Tensor = directions * (projection / (square + LEAST_SQUARE**0.5))
         return nearest
 
 
