@@ -91,8 +91,10 @@ class TitansBackbone(nn.Module):
             )
         if not x.shape[0] or not x.shape[1]:
             return x, state
+        # once for the whole stack: every layer sees packed rows
         packed = pack_finite(x, mask)
         if not self.config.bidirectional:
+            # a state of this backbone's own last call needs no check: streams pay nothing for it
             if state is not None and not is_remembered(self, state, x):
                 mixers = [block.get_submodule("mixer") for block in self.blocks]
                 check_stack(self, mixers, state, x)
@@ -103,6 +105,7 @@ class TitansBackbone(nn.Module):
         if state is not None:
             raise ConfigError("a bidirectional backbone reads whole sequences: state must be None")
         forth, _ = self._read(packed.tokens, packed.lengths, None, False)
+        # the same weights read both directions; outputs are turned back before the mean
         turned = reverse(packed.tokens, packed.lengths)
         back, _ = self._read(turned, packed.lengths, None, False)
         both = 0.5 * (forth + reverse(back, packed.lengths))
@@ -118,8 +121,8 @@ class TitansBackbone(nn.Module):
         """Pass packed tokens through every block."""
         before = state.layers if state is not None else (None,) * len(self.blocks)
         after = []
-        for block, one in zip(self.blocks, before, strict=True):
-            tokens, changed = block(tokens, lengths, one, keep_state)
+        for block, layer_state in zip(self.blocks, before, strict=True):
+            tokens, changed = block(tokens, lengths, layer_state, keep_state)
             after.append(changed)
         return self.norm(tokens), StackState(tuple(after)) if keep_state else None
 
@@ -131,6 +134,7 @@ def reverse(
     if lengths is None:
         return tokens.flip(1)
     places = torch.arange(tokens.shape[1])
+    # the remainder only keeps padding's indices in range; the next line replaces them
     index = (lengths.unsqueeze(1) - 1 - places) % tokens.shape[1]
     index = torch.where(places < lengths.unsqueeze(1), index, places).to(tokens.device)
     return tokens.gather(1, index.unsqueeze(-1).expand_as(tokens))

@@ -35,6 +35,7 @@ class HeadProjections(nn.Module):
     def keys_values(self, tokens: Float[Tensor, "batch time dim"]) -> tuple[Tensor, Tensor]:
         """Return keys and values only, each (batch, heads, time, head_dim)."""
         dim = self.project.in_features
+        # rows of the weight are queries, keys, values: skip the first dim
         k, v = self._by_head(F.linear(tokens, self.project.weight[dim:]), 2)
         return k, v
 
@@ -51,9 +52,9 @@ class HeadProjections(nn.Module):
         return joined
 
     def _by_head(self, joined: Tensor, count: int) -> tuple[Tensor, ...]:
-        """Part a projection into ``count`` views, each (batch, heads, time, head_dim)."""
-        parts = joined.unflatten(-1, (count, self.heads, -1)).unbind(2)
-        return tuple(one.transpose(1, 2) for one in parts)
+        """Split a projection into ``count`` views, each (batch, heads, time, head_dim)."""
+        projections = joined.unflatten(-1, (count, self.heads, -1)).unbind(2)
+        return tuple(projection.transpose(1, 2) for projection in projections)
 
 
 class SlidingAttention(nn.Module):
@@ -129,6 +130,7 @@ def _valid(position: Position, past: int) -> Tensor | int:
     if isinstance(position, int):
         return min(position, past)
     valid = position.clamp(max=past)
+    # one number for all rows spares the attention a mask a row
     least = int(valid.min())
     return least if bool((valid == least).all()) else valid
 
@@ -136,6 +138,7 @@ def _valid(position: Position, past: int) -> Tensor | int:
 def _last(old: Tensor | None, new: Tensor, count: int, lengths: Tensor | None) -> Tensor:
     """Return a copy of each row's last ``count`` real keys or values; zeros where none were."""
     batch, heads, time, width = new.shape
+    # cloned: a view would keep the whole call's keys alive in the state
     if lengths is None and time >= count:
         return new[:, :, time - count :].clone()
     if old is None:
@@ -143,5 +146,6 @@ def _last(old: Tensor | None, new: Tensor, count: int, lengths: Tensor | None) -
     if lengths is None:
         return torch.cat([old[:, :, time:].to(new.dtype), new], dim=2)
     padded = torch.cat([old.to(new.dtype), new], dim=2)
+    # `last_rows` gathers along axis 1: time first, heads merged into the width
     rows = rearrange(padded, "b h t d -> b t (h d)")
     return rearrange(last_rows(rows, count, lengths), "b t (h d) -> b h t d", h=heads)

@@ -36,17 +36,17 @@ from titans_seq.ops.general.chunks import segment_sizes
 
 
 class Piece(NamedTuple):
-    """The part of one segment that is here: all of it that does not depend on the memory."""
+    """The columns of one segment in this call, with all that does not depend on the memory."""
 
     tokens: Float[Tensor, "batch piece dim"]
-    """What the block handed over, normalised."""
+    """The mixer's normalised input."""
 
     asked: Float[Tensor, "batch heads piece head_dim"]
     """Queries to the memory."""
 
     queries: Float[Tensor, "batch heads piece head_dim"]
     keys: Float[Tensor, "batch heads piece head_dim"]
-    """As ``queries``, rotated by their places in the segment."""
+    """Like ``queries``, rotated by the slot in the segment."""
 
     values: Float[Tensor, "batch heads piece head_dim"]
     filled: Bool[Tensor, "batch piece"] | None
@@ -59,20 +59,20 @@ class Piece(NamedTuple):
     """Whether the segment begins here: in every row, in none, or in some."""
 
     leaves: bool
-    """Whether the memory is wanted after it."""
+    """Whether the memory's state after the segment is needed."""
 
     stays: bool
-    """Whether the segment may go on in a later call, so that its slots are wanted."""
+    """Whether a later call may continue the segment, so that its slots must be kept."""
 
 
 class Running(NamedTuple):
-    """What goes from one segment to the next."""
+    """The state passed from one segment to the next."""
 
     memory: MemoryState | None
     recalled_from: tuple[Tensor, ...]
     keys: Tensor | None
     """(batch, heads, 2, slots, head_dim) of context and tokens in the open segment; ``None``
-    if nobody will ask."""
+    if no later call needs them."""
 
     values: Tensor | None
 
@@ -146,11 +146,13 @@ class ContextMixer(PersistentTokens):
         if prefix is not None:
             prefix = (prefix_keys(prefix[0]), prefix[1])
         table = self._turns(tokens)
+        # decoding: a single token needs neither grid nor segments
         if state is not None and is_step(tokens, lengths, state):
             return read_one(self, tokens, state, prefix, table)
         running = Running(None, (), None, None)
         if state is not None:
             running = Running(state.memory, state.recalled_from, state.keys, state.values)
+        # after this step a column is the same slot of a segment in every row
         places = grid(position, lengths, time, self.segment_len)
         answers, recalled = [], []
         for piece in self._pieces(to_grid(tokens, places, 1), places, table, keep_state):
@@ -191,24 +193,27 @@ class ContextMixer(PersistentTokens):
     def _pieces(
         self, columns: Float[Tensor, "batch columns dim"], places: Grid, table: Turns, keep: bool
     ) -> list[Piece]:
-        """Compute for all segments at once what does not depend on the memory, and cut it."""
+        """Project all columns at once, since projections need no memory, and split by segment."""
         width = columns.shape[1]
         sizes = segment_sizes(width, places.slot, self.segment_len)
+        # (batch, columns, dim) -> (batch, heads, columns, head_dim)
         asked = self.query(columns).unflatten(-1, (self.attention.heads, -1)).transpose(1, 2)
         q, k, v = self.attention.split(columns)
+        # rotations restart at every segment: the slot, not the position, sets the angle
         slots = torch.arange(places.slot, places.slot + width, device=q.device) % self.segment_len
-        by = Turns(*(one[slots] for one in table))
-        parts = (one.split(sizes, dim=2) for one in (asked, turn(q, by), turn(k, by), v))
+        by = Turns(*(factor[slots] for factor in table))
+        by_segment = (x.split(sizes, dim=2) for x in (asked, turn(q, by), turn(k, by), v))
         tokens = columns.split(sizes, dim=1)
         masks = _masks(places, sizes, columns.device)
         pieces: list[Piece] = []
-        here = places.slot
+        column = places.slot
         for size, mask, x, (a, q, k, v) in zip(
-            sizes, masks, tokens, zip(*parts, strict=True), strict=True
+            sizes, masks, tokens, zip(*by_segment, strict=True), strict=True
         ):
-            opens, slot = _opens(places, here), here % self.segment_len
-            here += size
-            last = here == places.slot + width
+            opens, slot = _opens(places, column), column % self.segment_len
+            column += size
+            last = column == places.slot + width
+            # the last segment's memory and slots are needed only by a later call
             pieces.append(Piece(x, a, q, k, v, mask, slot, opens, keep or not last, keep and last))
         return pieces
 
@@ -219,15 +224,18 @@ class ContextMixer(PersistentTokens):
         prefix: tuple[Tensor, Tensor] | None,
         table: Turns,
     ) -> tuple[Running, Tensor, Tensor]:
-        """Read and write the part of one segment that is here."""
+        """Read and write the columns of one segment in this call."""
         slot, end = piece.slot, piece.slot + piece.queries.shape[2]
         recalled_from = self._recalled_from(before, piece)
+        # equation 21: read from the weights at the segment's start, whatever was written since
         context = self.norm(self.memory.read(piece.asked, recalled_from))
         k, v = self.attention.keys_values(context)
-        k = turn(k, Turns(*(one[slot:end] for one in table)))
+        k = turn(k, Turns(*(factor[slot:end] for factor in table)))
         contexts, tokens = (k, v), (piece.keys, piece.values)
         keys = values = None
+        # a whole segment within one call attends to its own keys without the slots' buffer
         if slot or piece.filled is not None or piece.stays:
+            # axis 2: context (0), tokens (1)
             keys = _put(before.keys, torch.stack([k, piece.keys], dim=2), piece, self.segment_len)
             values = _put(
                 before.values, torch.stack([v, piece.values], dim=2), piece, self.segment_len
@@ -235,6 +243,7 @@ class ContextMixer(PersistentTokens):
             contexts = (keys[:, :, 0, :end], values[:, :, 0, :end])
             tokens = (keys[:, :, 1, :end], values[:, :, 1, :end])
         y = self.attention.join(segment_attention(piece.queries, contexts, tokens, slot, prefix))
+        # equations 24 and 25; the memory takes packed rows, the grid may have gaps
         packed = pack(self.write_norm(piece.tokens + y), piece.filled)
         recalled, memory, _ = self.memory.read_packed(
             packed.tokens, packed.lengths, before.memory, keep_state=piece.leaves
@@ -243,7 +252,7 @@ class ContextMixer(PersistentTokens):
         return Running(memory, recalled_from, keys, values), y, recalled
 
     def _recalled_from(self, before: Running, piece: Piece) -> tuple[Tensor, ...]:
-        """Return the weights that the segment's context is read from: those at its start."""
+        """Return the memory's weights at the segment's start, which its context is read from."""
         opens = piece.opens
         if not isinstance(opens, Tensor) and not opens:
             return before.recalled_from
@@ -252,14 +261,16 @@ class ContextMixer(PersistentTokens):
         if not before.recalled_from:
             return now
         if piece.filled is not None:
+            # a row without a token in this segment does not open it and keeps its weights
             real = piece.filled.any(1)
             opens = real & opens.to(real.device) if isinstance(opens, Tensor) else real
         if not isinstance(opens, Tensor) or bool(opens.all()):
             return now
+        # weights are (heads, batch, inner, outer): select along the batch axis
         chosen = opens.to(now[0].device).reshape(1, -1, 1, 1)
         return tuple(
-            torch.where(chosen, one, other)
-            for one, other in zip(now, before.recalled_from, strict=True)
+            torch.where(chosen, opening, carried)
+            for opening, carried in zip(now, before.recalled_from, strict=True)
         )
 
 
@@ -271,31 +282,33 @@ def _masks(places: Grid, sizes: list[int], device: torch.device) -> list[Tensor 
     return [None if bool(mask.all()) else mask for mask in masks]
 
 
-def _opens(places: Grid, here: int) -> bool | Tensor:
+def _opens(places: Grid, column: int) -> bool | Tensor:
     """Return which rows begin a segment at this column."""
-    if here != places.slot:
+    if column != places.slot:
         return True
-    return here == 0 if places.first is None else places.first == 0
+    return column == 0 if places.first is None else places.first == 0
 
 
 def _put(slots: Tensor | None, new: Tensor, piece: Piece, length: int) -> Tensor:
-    """Return a segment's slots up to the new tokens, with theirs in their places.
+    """Return a segment's slots with the new tokens written into theirs.
 
     Where some columns are empty the other rows' slots stay, all ``length`` of them.
     """
     slot, end = piece.slot, piece.slot + new.shape[3]
     if piece.filled is None:
         return new if slots is None or not slot else torch.cat([slots[:, :, :, :slot], new], dim=3)
+    # first segment of a stream: no row has slots yet
     if slots is None:
         slots = new[:, :, :, :0]
     slots = _filled_up(slots, length).to(new.dtype)
+    # (batch, piece) -> (batch, heads, 2, piece, head_dim) by broadcasting
     chosen = piece.filled[:, None, None, :, None]
     new = torch.where(chosen, new, slots[:, :, :, slot:end])
     return torch.cat([slots[:, :, :, :slot], new, slots[:, :, :, end:]], dim=3)
 
 
 def _filled_up(slots: Tensor, length: int) -> Tensor:
-    """Return slots with zeros behind them up to ``length``."""
+    """Pad slots with zeros to ``length``."""
     return F.pad(slots, (0, 0, 0, length - slots.shape[3]))
 
 
@@ -347,13 +360,15 @@ def read_one(
     context = mixer.norm(mixer.memory.read(asked, weights))
     q, k, v = mixer.attention.split(tokens)
     of_context = mixer.attention.keys_values(context)
-    here = Turns(*(one[slot : slot + 1] for one in table))
-    turned = turn(torch.cat([q, of_context[0], k], dim=2), here)
+    rotation = Turns(*(factor[slot : slot + 1] for factor in table))
+    # one rotation for all three, (batch, heads, 3, head_dim): query, context key, token key
+    turned = turn(torch.cat([q, of_context[0], k], dim=2), rotation)
     keys = _with_slot(state.keys, slot, turned[:, :, 1:])
     values = _with_slot(state.values, slot, torch.cat([of_context[1], v], dim=2))
-    to = _seen(keys, slot + 1, prefix and prefix[0])
-    holding = _seen(values, slot + 1, prefix and prefix[1])
-    y = mixer.attention.join(F.scaled_dot_product_attention(turned[:, :, :1], to, holding))
+    all_keys = _seen(keys, slot + 1, prefix and prefix[0])
+    all_values = _seen(values, slot + 1, prefix and prefix[1])
+    # no mask: the buffers end at this slot, so all their keys are in the past
+    y = mixer.attention.join(F.scaled_dot_product_attention(turned[:, :, :1], all_keys, all_values))
     recalled, memory, _ = mixer.memory.read_packed(mixer.write_norm(tokens + y), None, state.memory)
     after = SegmentState(memory, weights, keys, values, state.position + 1)
     return y + mixer.join(y, recalled), after
@@ -361,6 +376,7 @@ def read_one(
 
 def _with_slot(slots: Tensor, slot: int, new: Tensor) -> Tensor:
     """Return a copy of a segment's slots, empty where it begins, with one more filled."""
+    # a copy, since states are values: the caller may read on from the old one again
     slots = slots.clone() if slot else torch.zeros_like(slots)
     slots[:, :, :, slot] = new
     return slots
@@ -368,7 +384,7 @@ def _with_slot(slots: Tensor, slot: int, new: Tensor) -> Tensor:
 
 def _seen(slots: Tensor, end: int, prefix: Tensor | None) -> Tensor:
     """Return the keys, or values, of prefix, context and tokens so far."""
-    parts = [slots[:, :, 0, :end], slots[:, :, 1, :end]]
+    sources = [slots[:, :, 0, :end], slots[:, :, 1, :end]]
     if prefix is not None:
-        parts.insert(0, prefix.to(slots.dtype).expand(len(slots), -1, -1, -1))
-    return torch.cat(parts, dim=2)
+        sources.insert(0, prefix.to(slots.dtype).expand(len(slots), -1, -1, -1))
+    return torch.cat(sources, dim=2)

@@ -75,6 +75,7 @@ def last_rows(
     """
     if lengths is None:
         return padded[:, padded.shape[1] - count :].clone()
+    # a row's last real value is at column count + length - 1 of `padded`
     index = lengths.unsqueeze(1) + torch.arange(count)
     index = index.to(padded.device).unsqueeze(-1).expand(-1, -1, padded.shape[-1])
     return padded.gather(1, index)

@@ -22,6 +22,7 @@ from titans_seq.ops.cpu.memory_open import OpenChunk, begin, read_exactly
 from titans_seq.ops.state import Layout
 
 TYPES = (torch.float32, torch.float64)
+"""Floating types that the compiled code is built for."""
 
 
 class StreamedMemory(Protocol):
@@ -64,6 +65,7 @@ def read_token(
     """
     if torch.is_grad_enabled() or torch.compiler.is_compiling() or not _fits(tokens, state):
         return None
+    # parameters before the state: without a compiled form the state is not looked at
     learned = _learned(memory, tokens)
     if learned is None:
         return None
@@ -74,6 +76,7 @@ def read_token(
     tail = tokens.new_zeros(past) if state is None else state.convolution.contiguous()
     if tail.shape != past or not _plain((tail,), tokens.dtype):
         return None
+    # rows may be strided, as slices of a longer sequence are; a vector may not
     if tokens.stride(2) != 1:
         tokens = tokens.contiguous()
     position = 0 if state is None else state.position
@@ -114,33 +117,34 @@ def _learned(memory: StreamedMemory, tokens: Tensor) -> Learned | None:
     if _changed(convolve, CausalConvolution) or _changed(gates, MemoryGates):
         return None
     project, rates, gate, out = memory.project, gates.project, memory.gate, memory.out
-    for one in (project, gate, out):
-        if _changed(one, nn.Linear) or one.bias is not None:
+    for linear in (project, gate, out):
+        if _changed(linear, nn.Linear) or linear.bias is not None:
             return None
     if _changed(rates, nn.Linear) or rates.bias is None:
         return None
-    parts = (
+    weights = (
         project.weight, convolve.weight, rates.weight, rates.bias, memory.norm, gate.weight,
         out.weight,
     )  # fmt: skip
-    start = tuple([one for one in memory.start._parameters.values() if one is not None])
-    if not _plain((*parts, *start), tokens.dtype) or not _sized(memory, parts, start, tokens):
+    # the dictionary itself: iterating a ParameterList looks every weight up by its name
+    start = tuple([weight for weight in memory.start._parameters.values() if weight is not None])
+    if not _plain((*weights, *start), tokens.dtype) or not _sized(memory, weights, start, tokens):
         return None
     rule = gates.rule
-    return Learned(*parts, start, rule.forgetting, rule.momentum, rule.max_step)
+    return Learned(*weights, start, rule.forgetting, rule.momentum, rule.max_step)
 
 
 def _changed(module: nn.Module, kind: type[nn.Module]) -> bool:
-    """Return whether a part is another's, or somebody watches what passes it."""
+    """Return whether a submodule was replaced or has hooks, which compiled code would skip."""
     return type(module) is not kind or bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 def _sized(
-    memory: StreamedMemory, parts: tuple[Tensor, ...], start: tuple[Tensor, ...], tokens: Tensor
+    memory: StreamedMemory, weights: tuple[Tensor, ...], start: tuple[Tensor, ...], tokens: Tensor
 ) -> bool:
     """Return whether parameters and tokens are as large as the compiled code takes them to be."""
     dim, heads = memory.dim, memory.heads
-    enter, taps, rates, bias, gain, gate, leave = parts
+    enter, taps, rates, bias, gain, gate, leave = weights
     return (
         tokens.shape[2] == dim
         and enter.shape == (3 * dim, dim)
@@ -156,8 +160,8 @@ def _sized(
 
 def _plain(tensors: tuple[Tensor, ...], dtype: torch.dtype) -> bool:
     """Return whether all are of one type, contiguous, and on the CPU."""
-    for one in tensors:
-        if one.dtype != dtype or not one.is_cpu or not one.is_contiguous():
+    for tensor in tensors:
+        if tensor.dtype != dtype or not tensor.is_cpu or not tensor.is_contiguous():
             return False
     return True
 
@@ -167,6 +171,7 @@ def _chunk(
 ) -> OpenChunk | None:
     """Return the open chunk that a state stands in."""
     chunk = None if state is None else state.chunk
+    # the usual case of a stream: continue the chunk without writing its state out
     if chunk is not None and chunk.length == slot and chunk.sizes.layout == layout:
         return chunk
     return begin(layout, start, None if state is None else state.carry, slot)

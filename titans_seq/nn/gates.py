@@ -45,6 +45,7 @@ class MemoryGates(nn.Module):
         self.rule = rule
         self.project = nn.Linear(dim, 3 * heads)
         nn.init.normal_(self.project.weight, std=0.1 * dim**-0.5)
+        # forgetting rates evenly spaced in the logarithm, the slowest head first
         keep = 1 - torch.logspace(
             torch.tensor(1 - SLOWEST_KEEP).log10().item(),
             torch.tensor(1 - FASTEST_KEEP).log10().item(),
@@ -54,6 +55,7 @@ class MemoryGates(nn.Module):
             [keep, torch.full((heads,), FIRST_MOMENTUM), torch.full((heads,), FIRST_STEP)]
         )
         with torch.no_grad():
+            # inverse of the sigmoid: with a small weight the gates start near these values
             self.project.bias.copy_(torch.logit(first))
 
     def forward(self, tokens: Float[Tensor, "batch time dim"]) -> Rates:
@@ -70,6 +72,7 @@ class MemoryGates(nn.Module):
         if not self.rule.forgetting:
             log_keep = torch.zeros_like(log_keep)
         if not self.rule.momentum:
+            # exp(-inf) is exactly 0, so the momentum schedule needs no case of its own
             log_momentum = torch.full_like(log_momentum, -torch.inf)
         step = self.rule.max_step * step.sigmoid()
         return Rates(log_keep, log_momentum, step, torch.ones_like(step))

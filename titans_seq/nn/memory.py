@@ -36,7 +36,7 @@ from titans_seq.ops.state import Carry, Layout, first_carry, split_start
 
 
 class NeuralMemory(nn.Module):
-    """A network whose weights go on learning while it reads (arXiv 2501.00663, section 3).
+    """A network whose weights are updated while it reads (arXiv 2501.00663, section 3).
 
     Each head is a small network of its own. A token writes its key and value into it by a
     step along the gradient of ``1/2 |f(key) - value|^2``, then reads it with its query.
@@ -187,6 +187,7 @@ class NeuralMemory(nn.Module):
             (batch, time), as the surprise of :meth:`forward`.
         """
         batch, time, _ = tokens.shape
+        # decoding: the compiled code does the whole layer in one call, where it can
         if time == 1 and lengths is None and keep_state:
             answer = read_token(self, tokens, state)
             if answer is not None:
@@ -196,14 +197,17 @@ class NeuralMemory(nn.Module):
         position = 0 if state is None else state.position
         past = None if state is None else state.convolution
         projected = self.project(tokens)
-        parts = [*self.convolve(projected, past, self.heads), *self.gates(tokens)]
+        per_token = [*self.convolve(projected, past, self.heads), *self.gates(tokens)]
 
+        # gradients at every token have no chunk to align, so every row fits the grid as it is
         period = 1 if self.rule.update.gradient_point == "token" else self.chunk_size
         places = grid(position, lengths, time, period)
         slots = None
+        # rows that begin or end in different slots close their chunks at different columns
         if places.first is not None or (lengths is not None and keep_state):
             slots = SlotRange(*slots_of(position, lengths, time, period, batch))
-        q, k, v, *rates = (to_grid(one, places, 2) for one in parts)
+        # each (batch, heads, time, ...): columns are axis 2
+        q, k, v, *rates = (to_grid(tensor, places, 2) for tensor in per_token)
         out, loss, carry = learn_and_read(
             q, k, v, Rates(*rates), tuple(self.start), None if state is None else state.carry,
             self.rule.update, chunk_size=self.chunk_size, norm=self._output_norm(),
@@ -233,7 +237,7 @@ class NeuralMemory(nn.Module):
         return MemoryState(carry, tail, 0, self.chunk_size, self.rule.name)
 
     def layout(self, start: tuple[Tensor, ...], batch: int) -> Layout:
-        """Return what the state of ``batch`` memories must match."""
+        """Return the layout that a state of ``batch`` memories must have."""
         shapes = tuple([weight.shape for weight in start])
         return Layout(
             self.rule.update, self.chunk_size, batch, shapes, start[0].dtype, start[0].device
@@ -254,6 +258,7 @@ class NeuralMemory(nn.Module):
         if torch.compiler.is_compiling():
             chunk_size = self._checked_chunk_size(state, layout, "state")
             return in_chunks_of(state, self.chunk_size, chunk_size)
+        # `layout` does not write an open chunk out, so this stays cheap in a stream
         if type(state) is MemoryState and state.layout == layout:
             return state
         chunk_size = self._checked_chunk_size(state, layout, "state")
@@ -281,7 +286,7 @@ class NeuralMemory(nn.Module):
     def weights(
         self, carry: Carry | None, batch: int
     ) -> tuple[Float[Tensor, "heads batch inner outer"], ...]:
-        """Return the memory's weights themselves, the base that forgetting leads to included.
+        """Return the memory's full weights, including the base that forgetting decays towards.
 
         Parameters
         ----------
@@ -289,7 +294,8 @@ class NeuralMemory(nn.Module):
             State of ``batch`` memories; ``None`` if they have read nothing.
         """
         if carry is None:
-            return tuple(one.unsqueeze(1).expand(-1, batch, -1, -1) for one in self.start)
+            return tuple(w.unsqueeze(1).expand(-1, batch, -1, -1) for w in self.start)
+        # the carry holds offsets from that base, (heads, batch, inner, outer)
         base, _ = split_start(tuple(self.start), self.rule.update)
         return tuple(b.unsqueeze(1) + w for b, w in zip(base, carry.weights, strict=True))
 
@@ -299,6 +305,7 @@ class NeuralMemory(nn.Module):
         weights: tuple[Float[Tensor, "heads batch inner outer"], ...],
     ) -> Float[Tensor, "batch time merged"]:
         """Read fixed weights with queries of unit length; nothing is written (eq. 15)."""
+        # heads first, as weights are: one batched product serves all heads and rows
         head_first = rearrange(unit(queries), "b h t d -> h b t d").to(weights[0].dtype)
         out = read_at(weights, head_first, self.rule.update, self._output_norm())
         return normalise(rearrange(out, "h b t d -> b h t d"), self.norm)
@@ -312,6 +319,7 @@ class NeuralMemory(nn.Module):
     def _leave(self, out: Tensor, tokens: Tensor) -> Tensor:
         """Normalise, gate and project what was read."""
         gated = leave(out, self.gate(tokens), self.norm)
+        # rates are float32 at least, so in half precision the reading comes back wider
         joined: Tensor = self.out(gated.to(self.out.weight.dtype))
         return joined
 

@@ -24,7 +24,7 @@ from titans_seq.nn.state_checks import check_kind, check_same_position
 
 
 class Mixer(Protocol):
-    """What a block needs of its mixer."""
+    """Interface between a block and its mixer."""
 
     def __call__(
         self, tokens: Tensor, lengths: Tensor | None, state: State | None, keep_state: bool
@@ -141,6 +141,7 @@ class GateMixer(PersistentTokens):
     def check_state(self, state: object, batch: int, name: str = "state") -> Position:
         """Refuse a state that this layer cannot read a batch with; return its position."""
         seen, recalled = _check_two(state, name, (AttentionState, MemoryState))
+        # the memory has read the persistent tokens too, the window counts real tokens only
         position = self.attention.check_state(seen, batch, f"{name}.layers.0")
         read = self.memory.check_state(recalled, batch, f"{name}.layers.1")
         check_same_position(f"{name}.layers.1", read, position + len(self.tokens), batch)
@@ -215,6 +216,7 @@ def read_after_prefix(
     if state is not None or not count:
         out, after, _ = memory.read_packed(tokens, lengths, state, keep_state=keep_state)
         return out, after
+    # in front of packed rows, so the real tokens stay contiguous and lengths just grow
     prefix = persistent.unsqueeze(0).expand(len(tokens), -1, -1)
     longer = None if lengths is None else lengths + count
     longer_tokens = torch.cat([prefix, tokens], dim=1)
@@ -223,18 +225,18 @@ def read_after_prefix(
 
 
 def _two(state: State | None) -> tuple[State | None, State | None]:
-    """Return the two parts of a state."""
+    """Return the states of both branches."""
     if state is None:
         return None, None
     assert isinstance(state, StackState)
-    first, second = state.layers
-    return first, second
+    first_state, second_state = state.layers
+    return first_state, second_state
 
 
 def _check_two(
     state: object, name: str, kinds: tuple[type[State], type[State]]
 ) -> tuple[State | None, State | None]:
-    """Return the two parts of a state that holds one of each kind; refuse any other."""
+    """Return both branches' states; refuse a state that does not hold these kinds."""
     layers = check_kind(state, StackState, name).layers
     if not isinstance(layers, tuple) or tuple(map(type, layers)) != kinds:
         raise DataError(

@@ -24,7 +24,7 @@ class Packed(NamedTuple):
     """Real tokens a row, on the CPU; ``None`` if every token of every row is real."""
 
     order: Int[Tensor, "batch time"] | None
-    """Place that each packed token came from; ``None`` if nothing moved."""
+    """Original column of each packed token; ``None`` if nothing moved."""
 
     not_finite: Bool[Tensor, "batch all_time"] | None = None
     """Tokens left out because they are NaN or infinite; ``None`` if there are none."""
@@ -76,16 +76,20 @@ def pack(
         )
     mask = mask.bool()
     counts = mask.sum(1)
+    # counters live on the CPU: control flow reads them without waiting for the device
     lengths = counts.cpu()
     if bool((lengths == mask.shape[1]).all()):
         return Packed(tokens, None, None)
+    # at least one column, so that no layer meets an empty time axis
     longest = max(int(lengths.max()), 1)
     front = torch.arange(mask.shape[1], device=mask.device) < counts.unsqueeze(1)
     if bool((front == mask).all()):
         order = None
     else:
+        # a stable sort of False before True keeps the real tokens in their order
         order = torch.argsort((~mask).to(torch.int8), dim=1, stable=True)
         tokens = tokens.gather(1, order.unsqueeze(-1).expand_as(tokens))
+    # zeros, not the masked values: 0 * NaN would still be NaN
     tokens = tokens[:, :longest].masked_fill(~front[:, :longest].unsqueeze(-1), 0.0)
     return Packed(tokens, lengths, order)
 
@@ -93,7 +97,7 @@ def pack(
 def unpack(
     outputs: Float[Tensor, "batch packed dim"], packed: Packed, time: int
 ) -> Float[Tensor, "batch time dim"]:
-    """Put packed outputs back where their tokens came from.
+    """Undo :func:`pack`: return outputs in their tokens' original columns.
 
     They are zero where a token was masked, and NaN where it was not finite.
     """
@@ -107,14 +111,15 @@ def unpack(
 
 def _unpacked(outputs: Tensor, packed: Packed, lengths: Tensor, time: int) -> Tensor:
     """Return packed outputs at their tokens' places, zero elsewhere."""
+    # before the scatter: columns behind a row's length hold the layer's answer to padding
     outputs = outputs.masked_fill(~real(lengths, outputs).unsqueeze(-1), 0.0)
     missing = time - outputs.shape[1]
     if missing:
         outputs = torch.nn.functional.pad(outputs, (0, 0, 0, missing))
     if packed.order is None:
         return outputs
-    back = packed.order.unsqueeze(-1).expand_as(outputs)
-    return torch.zeros_like(outputs).scatter(1, back, outputs)
+    target = packed.order.unsqueeze(-1).expand_as(outputs)
+    return torch.zeros_like(outputs).scatter(1, target, outputs)
 
 
 def real(lengths: Int[Tensor, "batch"], like: Tensor) -> Bool[Tensor, "batch time"]:
@@ -123,7 +128,7 @@ def real(lengths: Int[Tensor, "batch"], like: Tensor) -> Bool[Tensor, "batch tim
 
 
 class Grid(NamedTuple):
-    """Places of packed tokens in a grid of segments that all rows share."""
+    """Map of packed tokens to columns, so that all rows begin segments in the same ones."""
 
     slot: int
     """Slot, within the first segment, of the first column."""
@@ -177,7 +182,9 @@ def grid(position: Position, lengths: Int[Tensor, "batch"] | None, time: int, pe
         return Grid(slot, None, None, filled)
     if lengths is None:
         lengths = torch.full_like(offset, time)
+    # columns from the earliest first slot to the latest last one
     width = int((offset + lengths).max()) - slot
+    # (batch, width): out of 0..length - 1 where the row has no token in the column
     source = torch.arange(width).unsqueeze(0) - (offset - slot).unsqueeze(1)
     filled = (source >= 0) & (source < lengths.unsqueeze(1))
     return Grid(slot, offset, source.clamp(0, time - 1), filled)
@@ -201,6 +208,7 @@ def from_grid(x: Tensor, places: Grid, time: int, dim: int) -> Tensor:
         return x
     width = x.shape[dim]
     shift = (places.first - places.slot).unsqueeze(1)
+    # clamped: packed columns behind a row's length may lie outside the grid
     index = _spread((torch.arange(time).unsqueeze(0) + shift).clamp(max=width - 1), x, dim)
     shape = list(x.shape)
     shape[dim] = time

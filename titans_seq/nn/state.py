@@ -53,13 +53,13 @@ class State:
 
     def clone(self) -> Self:
         """Return a copy that shares no memory with this one."""
-        return self.map(lambda one: one.clone())
+        return self.map(lambda tensor: tensor.clone())
 
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> Self:
         """Return the state on another device, or in another floating type."""
-        return self.map(lambda one: one.to(device=device, dtype=dtype))
+        return self.map(lambda tensor: tensor.to(device=device, dtype=dtype))
 
     def tensors(self) -> Iterator[Tensor]:
         """Yield every tensor, counters too."""
@@ -71,7 +71,7 @@ class State:
             yield from walk(field.name, getattr(self, field.name))
 
     def equals(self, other: State) -> bool:
-        """Tell whether both states are of the same kind and hold exactly the same numbers."""
+        """Return whether both states are of the same kind and hold exactly the same numbers."""
         mine, theirs = list(self.leaves()), list(other.leaves())
         same_kind = type(self) is type(other) and len(mine) == len(theirs)
         return same_kind and all(map(_same_leaf, mine, theirs))
@@ -89,6 +89,7 @@ class State:
         from safetensors.torch import save_file
 
         tensors: dict[str, Tensor] = {}
+        # also fills `tensors`, which must be complete before it is checked and hashed
         structure = json.dumps(_description(self, "state", tensors))
         for name, tensor in tensors.items():
             if not _is_finite(tensor):
@@ -127,13 +128,12 @@ class State:
     @property
     def nbytes(self) -> int:
         """Bytes that the state's tensors hold; it does not grow with what was read."""
-        return sum(one.numel() * one.element_size() for one in self.outline().tensors())
+        return sum(t.numel() * t.element_size() for t in self.outline().tensors())
 
     def outline(self) -> Self:
         """Return a state with tensors of the same shape, type and place, whatever they hold.
 
-        It costs nothing, where the numbers of some tensors are not computed before somebody
-        asks for them.
+        Free of cost even where some tensors are computed lazily: it computes none of them.
         """
         names = [field.name for field in dataclasses.fields(self)]
         return type(self)(**{name: _outline(getattr(self, name)) for name in names})
@@ -146,13 +146,13 @@ def _map(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(value, State):
         return value.map(change)
     if isinstance(value, tuple):
-        inner = [_map(one, change) for one in value]
+        inner = [_map(item, change) for item in value]
         return type(value)(*inner) if hasattr(value, "_fields") else tuple(inner)
     return value
 
 
 def _outline(value: Any) -> Any:
-    """Outline the states inside a tuple, or one."""
+    """Outline a state, or every state inside a tuple."""
     if isinstance(value, tuple) and not hasattr(value, "_fields"):
         return tuple(map(_outline, value))
     return value.outline() if isinstance(value, State) else value
@@ -163,24 +163,25 @@ def walk(name: str, value: Any) -> Iterator[tuple[str, Tensor | int | str | None
     if isinstance(value, State):
         yield from ((f"{name}.{inner}", leaf) for inner, leaf in value.leaves())
     elif isinstance(value, tuple):
+        # named tuples, such as a carry, by field; plain tuples by index
         keys = getattr(value, "_fields", range(len(value)))
-        for key, one in zip(keys, value, strict=True):
-            yield from walk(f"{name}.{key}", one)
+        for key, item in zip(keys, value, strict=True):
+            yield from walk(f"{name}.{key}", item)
     else:
         yield name, value
 
 
-def _same_leaf(one: tuple[str, Any], other: tuple[str, Any]) -> bool:
-    """Tell whether two leaves have the same name, type and numbers."""
-    if one[0] != other[0] or type(one[1]) is not type(other[1]):
+def _same_leaf(leaf: tuple[str, Any], other: tuple[str, Any]) -> bool:
+    """Return whether two leaves have the same name, type and numbers."""
+    if leaf[0] != other[0] or type(leaf[1]) is not type(other[1]):
         return False
-    if isinstance(one[1], Tensor):
-        return one[1].dtype == other[1].dtype and torch.equal(one[1], other[1])
-    return bool(one[1] == other[1])
+    if isinstance(leaf[1], Tensor):
+        return leaf[1].dtype == other[1].dtype and torch.equal(leaf[1], other[1])
+    return bool(leaf[1] == other[1])
 
 
 class _WrittenOut:
-    """The field ``carry`` of a state, which an open chunk may still have to write out."""
+    """Descriptor of the lazy field ``carry``: computed from an open chunk on first access."""
 
     def __get__(self, state: MemoryState | None, owner: type[MemoryState]) -> Carry:
         """Return the carry, computed on first access."""
@@ -196,20 +197,20 @@ class _WrittenOut:
         return carry
 
     def __set__(self, state: MemoryState, carry: Carry) -> None:
-        """Keep a carry that is written out."""
+        """Store a carry that is already computed."""
         state.__dict__["_carry"] = carry
 
 
 @dataclass(frozen=True, eq=False)
 class MemoryState(State):
-    """What a :class:`titans_seq.NeuralMemory` knows after the tokens it has read."""
+    """State of a :class:`titans_seq.NeuralMemory` after the tokens it has read."""
 
     if TYPE_CHECKING:
         carry: Carry
     else:
         carry: Carry = _WrittenOut()
     """Weights, momentum and open chunk, see :class:`titans_seq.ops.state.Carry`. Computed on
-    first access if the last token was read by itself."""
+    first access where the last token was read by itself."""
 
     convolution: Tensor
     """(batch, kernel - 1, 3 * dim): last inputs of the convolution."""
@@ -228,6 +229,7 @@ class MemoryState(State):
         cls, chunk: OpenChunk, convolution: Tensor, position: Position, rule: str
     ) -> MemoryState:
         """Return a state whose carry is computed when it is first read."""
+        # past `__init__`, which would set `carry` and so compute it
         state = object.__new__(cls)
         state.__dict__.update(
             _chunk=chunk,
@@ -254,13 +256,12 @@ class MemoryState(State):
 
     @property
     def chunk(self) -> OpenChunk | None:
-        """The open chunk to continue from; ``None`` once ``carry`` was accessed.
+        """The open chunk to continue; ``None`` once ``carry`` was accessed.
 
-        The tensors of an accessed carry may have been changed or saved, so reading continues
-        from them.
+        The caller may have changed an accessed carry in place, so the next call reads on from it.
         """
-        found: OpenChunk | None = self.__dict__.get("_chunk")
-        return found
+        chunk: OpenChunk | None = self.__dict__.get("_chunk")
+        return chunk
 
     def outline(self) -> MemoryState:
         """Return the state with tensors of the same shape, type and place, whatever they hold."""
@@ -342,9 +343,9 @@ def _description(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
             for field in names
         }
         record = {"record": type(value).__name__, "fields": fields}
-        given = {field: getattr(value, field) for field in optional}
-        given = {field: item for field, item in given.items() if item is not None}
-        return record | {"optional": given} if given else record
+        present = {field: getattr(value, field) for field in optional}
+        present = {field: item for field, item in present.items() if item is not None}
+        return record | {"optional": present} if present else record
     if isinstance(value, tuple):
         return [_description(item, f"{name}.{index}", tensors) for index, item in enumerate(value)]
     assert value is None or isinstance(value, int)
@@ -384,11 +385,13 @@ def _load(path: str | os.PathLike[str]) -> State:
             _check_metadata(metadata, path)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         structure = metadata["structure"]
+        # files from before the checksum have none and are accepted
         if metadata.get("sha256", "") not in ("", _checksum(structure, tensors)):
             raise DataError(f"{path} is damaged: its contents do not match its checksum")
         state = _rebuilt(json.loads(structure), tensors)
     except SafetensorError as error:
         raise DataError(f"{path} is no state file, or is damaged: {error}") from error
+    # a damaged structure fails anywhere in `_rebuilt`; DataError is a ValueError itself
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         if isinstance(error, DataError):
             raise

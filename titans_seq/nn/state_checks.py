@@ -26,6 +26,7 @@ _LEFT: weakref.WeakKeyDictionary[State, tuple[Any, ...]] = weakref.WeakKeyDictio
 def remember(layer: nn.Module, state: State, tokens: Tensor) -> None:
     """Record that a layer left this state after reading tokens of that batch."""
     if not torch.compiler.is_compiling():
+        # weak both ways: neither states nor layers are kept alive by this record
         _LEFT[state] = (weakref.ref(layer), *_circumstances(layer, tokens))
 
 
@@ -79,6 +80,7 @@ def _check_order(layer: nn.Module, state: StackState) -> None:
             continue
         for index, layer_state in enumerate(state.layers):
             others = known.layers[:index] + known.layers[index + 1 :]
+            # by identity: equal shapes let a swapped state pass every other check
             if layer_state is not None and any(layer_state is other for other in others):
                 raise DataError(f"state.layers.{index} is the state of another layer")
 
@@ -146,6 +148,7 @@ def check_position(position: Any, batch: int, name: str) -> Position:
                 f"{name}.position is {position.dtype} of shape {tuple(position.shape)} on "
                 f"{position.device}: int64 of shape ({batch},) on the CPU is expected"
             )
+        # a compiler has no numbers, and looking at them would break its graph
         valued = position.numel() and not torch.compiler.is_compiling()
         if valued and not 0 <= int(position.min()) <= _most(position):
             raise DataError(f"{name}.position must count the tokens read, got {position.tolist()}")
@@ -200,6 +203,7 @@ def check_memory(
     """
     if state.rule is not None and state.rule != rule:
         raise DataError(f"{name} was left by rule {state.rule!r}, this memory learns by {rule!r}")
+    # shapes and types only: a check must not write an open chunk out
     outline = state.outline()
     position = check_position(state.position, layout.batch, name)
     chunk_size: Any = _chunk_size_of(outline)
@@ -208,6 +212,7 @@ def check_memory(
     whole = isinstance(chunk_size, int) and not isinstance(chunk_size, bool)
     if not whole or not 1 <= chunk_size < MOST_TOKENS:
         raise DataError(f"{name}.chunk_size must be a positive integer, got {chunk_size!r}")
+    # with gradients at every token the state does not depend on the chunk size
     if chunk_size != layout.chunk_size and layout.rule.gradient_point == "chunk":
         rows = torch.as_tensor(position)
         if bool((rows % chunk_size).any()) or bool((rows % layout.chunk_size).any()):
@@ -216,6 +221,7 @@ def check_memory(
                 f"memory's chunks are of {layout.chunk_size}: a state can change its chunk size "
                 "only after a multiple of both"
             )
+    # in the state's own chunk size; `in_chunks_of` converts it after the check
     shapes = layout._replace(chunk_size=chunk_size).carry_shapes()
     expected = {f"carry.{leaf}": shape for leaf, shape in shapes.items()} | {"convolution": tail}
     check_tensors(

@@ -32,21 +32,22 @@ class Surprise:
         -------
             The inner loss of each token before it was written; ``None`` if there is no memory.
         """
-        found = [torch.cat(seen, dim=1)[:, -time:] for seen in self.losses.values() if seen]
+        per_memory = [torch.cat(seen, dim=1)[:, -time:] for seen in self.losses.values() if seen]
         self.losses = {memory: [] for memory in self.losses}
-        return torch.stack(found).mean(0) if found else None
+        return torch.stack(per_memory).mean(0) if per_memory else None
 
 
 @contextmanager
 def listening(network: nn.Module) -> Iterator[Surprise]:
-    """Note what the memories of a network report while the context lasts.
+    """Record the inner losses of a network's memories while the context lasts.
 
     Rows must be without padding. Two contexts may not overlap for one network.
     """
     heard = Surprise()
-    memories = [one for one in network.modules() if isinstance(one, NeuralMemory)]
+    memories = [module for module in network.modules() if isinstance(module, NeuralMemory)]
     heard.losses = {memory: [] for memory in memories}
     for memory in memories:
+        # on the instance, not by a hook: mixers call `read_packed`, which runs no hooks
         memory.__dict__["read_packed"] = _noting(memory, heard)
     try:
         yield heard
@@ -56,7 +57,7 @@ def listening(network: nn.Module) -> Iterator[Surprise]:
 
 
 def _noting(memory: NeuralMemory, heard: Surprise) -> Any:
-    """Return a memory's way to read, which also notes the losses."""
+    """Wrap a memory's ``read_packed`` so that it also records the losses."""
     read = memory.read_packed
 
     def read_packed(*args: Any, **kwargs: Any) -> Any:

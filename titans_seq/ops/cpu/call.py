@@ -19,7 +19,7 @@ ALIGNMENT = 64
 
 
 class Call(NamedTuple):
-    """What is not a tensor of one call."""
+    """Settings of one call: all but its tensors."""
 
     rule: UpdateRule
     chunk: int
@@ -30,11 +30,11 @@ class Call(NamedTuple):
     states: bool
     """Whether the state after the last token is wanted."""
     learns: bool
-    """Whether a backward pass will follow."""
+    """Whether a backward pass may follow."""
 
 
 class Begun(NamedTuple):
-    """A chunk of which some tokens were read before."""
+    """A chunk that earlier calls have partly read."""
 
     anchor: list[Tensor]
     """Weights at its start; one tensor a layer, like the others."""
@@ -49,37 +49,40 @@ class Begun(NamedTuple):
 
 
 class Given:
-    """The tensors of one call by their roles, as the compiled code wants them."""
+    """The tensors of one call by role, in the layout that the compiled code requires."""
 
     def __init__(self, call: Call, tensors: tuple[Tensor, ...]) -> None:
         self.call = call
-        self.tokens = [one if one.stride(-1) == 1 else one.contiguous() for one in tensors[:3]]
-        self.rates = Rates(*(one.contiguous() for one in tensors[3:7]))
+        # order of `tensors`: queries, keys, values; 4 rates; first weights; carried state
+        self.tokens = [x if x.stride(-1) == 1 else x.contiguous() for x in tensors[:3]]
+        self.rates = Rates(*(rate.contiguous() for rate in tensors[3:7]))
         layers = call.layers
-        self.start = [one.contiguous() for one in tensors[7 : 7 + layers]]
-        carried = [one.contiguous() for one in tensors[7 + layers :]]
+        self.start = [weight.contiguous() for weight in tensors[7 : 7 + layers]]
+        carried = [matrix.contiguous() for matrix in tensors[7 + layers :]]
         self.weights, self.momentum = carried[:layers], carried[layers:]
         self.batch, self.heads, self.time, self.dim = tensors[0].shape
         self.like = tensors[0]
         self.keep, self.decay = self.rates.log_keep.exp(), self.rates.log_momentum.exp()
+        # 1 - momentum; expm1 keeps its digits where momentum is near 1
         self.headroom = -torch.expm1(self.rates.log_momentum)
         base, first = split_start(tuple(self.start), call.rule)
         self.base: list[Tensor | None] = list(base) if call.rule.forget_to == "start" else []
         self.initial: list[Tensor] = self.weights
+        # nothing carried and no base: memories begin at the first weights themselves
         if not self.weights and not self.base:
             self.initial = [
-                one.unsqueeze(1).expand(-1, self.batch, -1, -1).contiguous() for one in first
+                weight.unsqueeze(1).expand(-1, self.batch, -1, -1).contiguous() for weight in first
             ]
 
     def sizes(self) -> kernels.CallSizes:
         """Return the sizes of the call."""
-        widths = [self.dim, *(one.shape[-1] for one in self.start)]
+        widths = [self.dim, *(weight.shape[-1] for weight in self.start)]
         chunks = self.time // self.call.chunk
         return sizes_of(self.call, chunks, self.heads, self.batch, widths)
 
     def states(self) -> list[Tensor]:
-        """Return room for a weight or a momentum of each layer."""
-        return [self.like.new_empty(one.shape[0], self.batch, *one.shape[1:]) for one in self.start]
+        """Return uninitialised buffers for the weights, or the momentum, of each layer."""
+        return [self.like.new_empty(w.shape[0], self.batch, *w.shape[1:]) for w in self.start]
 
     def forward(
         self,
@@ -93,15 +96,16 @@ class Given:
         layers = self.call.layers
         begun = begun or Begun([], [], [], 0, 0)
         return kernels.Forward(
-            *(kernels.vectors(one) for one in self.tokens),
+            *(kernels.vectors(tensor) for tensor in self.tokens),
             *(
-                kernels.pointer(one)
-                for one in (self.keep, self.decay, self.headroom, self.rates.step, self.rates.write)
+                kernels.pointer(rate)
+                for rate in
+                (self.keep, self.decay, self.headroom, self.rates.step, self.rates.write)
             ),
-            *(kernels.pointers(one) for one in (self.base, self.initial, self.momentum)),
+            *(kernels.pointers(matrices) for matrices in (self.base, self.initial, self.momentum)),
             kernels.pointer(out), kernels.pointer(loss),
             kernels.pointers(after[:layers]), kernels.pointers(after[layers:]),
-            *(kernels.pointers(one) for one in begun[:3]), *begun[3:],
+            *(kernels.pointers(tensors) for tensors in begun[:3]), *begun[3:],
             kernels.pointer(tape), kernels.Buffer(),
         )  # fmt: skip
 
@@ -117,6 +121,7 @@ def sizes_of(
         Of the memory's layers: the input's, then each output's.
     """
     rule = call.rule
+    # divisor of the steps; the triangular step bounds them instead and takes none
     shared = {"triangular": 0, "raw": 1, "mean": call.full_chunk}[rule.step]
     return kernels.CallSizes(
         call.layers, call.chunk, chunks, heads, batch,
@@ -135,9 +140,11 @@ def run(given: Given, forward: kernels.Forward, backward: kernels.BackwardBuffer
     if workspace < 0:
         kernels.check(b"sizes")
     threads = kernels.number_of_threads(rows)
+    # one byte row a thread, with slack to move its start to a cache line
     spaces = torch.empty(threads, workspace + ALIGNMENT, dtype=torch.uint8)
 
     def work(number: int) -> None:
+        # a copy of the structure a thread: only its working memory differs
         mine = kernels.Forward.from_buffer_copy(forward)
         aligned = -(-spaces[number].data_ptr() // ALIGNMENT) * ALIGNMENT
         mine.space = kernels.Buffer(aligned, workspace)

@@ -1,4 +1,4 @@
-"""The journal of an open chunk: what its tokens have written, and how compiled code reads one more.
+"""The journal of an open chunk: its tokens' writes, and the compiled call for the next token.
 
 The mirror of ``src/journal.h``; :mod:`titans_seq.ops.cpu.memory_open` makes states of it.
 """
@@ -111,7 +111,7 @@ class Learned(NamedTuple):
 
 
 class Read(NamedTuple):
-    """What reading a token gives."""
+    """Results of reading one token."""
 
     out: Tensor
     """(batch, 1, dim)"""
@@ -126,7 +126,7 @@ MOST_KNOWN = 64
 
 
 class Sizes:
-    """A layout as the compiled code takes it."""
+    """Sizes of a layout, converted for the compiled code."""
 
     def __init__(self, layout: Layout) -> None:
         rule, size, batch, shapes, dtype, _ = layout
@@ -134,7 +134,7 @@ class Sizes:
         self.heads, dim = shapes[0][0], shapes[0][1]
         self.is_double = dtype == torch.float64
         call = Call(rule, size, size, len(shapes), True, False)
-        widths = [dim, *(one[-1] for one in shapes)]
+        widths = [dim, *(shape[-1] for shape in shapes)]
         self.call = sizes_of(call, 1, self.heads, batch, widths)
         self.rows = self.heads * batch
         compiled = library()
@@ -158,7 +158,7 @@ class Sizes:
         """Return uninitialised weights, or momentum, of each layer."""
         batch, dtype = self.layout.batch, self.layout.dtype
         return tuple(
-            torch.empty(one[0], batch, *one[1:], dtype=dtype) for one in self.layout.shapes
+            torch.empty(shape[0], batch, *shape[1:], dtype=dtype) for shape in self.layout.shapes
         )
 
     def read(
@@ -170,6 +170,7 @@ class Sizes:
         loss, after = out.new_empty(token.shape[:2]), torch.empty_like(tail)
         ends: tuple[int | None, ...]
         if isinstance(to, Journal):
+            # six fields of `_Token`: journal, weights_end, momentum_end; then the working memory
             ends = (*to.entries_at, None, 0, None, 0, *to.space_at)
         else:
             space = out.new_empty(self.workspace)
@@ -177,13 +178,13 @@ class Sizes:
         # a token's rows may be strided: its last row begins (batch - 1) strides behind the first
         stride = token.stride(0)
         reached = ((len(token) - 1) * stride + token.shape[2]) * token.element_size()
-        given = _Token(
+        buffers = _Token(
             token.data_ptr(), reached, *_at(tail), *_at(after), *_at(out), *_at(loss), *ends,
             slot, stride,
         )  # fmt: skip
         call, parameters = ctypes.byref(self.call), ctypes.byref(self._learned(learned))
         refused = self.compiled.titans_token(
-            call, ctypes.byref(start), parameters, ctypes.byref(given), 0, self.call.batch,
+            call, ctypes.byref(start), parameters, ctypes.byref(buffers), 0, self.call.batch,
             self.is_double,
         )  # fmt: skip
         check(refused)
@@ -203,26 +204,27 @@ class Sizes:
         check(self.compiled.titans_materialise(*arguments, self.is_double))
         return weights, momentum
 
-    def _learned(self, given: Learned) -> _Learned:
-        """Return parameters as the compiled code takes them.
+    def _learned(self, learned: Learned) -> _Learned:
+        """Return the parameters as a structure for the compiled code, from a cache if known.
 
         Those at the same addresses are the same ones: the caller has checked their shapes.
         """
-        tensors = (*given[:7], *(self.zeros or given.start))
-        rest = (given.taps.shape[0], *given[8:])
+        tensors = (*learned[:7], *(self.zeros or learned.start))
+        rest = (learned.taps.shape[0], *learned[8:])
         key = (tuple([tensor.data_ptr() for tensor in tensors]), rest)
-        found = self._known.get(key)
-        if found is None:
+        structure = self._known.get(key)
+        if structure is None:
             buffers = [number for tensor in tensors for number in _at(tensor)]
-            found = _Learned(*buffers[:14], _FlatBuffers(*buffers[14:]), *rest)
+            structure = _Learned(*buffers[:14], _FlatBuffers(*buffers[14:]), *rest)
+            # entries of freed parameters are never looked up again: drop all at the bound
             if len(self._known) >= MOST_KNOWN:
                 self._known.clear()
-            self._known[key] = found
-        return found
+            self._known[key] = structure
+        return structure
 
 
 def _at(tensor: Tensor) -> tuple[int, int]:
-    """Return where a contiguous tensor lies, and its bytes."""
+    """Return a contiguous tensor's address and size in bytes."""
     return tensor.data_ptr(), tensor.nbytes
 
 
@@ -251,6 +253,7 @@ class Journal:
 
     def extended(self, sizes: Sizes, length: int) -> Journal:
         """Return a journal in which only the caller may write token ``length``."""
+        # two streams may continue one state: the first to come extends it, the other copies
         with self._lock:
             if self.used == length:
                 self.used += 1
@@ -267,6 +270,7 @@ class Journal:
         shapes, chunk = sizes.layout.shapes, sizes.layout.chunk_size
         whole = self.numbers[: sizes.rows * sizes.row]
         numbers = whole.view(sizes.heads, -1, sizes.row)
+        # a row: units and changes of every layer, then spent and lengths of every layer
         before = [chunk * (inner + outer) for _, inner, outer in shapes]
         at, behind, inner = sum(before[:layer]), sum(before) + 2 * layer * chunk, shapes[layer][1]
         units = numbers[..., at : at + chunk * inner].unflatten(-1, (chunk, inner))

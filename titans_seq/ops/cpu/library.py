@@ -20,6 +20,7 @@ from titans_seq.exceptions import DataError
 _logger = logging.getLogger(__name__)
 
 MOST_LAYERS = 4
+"""Layers of the deepest memory, as in ``src/call.h``; a layer checks its depth against 4, too."""
 
 INTERFACE = 3
 """Version of the arguments of all calls, here and in ``src/memory.c``."""
@@ -106,8 +107,8 @@ def interface_of(loaded: ctypes.CDLL) -> int:
 
 def library_path() -> str | None:
     """Return the file of the compiled library, or ``None`` if it was not built."""
-    found = importlib.util.find_spec("titans_seq.ops.cpu._kernels")
-    return None if found is None else found.origin
+    spec = importlib.util.find_spec("titans_seq.ops.cpu._kernels")
+    return None if spec is None else spec.origin
 
 
 @cache
@@ -123,8 +124,10 @@ def library() -> ctypes.CDLL | None:
             "the memory is slower", path
         )  # fmt: skip
         return None
+    # sizes may exceed an int, which ctypes assumes; negative ones are refusals
     for name in ("workspace", "journal_row", "token_workspace", "materialise_workspace"):
         getattr(loaded, f"titans_{name}").restype = ctypes.c_long
+    # trailing arguments: first and last row, and whether numbers are double
     rows = [ctypes.c_long, ctypes.c_long, ctypes.c_int]
     structures = {
         "forward": 2, "backward": 3, "token": 4, "materialise": 3, "mix": 1, "unmix": 2,

@@ -84,12 +84,14 @@ def read_in_pieces(call: MemoryCall, tape: Tape | None = None) -> MemoryResult:
     """
     rule, chunk_size, time = call.rule, call.chunk_size, call.queries.shape[2]
     exact = rule.gradient_point == "token"
+    # no chunk to align with: the gradient's point moves with every token
     if exact:
         call = call._replace(slot=0)
     pieces = _pieces(time, call.slot, chunk_size, exact or not call.keep_state)
     carry = call.carry
     outputs, losses = [], []
     for first, last, compiled in pieces:
+        # the next piece needs this one's state, whether or not the caller needs the last
         piece = call.span(first, last, carry, keep_state=call.keep_state or last < time)
         if compiled:
             result = read_whole_chunks(piece, tape)
@@ -107,7 +109,7 @@ def read_in_pieces(call: MemoryCall, tape: Tape | None = None) -> MemoryResult:
 
 
 def _pieces(time: int, slot: int, chunk_size: int, tail: bool) -> list[tuple[int, int, bool]]:
-    """Cut a call into the end of an open chunk, whole chunks, and the start of another.
+    """Split a call into the end of an open chunk, whole chunks, and the start of another.
 
     Parameters
     ----------
@@ -120,6 +122,7 @@ def _pieces(time: int, slot: int, chunk_size: int, tail: bool) -> list[tuple[int
     first, last, compiled
         Tokens of each piece; whether :func:`read_whole_chunks` reads it.
     """
+    # tokens that the open chunk still takes; 0 at a chunk's border
     head = min(time, -slot % chunk_size)
     whole = (time - head) // chunk_size * chunk_size
     pieces = [(0, head, False), (head, head + whole, True), (head + whole, time, tail)]
@@ -142,6 +145,7 @@ def read_whole_chunks(call: MemoryCall, tape: Tape | None = None) -> MemoryResul
     inputs = (call.queries, call.keys, call.values, *call.rates, *call.start, *carried)
     tensors = [tensor.to(dtype) for tensor in inputs]
     learns = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    # a call shorter than a chunk is one chunk of its own length
     chunk = min(call.queries.shape[2], call.chunk_size)
     compiled = Call(
         call.rule, chunk, call.chunk_size, layers, keep_state, learns or tape is not None
@@ -207,14 +211,17 @@ class _WholeChunks(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         call: Call = ctx.call
         *tensors, tape = ctx.saved_tensors
+        # create_graph: the compiled backward pass cannot itself be differentiated
         if torch.is_grad_enabled():
             return None, None, *_gradients_by_torch(call, tuple(tensors), grads)
         given = Given(call, tuple(tensors))
         shape, like = given.like.shape, given.like
         by_tokens = [like.new_empty(shape) for _ in range(3)]
         by_rates = [like.new_empty(shape[:3]) for _ in range(3)]
+        # a slice a sequence, summed below: threads on one head must not add to one buffer
         by_base = [like.new_empty(given.batch, *weight.shape) for weight in given.start]
         by_drift, by_momentum = given.states(), given.states()
+        # order of `grads`: outputs, losses, then weights and momentum at the end, if kept
         ends = [None if grad is None else grad.contiguous() for grad in grads[2:]]
         if not call.states:
             ends = [None for _ in range(2 * call.layers)]
@@ -230,6 +237,7 @@ class _WholeChunks(torch.autograd.Function):
         # the compiled code takes the rates themselves, the caller their logarithms
         by_rates[0] *= given.keep
         by_rates[1] *= given.decay
+        # forgetting towards the first weights: they act as the base in every chunk
         if given.base:
             by_start = [grad.sum(0) for grad in by_base]
         elif given.weights:
@@ -278,14 +286,14 @@ def _gradients_by_torch(
             results += [*after.weights, *after.momentum]
         pairs = zip(results, grads, strict=True)
         used = [(result, grad) for result, grad in pairs if grad is not None]
-        found = torch.autograd.grad(
+        gradients = torch.autograd.grad(
             [result for result, _ in used],
             [tensor for tensor in tensors if tensor.requires_grad],
             [grad for _, grad in used],
             create_graph=True,
             allow_unused=True,
         )
-    remaining = iter(found)
+    remaining = iter(gradients)
     return [next(remaining) if tensor.requires_grad else None for tensor in tensors]
 
 

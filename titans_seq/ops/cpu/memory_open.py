@@ -2,7 +2,7 @@
 
 What each token of the chunk writes is kept as it is (its inputs, and its errors times bounded
 steps), and a token reads by the dual form of :mod:`titans_seq.ops.general.chunked`. Weights and
-momentum are computed when the chunk ends, or when someone asks for them.
+momentum are computed when the chunk ends or when they are first accessed.
 
 States stay values: a journal is added to in place only behind the last token that any state
 knows of it, and one that goes on from an earlier token gets a copy.
@@ -75,11 +75,12 @@ class OpenChunk:
         after = OpenChunk(sizes, self.states, journal, length + 1)
         if after.length < sizes.layout.chunk_size:
             return read, after
+        # the chunk is full: its last weights anchor the next, whose journal begins empty
         weights, momentum = after._materialised()
         return read, OpenChunk(sizes, _states(weights, weights, momentum, 0), None, 0)
 
     def carry(self) -> Carry:
-        """Return the state with everything written out."""
+        """Return the state in full, with weights and momentum computed."""
         layout, states = self.sizes.layout, self.states
         weights, momentum = self._materialised()
         state = Carry(weights, momentum, states.anchor, (), ())
@@ -93,16 +94,17 @@ class OpenChunk:
         return state._replace(keys=emptied.keys, spent=emptied.spent)
 
     def outline(self) -> Carry:
-        """Return the same as :meth:`carry`, but for the numbers, without computing any."""
+        """Return tensors shaped and typed like those of :meth:`carry`, without its numbers."""
         layout, states = self.sizes.layout, self.states
         like = Carry(states.weights, states.momentum, states.anchor, (), ())
         if layout.rule.step != "triangular":
             return like
+        # one number expanded to every shape: no memory is taken
         none = torch.zeros((), dtype=layout.dtype)
-        rows = [(*one.shape[:2], layout.chunk_size) for one in states.weights]
-        inner = [one.shape[-2] for one in states.weights]
-        keys = tuple(none.expand(*one, width) for one, width in zip(rows, inner, strict=True))
-        return like._replace(keys=keys, spent=tuple(none.expand(one) for one in rows))
+        rows = [(*weight.shape[:2], layout.chunk_size) for weight in states.weights]
+        inner = [weight.shape[-2] for weight in states.weights]
+        keys = tuple(none.expand(*row, width) for row, width in zip(rows, inner, strict=True))
+        return like._replace(keys=keys, spent=tuple(none.expand(row) for row in rows))
 
     def _materialised(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         """Return weights and momentum after the last token."""
@@ -132,6 +134,7 @@ def begin(
     """
     rule, size = layout.rule, layout.chunk_size
     carry = carry or first_carry(start, rule, layout.batch, size)
+    # a new chunk takes its gradients at the weights that the last one left
     anchor = carry.anchor if slot else carry.weights
     anchor, weights, momentum = (
         tuple(map(_plain, tensors)) for tensors in (anchor, carry.weights, carry.momentum)
@@ -145,6 +148,7 @@ def begin(
         return None
     journal = Journal.new(chunk.sizes, slot)
     for layer in range(len(layout.shapes)):
+        # the triangular step bounds a token by the earlier ones, so they enter the journal too
         units, spent = journal.entries(chunk.sizes, layer, slot)
         units.copy_(carry.keys[layer][:, :, :slot])
         spent.copy_(carry.spent[layer][:, :, :slot])
@@ -170,13 +174,13 @@ def read_exactly(
     return read, Carry((weights,), (momentum,), (), (), ())
 
 
-def _plain(one: Tensor) -> Tensor:
-    return one.detach().contiguous()
+def _plain(tensor: Tensor) -> Tensor:
+    return tensor.detach().contiguous()
 
 
 def _alike(tensors: tuple[Tensor, ...], layout: Layout) -> bool:
     """Return whether all are of the layout's type, and on the CPU."""
-    return all(one.dtype == layout.dtype and one.device.type == "cpu" for one in tensors)
+    return all(t.dtype == layout.dtype and t.device.type == "cpu" for t in tensors)
 
 
 def _states(

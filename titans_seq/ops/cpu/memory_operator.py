@@ -97,6 +97,7 @@ def _carry(flat: Sequence[Tensor], layers: int) -> Carry | None:
 
 def _tensors_a_layer(rule: UpdateRule) -> int:
     """Return how many tensors of a rule's state belong to each layer."""
+    # weights, momentum; then the anchor; then, for triangular steps, keys and spent
     if rule.gradient_point == "token":
         return 2
     return 5 if rule.step == "triangular" else 3
@@ -145,6 +146,7 @@ def _forward_shapes(
     *fields, wants_tape = rest
     options, queries = _Options(*fields), tokens[0]
     batch = queries.shape[0]
+    # must match `_forward` exactly: a compiler allocates by these shapes
     shapes: list[tuple[int, ...]] = [queries.shape, queries.shape[:3]]
     if options.keep_state:
         kinds = _tensors_a_layer(options.rule())
@@ -166,6 +168,7 @@ def _backward(
     tape: Tensor,
     *fields: Any,
 ) -> list[Tensor]:
+    # new leaves: the graph recorded here ends at the operator's own inputs
     leaves = [tensor.detach().requires_grad_() for tensor in (*tokens, *start, *carried)]
     with recording():
         results = _results(
@@ -188,7 +191,7 @@ def _backward(
 
 
 def _split(tensors: list[Tensor], layers: int) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-    """Part a flat list into tokens (three vectors, four rates), first weights, and the state."""
+    """Split a flat list into tokens (three vectors, four rates), first weights, and the state."""
     return tensors[:7], tensors[7 : 7 + layers], tensors[7 + layers :]
 
 
@@ -207,11 +210,13 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
     tokens, start, carried, *fields, _ = inputs
     ctx.set_materialize_grads(False)
     ctx.fields, ctx.layers = fields, len(start)
+    # the tape is the last output, the only one that the backward pass reads
     ctx.save_for_backward(*tokens, *start, *carried, output[-1])
 
 
 def _differentiate(ctx: Any, grads: list[Tensor | None]) -> tuple[Any, ...]:
     *inputs, tape = ctx.saved_tensors
+    # the last gradient is the tape's, which no caller uses
     gradients = torch.ops.titans_seq.learn_and_read_backward(
         grads[:-1], *_split(inputs, ctx.layers), tape, *ctx.fields
     )

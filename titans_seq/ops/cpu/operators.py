@@ -12,7 +12,7 @@ from torch import Tensor
 from titans_seq.ops.cpu import library as kernels
 
 SPACE = "titans_seq"
-"""Where torch finds the operators: ``torch.ops.titans_seq``."""
+"""Namespace of the operators: ``torch.ops.titans_seq``."""
 
 
 BUILT = kernels.library() is not None
@@ -33,14 +33,14 @@ def define(
     keep: Callable[..., None] | None = None,
     differentiate: Callable[..., Any] | None = None,
 ) -> None:
-    """Make an operator for processors.
+    """Register an operator for CPUs.
 
     Parameters
     ----------
     compute
-        What it does; its results share no memory with its inputs or with each other.
+        Its implementation; its results share no memory with its inputs or with each other.
     shapes
-        What returns results of the same shapes and types, without numbers.
+        Its fake implementation: empty results of the same shapes and types.
     keep, differentiate
         Its context and its gradient, as :func:`torch.library.register_autograd` takes them.
     """
@@ -69,10 +69,11 @@ def recording() -> Iterator[None]:
 
 def apart(results: Sequence[Tensor], inputs: Sequence[Tensor]) -> list[Tensor]:
     """Return results that share no memory, with a copy of each that shares some."""
-    taken = {one.untyped_storage().data_ptr() for one in inputs}
+    taken = {tensor.untyped_storage().data_ptr() for tensor in inputs}
     separate: list[Tensor] = []
-    for one in reversed(results):
-        at = one.untyped_storage().data_ptr()
-        separate.append(one.clone() if at in taken else one)
-        taken.add(at)
+    # backwards, so that of results that share a storage the last is not copied
+    for result in reversed(results):
+        storage = result.untyped_storage().data_ptr()
+        separate.append(result.clone() if storage in taken else result)
+        taken.add(storage)
     return separate[::-1]

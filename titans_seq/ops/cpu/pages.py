@@ -1,7 +1,7 @@
 """Large pages for buffers that are written once and read once.
 
-The first write to a page of the usual size costs more than filling it; Linux gives pages of
-2 MiB to whoever asks. Elsewhere, and where the system refuses, nothing changes.
+The first write to a page of the usual size costs more than filling it; Linux grants pages of
+2 MiB on request. Elsewhere, and where the system refuses, nothing changes.
 """
 
 from __future__ import annotations
@@ -26,10 +26,12 @@ def ask_for_large_pages(tensor: Tensor) -> int:
         Bytes that were advised: none of a tensor that holds no whole large page.
     """
     advise = _advise()
+    # only whole pages inside the tensor: round its start up and its end down
     first = -(-tensor.data_ptr() // LARGE) * LARGE
     length = (tensor.data_ptr() + tensor.nbytes) // LARGE * LARGE - first
     if advise is None or length <= 0:
         return 0
+    # advice only: a refusal leaves the usual pages, and nothing else changes
     refused = advise(first, length, mmap.MADV_HUGEPAGE)
     return 0 if refused else length
 

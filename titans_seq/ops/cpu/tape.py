@@ -1,4 +1,4 @@
-"""What the compiled pieces of one call leave for their backward pass, in a single tensor."""
+"""Buffer for what the compiled pieces of one call save for their backward pass."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from torch import Tensor
 
 
 class Tape:
-    """Room that is handed out piece by piece; read again, it is handed out in the same order.
+    """Bump allocator over one tensor; the backward pass takes the same pieces in the same order.
 
     Parameters
     ----------
     room
-        All of it, in one dimension; see :func:`numbers_of_tape`.
+        The whole buffer, one-dimensional; see :func:`numbers_of_tape`.
     written
         Whether the pieces have written on it.
     """
@@ -23,13 +23,13 @@ class Tape:
         self._room, self._taken = room, 0
 
     def take(self, *shape: int) -> Tensor:
-        """Return the next numbers, in a shape."""
+        """Return the next free numbers as a view of this shape."""
         first, self._taken = self._taken, self._taken + math.prod(shape)
         return self._room[first : self._taken].view(shape)
 
 
 def numbers_of_tape(rows: int, time: int, chunk_size: int, start: list[Tensor]) -> int:
-    """Return room for every call of so many tokens, wherever in its chunk it begins.
+    """Return a tape's size that suffices for ``time`` tokens from any slot of a chunk.
 
     Parameters
     ----------
@@ -38,7 +38,8 @@ def numbers_of_tape(rows: int, time: int, chunk_size: int, start: list[Tensor]) 
     start
         First weights, (heads, inner, outer) a layer.
     """
-    state = 2 * sum(one.shape[1] * one.shape[2] for one in start)
-    hidden = sum(one.shape[2] for one in start[:-1])
+    # weights and momentum of one row
+    state = 2 * sum(weight.shape[1] * weight.shape[2] for weight in start)
+    hidden = sum(weight.shape[2] for weight in start[:-1])
     # a state before each whole chunk and before a last piece, and one after either
     return rows * ((time // chunk_size + 3) * state + time * hidden)
