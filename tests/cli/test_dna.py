@@ -17,8 +17,6 @@ from click.testing import Result
 from titans_seq.dna import TitansDNAClassifier
 from titans_seq.dna.learning import fitting, pretraining
 
-pytestmark = pytest.mark.usefixtures("brief_start_of_module")
-
 Run = Callable[..., Result]
 Sequences = dict[str, tuple[str, str]]
 
@@ -304,8 +302,9 @@ def test_an_interrupted_fit_goes_on_and_comes_to_the_same_model(
     answer = run(*words, "--resume")
     assert answer.exit_code == 0, answer.output
     assert not kept.exists()
-    name = "model.safetensors"
-    assert (model / name).read_bytes() == (dna_model / name).read_bytes()
+    weights = [(folder / "model.safetensors").read_bytes() for folder in (model, dna_model)]
+    same = weights[0] == weights[1]  # a difference of so many bytes takes minutes to print
+    assert same
 
 
 def test_an_interrupted_pretraining_goes_on_and_comes_to_the_same_model(

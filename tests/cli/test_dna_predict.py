@@ -14,8 +14,6 @@ from click.testing import Result
 
 from titans_seq.dna import TitansDNAClassifier
 
-pytestmark = pytest.mark.usefixtures("brief_start_of_module")
-
 Run = Callable[..., Result]
 
 READERS = {".csv": pd.read_csv, ".tsv": pd.read_table, ".parquet": pd.read_parquet,
